@@ -1,0 +1,1 @@
+"""The server: bundles of exit segments in, answers under a FLOPs budget out."""

@@ -1,0 +1,123 @@
+"""What can go wrong in serving, and the HTTP status each error answers with.
+
+OfframpError
+├── RequestError (400)             the caller asked for something that cannot be done as asked
+│   ├── BudgetError (422)          a budget that cannot be read or cannot be met
+│   ├── ModelChoiceError (400)     several models are loaded and the request names none
+│   ├── UnknownModelError (404)    the request names a model that is not loaded
+│   ├── ImageError (422)           an image or array that cannot be read
+│   │   ├── ImageTypeError (415)   a format that is not served
+│   │   └── ImageSizeError (413)   more pixels than are allowed, refused from the header
+│   ├── BodyTooLargeError (413)    a body over the limit
+│   └── BodyTimeoutError (408)     a body that did not arrive in time
+├── OverloadedError (429)          the queue is full: try again after `retry_after_seconds`
+├── ClosedError (503)              the model is shutting down or its worker died
+├── EngineError (500)              the engine failed on a batch that this request was part of
+└── BundleError                    a bundle that cannot be loaded (never part of a request)
+"""
+
+from typing import ClassVar
+
+
+class OfframpError(Exception):
+    """The root of every error that Offramp raises on purpose; its text is fit for a user's eyes."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "internal error"
+
+
+class RequestError(OfframpError):
+    """The caller asked for something that cannot be done as asked."""
+
+    status = 400
+    title = "bad request"
+
+
+class BudgetError(RequestError):
+    """A budget that cannot be read, or that no exit can meet."""
+
+    status = 422
+    title = "unusable budget"
+
+
+class ModelChoiceError(RequestError):
+    """Several models are loaded and the request names none of them."""
+
+    title = "no model chosen"
+
+
+class UnknownModelError(RequestError):
+    """The request names a model that is not loaded."""
+
+    status = 404
+    title = "unknown model"
+
+
+class ImageError(RequestError):
+    """An image or an array of images that cannot be read."""
+
+    status = 422
+    title = "unreadable image"
+
+
+class ImageTypeError(ImageError):
+    """An image format or a content type that is not served."""
+
+    status = 415
+    title = "unsupported type"
+
+
+class ImageSizeError(ImageError):
+    """An image with more pixels than are allowed; refused from its header, before decoding."""
+
+    status = 413
+    title = "image too large"
+
+
+class BodyTooLargeError(RequestError):
+    """A request body over the configured limit."""
+
+    status = 413
+    title = "body too large"
+
+
+class BodyTimeoutError(RequestError):
+    """A request body that did not arrive in time."""
+
+    status = 408
+    title = "body too slow"
+
+
+class OverloadedError(OfframpError):
+    """The queue is full.
+
+    Args:
+        message: what was full.
+        retry_after_seconds: when a retry is likely to be admitted.
+    """
+
+    status = 429
+    title = "too many requests"
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ClosedError(OfframpError):
+    """The model takes no more work: it is shutting down, or its worker died."""
+
+    status = 503
+    title = "not serving"
+
+
+class EngineError(OfframpError):
+    """The engine failed on a batch that this request was part of."""
+
+    title = "engine failure"
+
+
+class BundleError(OfframpError):
+    """A bundle that cannot be loaded; the message names the bundle, the file and what to do."""
+
+    title = "unusable bundle"

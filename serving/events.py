@@ -1,0 +1,58 @@
+"""What the core tells its listeners (contract: the core emits, instrumentation listens).
+
+An event is a plain frozen value; a listener is a callable. The core never waits for a listener and knows
+none by name: metrics, logs and, later, controllers subscribe.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StageRan:
+    """One batch went through one stage: its rows, the seconds it took, and how long each row had queued."""
+
+    model: str
+    stage: int
+    rows: int
+    seconds: float
+    queue_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDone:
+    """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed."""
+
+    model: str
+    exits: tuple[int, ...]
+    flops: tuple[int, ...]
+    budget_flops: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """An admitted request ended in an error (its class name) or was abandoned by its caller."""
+
+    model: str
+    error: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A request was not admitted; `error` is the class name of what it was answered with."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """The thread that runs a model's stages died; the model answers 503 from now on."""
+
+    model: str
+    error: str
+
+
+Event = StageRan | RequestDone | RequestFailed | RequestRefused | WorkerDied
+Listener = Callable[[Event], None]

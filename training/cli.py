@@ -1,0 +1,80 @@
+"""How every training command starts: flags from one pydantic model, and errors as text, never as tracebacks."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from serving.errors import OfframpError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def flag(name: str) -> str:
+    """Return the command-line flag of a field: `batch_size` becomes `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def add_fields(parser: argparse.ArgumentParser, settings: type[BaseModel]) -> None:
+    """Give `parser` one flag per field of `settings`; values stay text, pydantic reads them."""
+    for name, field in settings.model_fields.items():
+        if field.annotation is bool:
+            parser.add_argument(
+                flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_help(field)
+            )
+        else:
+            many = str(field.annotation).startswith(("tuple", "dict"))
+            parser.add_argument(
+                flag(name),
+                nargs="+" if many else None,
+                metavar=name.split("_")[-1].upper(),
+                default=argparse.SUPPRESS,
+                help=_help(field),
+            )
+
+
+def read_fields(settings: type[Settings], given: argparse.Namespace) -> Settings:
+    """Build `settings` from the flags that were given; `key=value` words become a dict where one is wanted.
+
+    Raises:
+        ValidationError: a value does not fit its field.
+    """
+    values = {name: value for name, value in vars(given).items() if name in settings.model_fields}
+    for name, value in values.items():
+        if str(settings.model_fields[name].annotation).startswith("dict"):
+            values[name] = dict(word.partition("=")[::2] for word in value)
+    return settings.model_validate(values)
+
+
+def run(command: Callable[[], None]) -> int:
+    """Run `command` and return the exit status: 0, or 2 with the error's text on stderr for a user's mistake."""
+    try:
+        command()
+    except ValidationError as error:
+        for problem in error.errors():
+            where = flag(".".join(str(part) for part in problem["loc"]))
+            print(f"error: {where}: {problem['msg']}; found {problem['input']!r}", file=sys.stderr)  # noqa: T201
+        return 2
+    except OfframpError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def parse(description: str, settings: type[Settings], argv: Sequence[str] | None) -> Settings:
+    """Read `argv` (the process's own where None) into `settings`; `--help` lists every field."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    add_fields(parser, settings)
+    return read_fields(settings, parser.parse_args(argv))
+
+
+def _help(field: FieldInfo) -> str:
+    text = (field.description or "").replace("%", "%%")
+    default = field.get_default(call_default_factory=True) if not field.is_required() else None
+    return text if default in (None, "", {}, ()) else f"{text} (default: {default})"

@@ -1,0 +1,19 @@
+"""What a user of the training side can get wrong; every text says what was expected, found and what to do."""
+
+from serving.errors import OfframpError
+
+
+class ConfigError(OfframpError):
+    """A setting, name or combination of settings that cannot be used."""
+
+
+class DataError(OfframpError):
+    """A data set that cannot be found, read or used."""
+
+
+class RunError(OfframpError):
+    """A run folder that is missing, damaged, or does not fit what is asked of it."""
+
+
+class NonFiniteLossError(OfframpError):
+    """A loss became NaN or infinite; the message names the epoch, the phase, the step and the exit."""
