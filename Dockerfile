@@ -1,0 +1,23 @@
+# The server alone: no torch, no training extra, no compiler, not root.
+#   docker build -t offramp .
+#   docker run -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp
+FROM python:3.11-slim AS build
+WORKDIR /build
+RUN python -m venv /opt/offramp
+COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY serving serving
+COPY training training
+RUN /opt/offramp/bin/python -m pip install --no-cache-dir --constraint requirements.lock .
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin offramp
+COPY --from=build /opt/offramp /opt/offramp
+ENV PATH="/opt/offramp/bin:$PATH" PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+ENV OFFRAMP_MODELS=/models OFFRAMP_HOST=0.0.0.0 OFFRAMP_PORT=8000
+USER offramp
+WORKDIR /
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=2)"]
+# The exec form makes the server process 1: a SIGTERM reaches it, and it answers what it had admitted.
+ENTRYPOINT ["python", "-m", "serving"]

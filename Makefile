@@ -1,0 +1,63 @@
+# Every target sets up what it needs in .venv by itself; `make help` lists them.
+
+PYTHON ?= python3
+PORT ?= 8000
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint requirements.lock
+# Stamps: a file in .venv says which set of packages it holds, so that a set is installed once.
+CREATED := $(VENV)/.created
+SERVER := $(VENV)/.server
+EVERYTHING := $(VENV)/.everything
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test lint format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(EVERYTHING) ## train, export and serve a small model, and ask it under four budgets (< 3 minutes)
+	$(BIN)/python -m training.demo
+
+serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000)
+	$(BIN)/python -m serving --models exported_models --port $(PORT)
+
+# One thread for each of the test workers: they share the cores between them, not fight over them.
+test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARGS=...)
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(PYTEST_ARGS)
+
+lint: $(EVERYTHING) ## formatting, ruff, strict types and the import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(EVERYTHING) ## format and fix what ruff can fix
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(EVERYTHING) ## write requirements.lock from what .venv holds
+	$(BIN)/python .ci/lock.py > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean: ## remove .venv, caches and the runs; exported_models/ stays
+	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Offramp needs Python 3.11 or newer: name one with PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(SERVER): $(CREATED) pyproject.toml requirements.lock
+	@echo "Installing the server into $(VENV) ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(EVERYTHING): $(CREATED) pyproject.toml requirements.lock
+	@echo "Installing the server, the training side and the tests' tools into $(VENV): several GB, some minutes ..."
+	@$(PIP) --editable '.[training,dev]'
+	@touch $(SERVER) $@
