@@ -1,4 +1,4 @@
-"""Print a constraints file: every package that pyproject.toml leads to, at the version this environment holds.
+"""Print a constraints file: every package that pyproject.toml leads to, at the version installed here.
 
 Run by `make lock` after trying newer versions. A line for a package that another platform does not ask for
 does nothing there, so the file needs no markers; and it holds no address, so any mirror can serve it.

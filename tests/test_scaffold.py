@@ -1,4 +1,4 @@
-"""The checkout itself: what is tracked, what is locked, what the commands run and what the image is built from."""
+"""The checkout itself: what is tracked and locked, what the commands run, what the image is built from."""
 
 import json
 import re
