@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent
 
 _markdown = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "CONTRIBUTING.md", "docs/**/*.md"],
+    patterns=["*.md", "docs/*.md", "docs/*/*.md"],
     path=str(ROOT),
     fixtures=["documented_folder"],
 )
 _docstrings = Sybil(
     parsers=[DocTestParser()],
-    patterns=["serving/**/*.py", "training/**/*.py"],
+    patterns=["serving/*.py", "serving/*/*.py", "training/*.py", "training/*/*.py"],
     path=str(ROOT),
     document_types={".py": PythonDocStringDocument},
 )
