@@ -1,0 +1,219 @@
+import struct
+import zlib
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+
+from serving.errors import ImageError, ImageSizeError, ImageTypeError
+from serving.preprocess import Preprocessing, decode, to_array
+
+SPEC = Preprocessing(height=8, width=8)
+PHOTO = Preprocessing(height=6, width=8, resize=10, filter="bicubic")
+MAX_PIXELS = 64 * 64
+ORIENTATION = 0x0112
+
+
+def picture(width: int = 8, height: int = 8, mode: str = "RGB") -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
+    stream = BytesIO()
+    image.save(stream, image_format, **options)
+    return stream.getvalue()
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG whose header promises a size that its pixels do not have."""
+    header = struct.pack(">II", width, height) + bytes((8, 2, 0, 0, 0))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 16)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+VALID = {name: encoded(picture(13, 9), name) for name in ("PNG", "JPEG", "WEBP")}
+
+
+def test_a_png_of_the_right_size_comes_back_bit_for_bit() -> None:
+    image = picture()
+    pixels = decode(encoded(image), SPEC, MAX_PIXELS, "image/png")
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.writeable
+    np.testing.assert_array_equal(pixels, np.asarray(image))
+
+
+@pytest.mark.parametrize("image_format", sorted(VALID))
+@pytest.mark.parametrize("content_type", [None, "", "application/octet-stream"])
+def test_the_bytes_tell_the_format(image_format: str, content_type: str | None) -> None:
+    assert decode(VALID[image_format], SPEC, MAX_PIXELS, content_type).shape == (8, 8, 3)
+
+
+def test_a_content_type_that_disagrees_is_refused() -> None:
+    with pytest.raises(ImageTypeError, match="sent as image/png, but the bytes are image/jpeg"):
+        decode(VALID["JPEG"], SPEC, MAX_PIXELS, "image/png")
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F", "HSV"]
+)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    if mode == "PA":
+        image = picture(mode="P").convert("PA")
+    elif mode == "I;16":
+        image = picture(mode="I").convert("I;16")
+    else:
+        image = picture(mode=mode)
+    assert to_array(image, SPEC).shape == (8, 8, 3)
+
+
+def test_sixteen_bits_keep_their_high_byte() -> None:
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024
+    pixels = decode(encoded(Image.fromarray(grey)), SPEC, MAX_PIXELS)
+    np.testing.assert_array_equal(pixels[..., 0], grey >> 8)
+
+
+def test_transparency_goes_over_white() -> None:
+    image = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    assert (decode(encoded(image), SPEC, MAX_PIXELS) == 255).all()
+    palette = Image.new("P", (8, 8), 0)
+    assert (decode(encoded(palette, transparency=0), SPEC, MAX_PIXELS) == 255).all()
+
+
+def rotated(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """What a viewer shows for stored pixels, from the EXIF table of row 0 / column 0 positions."""
+    flips = {
+        1: (False, 0),
+        2: (True, 0),
+        3: (False, 2),
+        4: (True, 2),
+        5: (True, 1),
+        6: (False, 3),
+        7: (True, 3),
+        8: (False, 1),
+    }
+    mirrored, quarter_turns = flips[orientation]
+    return np.rot90(pixels[:, ::-1] if mirrored else pixels, quarter_turns)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = picture()
+    pixels = decode(encoded(image, exif=exif), SPEC, MAX_PIXELS)
+    np.testing.assert_array_equal(pixels, rotated(np.asarray(image), orientation))
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "names"),
+    [
+        (b"", ImageError, "empty body"),
+        (b"GIF89a" + bytes(30), ImageTypeError, "PNG, JPEG or WebP"),
+        (b"%PDF-1.7", ImageTypeError, "PNG, JPEG or WebP"),
+        (encoded(picture(65, 64)), ImageSizeError, "65x64"),
+        (encoded(picture(65, 64), "JPEG"), ImageSizeError, "65x64"),
+        (encoded(picture(65, 64), "WEBP"), ImageSizeError, "65x64"),
+        (encoded(picture(65, 64), "WEBP", lossless=True), ImageSizeError, "65x64"),
+        (encoded(picture(65, 64, "RGBA"), "WEBP"), ImageSizeError, "65x64"),
+        (png_claiming(9400, 9400), ImageSizeError, "9400x9400"),
+        (png_claiming(2**31 - 1, 2**31 - 1), ImageError, "pixels"),
+        (png_claiming(60, 60), ImageError, "truncated or broken"),
+        (png_claiming(0, 5), ImageError, "PNG"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", ImageError, "no size in its header"),
+        (
+            encoded(picture(), save_all=True, append_images=[picture(mode="L").convert("RGB")]),
+            ImageError,
+            "2 frames",
+        ),
+        (
+            encoded(picture(), "WEBP", save_all=True, append_images=[picture().rotate(90)]),
+            ImageError,
+            "2 frames",
+        ),
+    ],
+)
+def test_refusals_say_what_was_found(data: bytes, error: type[ImageError], names: str) -> None:
+    with pytest.raises(error, match=names):
+        decode(data, SPEC, MAX_PIXELS)
+
+
+def test_of_a_multi_picture_jpeg_the_primary_is_read() -> None:
+    data = encoded(picture(), "MPO", save_all=True, append_images=[picture(4, 4)])
+    np.testing.assert_array_equal(
+        decode(data, SPEC, MAX_PIXELS, "image/jpeg"), decode(encoded(picture(), "JPEG"), SPEC, MAX_PIXELS)
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (10, 10), (9, 30), (31, 7), (64, 64)])
+@pytest.mark.parametrize("spec", [SPEC, PHOTO])
+def test_any_shape_becomes_the_models(size: tuple[int, int], spec: Preprocessing) -> None:
+    assert decode(encoded(picture(*size)), spec, MAX_PIXELS).shape == (spec.height, spec.width, 3)
+
+
+def test_one_step_resize_and_crop_is_what_two_steps_give() -> None:
+    image = picture(60, 40)
+    two_steps = image.resize((15, 10), Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(
+        to_array(image, Preprocessing(height=10, width=9, resize=10, filter="bicubic")).astype(int),
+        np.asarray(two_steps.crop((3, 0, 12, 10))).astype(int),
+        atol=2,
+    )
+
+
+def test_a_crop_without_scaling_takes_the_centre_pixels() -> None:
+    image = picture(14, 10)
+    np.testing.assert_array_equal(to_array(image, PHOTO), np.asarray(image)[2:8, 3:11])
+
+
+def test_only_large_jpegs_are_decoded_at_a_reduced_size() -> None:
+    for side in (8, 16, 31):
+        data = encoded(picture(side, side), "JPEG")
+        whole = Image.open(BytesIO(data))
+        whole.load()
+        np.testing.assert_array_equal(decode(data, SPEC, MAX_PIXELS), to_array(whole, SPEC))
+    gradient = Image.linear_gradient("L").convert("RGB")
+    reduced = decode(encoded(gradient, "JPEG", quality=95), SPEC, 256 * 256).astype(int)
+    assert np.abs(reduced - to_array(gradient, SPEC)).max() <= 3
+
+
+def test_a_crop_larger_than_the_resize_is_not_a_specification() -> None:
+    with pytest.raises(ValidationError, match="expected at least 9"):
+        Preprocessing(height=9, width=8, resize=8)
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8X"]),
+)
+def test_random_bytes_are_image_errors(noise: bytes, magic: bytes) -> None:
+    with pytest.raises(ImageError):
+        decode(magic + noise, SPEC, MAX_PIXELS)
+
+
+@given(st.sampled_from(sorted(VALID)), st.data())
+def test_broken_images_decode_or_are_image_errors(image_format: str, data: st.DataObject) -> None:
+    whole = bytearray(VALID[image_format])
+    for _ in range(data.draw(st.integers(0, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        pixels = decode(cut, SPEC, MAX_PIXELS)
+    except ImageError:
+        return
+    assert pixels.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("image_format", sorted(VALID))
+def test_half_an_image_is_refused(image_format: str) -> None:
+    with pytest.raises(ImageError):
+        decode(VALID[image_format][: len(VALID[image_format]) // 2], SPEC, MAX_PIXELS)
