@@ -1,14 +1,10 @@
-"""The budgeted curve: golden values by hand, and what must hold for any scores and thresholds."""
-
-from dataclasses import dataclass
+"""The budgeted curve: the known reach of its grid, golden values by hand, fitting on other images."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from training.curves import GRID, Floats, budgeted_curve, grid_budgets, leaving_exit, measure
+from serving.thresholds import FIGURE_GRID, GeometricPolicy, Plan
+from training.curves import budgeted_curve, grid_budgets
 
 INF = np.inf
 SCORE = np.array([[0.9, 0.5, 0.9], [0.2, 0.8, 0.1], [0.1, 0.2, 0.3], [0.7, 0.1, 0.2]])
@@ -18,26 +14,9 @@ FLOPS = [10, 20, 40]
 MSDNET_7 = [56.43, 101.00, 155.31, 198.10, 249.53, 298.05, 340.64]
 
 
-@pytest.mark.parametrize(
-    ("thresholds", "exits", "spent", "accuracy"),
-    [
-        ([-INF, -INF, -INF], [0, 0, 0, 0], 10.0, 0.25),
-        ([INF, INF, -INF], [2, 2, 2, 2], 40.0, 1.0),
-        ([0.7, 0.8, -INF], [0, 1, 2, 0], 20.0, 0.75),  # a score equal to the threshold leaves
-    ],
-)
-def test_rows_leave_where_their_score_first_reaches_the_threshold(
-    thresholds: list[float], exits: list[int], spent: float, accuracy: float
-) -> None:
-    assert leaving_exit(SCORE, np.array(thresholds)).tolist() == exits
-    point = measure(25.0, np.array(thresholds), SCORE, CORRECT, FLOPS)
-    assert (point.budget_flops, point.spent_flops, point.accuracy) == (25.0, spent, accuracy)
-    assert point.shares == tuple(exits.count(k) / 4 for k in range(3))
-
-
 def test_the_grid_reaches_as_far_as_msdnets_and_the_ends_are_the_fixed_exits() -> None:
     budgets = grid_budgets([round(flops * 1e6) for flops in MSDNET_7])
-    assert len(budgets) == len(GRID) + 2
+    assert len(budgets) == len(FIGURE_GRID) + 2
     assert budgets == sorted(budgets)
     assert budgets[0] == pytest.approx(56.43e6)
     assert budgets[1] == pytest.approx(58.8e6, rel=1e-3)
@@ -49,37 +28,32 @@ def test_one_exit_has_one_budget() -> None:
     assert grid_budgets([70]) == [70.0]
 
 
-@dataclass
-class Fixed:
-    thresholds: Floats
+class Table:
+    """A policy for tests: thresholds looked up by budget; what it expects is wrong on purpose."""
+
+    def plan(self, budget_flops: float) -> Plan:
+        table = {10.0: [-INF, -INF, -INF], 22.0: [0.7, 0.8, -INF], 40.0: [INF, INF, -INF]}
+        thresholds = np.array(table[budget_flops])
+        return Plan(budget_flops, thresholds, np.zeros(3), expected_flops=-1.0, expected_accuracy=-1.0)
 
 
-class EverythingAtOnce:
-    """A policy for tests: all rows leave at the deepest exit that the budget pays for."""
-
-    def plan(self, budget_flops: float) -> Fixed:
-        affordable = np.asarray(FLOPS) <= budget_flops
-        return Fixed(np.where(np.arange(3) >= affordable.sum() - 1, -INF, INF))
-
-
-def test_the_curve_asks_the_policy_for_every_budget() -> None:
-    curve = budgeted_curve(EverythingAtOnce(), [10.0, 25.0, 40.0], SCORE, CORRECT, FLOPS)
-    assert [point.budget_flops for point in curve] == [10.0, 25.0, 40.0]
-    assert [point.spent_flops for point in curve] == [10.0, 20.0, 40.0]
-    assert [point.accuracy for point in curve] == [0.25, 0.75, 1.0]
+def test_every_budget_is_measured_on_the_given_images_not_taken_from_the_plan() -> None:
+    cheap, middle, full = budgeted_curve(Table(), [10.0, 22.0, 40.0], SCORE, CORRECT, FLOPS)
+    assert (cheap.spent_flops, cheap.accuracy, cheap.shares) == (10.0, 0.25, (1.0, 0.0, 0.0))
+    # The scores .9 and .7 leave first (one that equals its threshold leaves), .8 second, the third row last.
+    assert (middle.spent_flops, middle.accuracy, middle.shares) == (20.0, 0.75, (0.5, 0.25, 0.25))
+    assert (full.spent_flops, full.accuracy, full.shares) == (40.0, 1.0, (0.0, 0.0, 1.0))
+    assert [point.budget_flops for point in (cheap, middle, full)] == [10.0, 22.0, 40.0]
 
 
-@given(
-    scores=st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=30),
-    first=st.floats(0, 1),
-    second=st.floats(0, 1),
-)
-def test_every_row_leaves_once_and_costs_between_the_cheapest_exit_and_full_depth(
-    scores: list[list[float]], first: float, second: float
-) -> None:
-    score: npt.NDArray[np.float64] = np.asarray(scores)
-    correct = np.ones_like(score, dtype=bool)
-    point = measure(0.0, np.array([first, second, -INF]), score, correct, FLOPS)
-    assert sum(point.shares) == pytest.approx(1)
-    assert FLOPS[0] - 1e-9 <= point.spent_flops <= FLOPS[-1] + 1e-9
-    assert point.accuracy == 1.0
+def test_the_serving_policy_holds_its_budgets_on_images_like_those_it_was_fitted_on() -> None:
+    generator = np.random.default_rng(0)
+    fitted, measured = generator.random((2, 4000, 3))
+    right = generator.random((2, 4000, 3)) < (fitted, measured)  # surer is righter
+    policy = GeometricPolicy(fitted, right[0], FLOPS)
+    curve = budgeted_curve(policy, grid_budgets(FLOPS), measured, right[1], FLOPS)
+    for point in curve:
+        assert point.spent_flops == pytest.approx(point.budget_flops, rel=0.05)
+        assert sum(point.shares) == pytest.approx(1)
+    spent = [point.spent_flops for point in curve]
+    assert spent == sorted(spent)
