@@ -160,10 +160,15 @@ class GeometricPolicy:
                 f"a budget of {budget_flops:g} FLOPs per image is under the cheapest exit, "
                 f"exit 1, which costs {self._exit_flops[0]} FLOPs"
             )
-        row = int(np.searchsorted(self._table_flops, budget_flops, side="right")) - 1
-        last = row == len(self._table) - 1
-        thresholds = self._table[row] if last else self._between(row, budget_flops)
+        thresholds = self._thresholds(budget_flops)
         return judge(self._score, self._correct, self._exit_flops.tolist(), thresholds, budget_flops)
+
+    def _thresholds(self, budget_flops: float) -> ScoreArray:
+        if budget_flops == self._exit_flops[0]:
+            # Nothing is left over for a served row that is less sure than any calibration row.
+            return self._table[0]
+        row = int(np.searchsorted(self._table_flops, budget_flops, side="right")) - 1
+        return self._table[-1] if row == len(self._table) - 1 else self._between(row, budget_flops)
 
     def _between(self, row: int, budget_flops: float) -> ScoreArray:
         """The furthest point from one table row to the next that the budget allows, by bisection."""

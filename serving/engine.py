@@ -1,0 +1,152 @@
+"""Runs the segments of a bundle with ONNX Runtime: arrays in, probabilities and features out."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.bundle import ROWS, Bundle, SegmentSpec
+from serving.confidence import FloatArray
+from serving.errors import BundleError, EngineError
+
+# Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+Tensor = npt.NDArray[Any]
+Tensors = tuple[Tensor, ...]
+
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
+    # The default search tunes again for every new batch size, and compaction makes many.
+    CUDA: {"cudnn_conv_algo_search": "HEURISTIC"},
+}
+
+
+class Engine:
+    """One ONNX Runtime session per segment, warmed up.
+
+    Args:
+        bundle: a bundle that `read_bundle` accepted.
+        threads: threads within one operator; segments run one at a time and share the cores.
+        providers: execution providers by ONNX Runtime's names, best first; the CPU alone if None. Where a
+            provider is not to be had, ONNX Runtime quietly takes the next: read `Engine.providers`.
+        strict: every provider asked for must be had.
+
+    Raises:
+        BundleError: a segment cannot be loaded, or its outputs are not what the manifest says.
+        EngineError: a provider is missing and `strict` is set.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] | None = None,
+        strict: bool = False,
+    ) -> None:
+        asked = tuple(providers) if providers else (CPU,)
+        self._segments = bundle.manifest.segments
+        self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
+        self._sessions = [
+            _open_session(bundle, exit_index, threads, asked) for exit_index in range(len(self._segments))
+        ]
+        self.providers = _common_providers(self._sessions)
+        if strict and (missing := [name for name in asked if name not in self.providers]):
+            raise EngineError(
+                f"model {bundle.name!r}: asked for {', '.join(missing)}, but ONNX Runtime runs it on "
+                f"{', '.join(self.providers)}; install what that provider needs, or do not ask for strictness"
+            )
+        self._warm_up(bundle)
+
+    @property
+    def stages(self) -> int:
+        """How many segments there are."""
+        return len(self._sessions)
+
+    def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+        """Run one segment.
+
+        Args:
+            stage: the index of the segment, from 0.
+            inputs: the features of the segment before, each [N, ...]; for stage 0 the images, uint8
+                [N, H, W, 3].
+
+        Returns:
+            Probabilities, float32 [N, C], and the features for the next segment.
+
+        Raises:
+            EngineError: a probability is not a number.
+        """
+        segment = self._segments[stage]
+        feed = dict(zip((spec.name for spec in segment.feature_inputs), inputs, strict=True))
+        if segment.gathers_rows:
+            feed[ROWS] = np.arange(len(inputs[0]), dtype=np.int64)
+        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed)
+        if np.isnan(probabilities.sum()):
+            raise EngineError(f"segment {stage + 1} put out probabilities that are not numbers")
+        return probabilities, tuple(features)
+
+    def _warm_up(self, bundle: Bundle) -> None:
+        """Run every segment once, so that no request pays for first-run work and no surprise waits in it."""
+        shape = self._segments[0].inputs[0].shape[1:]
+        inputs: Tensors = (np.zeros((1, *(size or 1 for size in shape)), np.uint8),)
+        for stage, segment in enumerate(self._segments):
+            try:
+                probabilities, features = self.run(stage, inputs)
+                _check_outputs(segment, (probabilities, *features))
+            except Exception as error:  # whatever a foreign graph raises, it is the bundle that is unusable
+                raise BundleError(
+                    f"bundle {bundle.name!r}: {segment.file} does not run on one black image ({error}); "
+                    "export the bundle again"
+                ) from error
+            inputs = features
+
+
+def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequence[str]) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # The sessions take turns: one whose threads go on spinning after its run steals the next one's cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # An arena never gives back what the largest batch needed, and is no faster.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    fallback = () if CPU in providers else (CPU,)
+    available = onnxruntime.get_available_providers()
+    chosen = [
+        (name, _PROVIDER_OPTIONS.get(name, {})) for name in (*providers, *fallback) if name in available
+    ]
+    # From bytes: what runs is what was checked, and no path lets a graph reach for other files.
+    model = bundle.segment_bytes(exit_index)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a fallback; `providers` and `strict` say it better
+            return onnxruntime.InferenceSession(model, options, providers=chosen)
+    except Exception as error:  # ONNX Runtime's own classes are not public; all of them mean the same here
+        file = bundle.manifest.segments[exit_index].file
+        raise BundleError(
+            f"bundle {bundle.name!r}: ONNX Runtime {onnxruntime.__version__} cannot load {file} ({error}); "
+            "export the bundle again"
+        ) from error
+
+
+def _common_providers(sessions: Sequence[Any]) -> tuple[str, ...]:
+    """The providers that every session got, best first."""
+    got = [session.get_providers() for session in sessions]
+    return tuple(name for name in got[0] if all(name in names for names in got))
+
+
+def _check_outputs(segment: SegmentSpec, tensors: Tensors) -> None:
+    for spec, tensor in zip(segment.outputs, tensors, strict=True):
+        if tensor.dtype.name != spec.dtype or tensor.shape != (1, *spec.shape[1:]):
+            raise BundleError(
+                f"expected {spec.name} to be {spec.dtype} {[1, *spec.shape[1:]]}, "
+                f"found {tensor.dtype.name} {list(tensor.shape)}"
+            )

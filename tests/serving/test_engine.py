@@ -1,0 +1,92 @@
+"""The engine on the tiny bundle."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import Bundle, write_bundle
+from serving.engine import CPU, CUDA, Engine
+from serving.errors import BundleError, EngineError
+from tests.bundles import CLASSES, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def through(engine: Engine, images: np.ndarray) -> list[np.ndarray]:
+    inputs: tuple[np.ndarray, ...] = (images,)
+    answers = []
+    for stage in range(engine.stages):
+        probabilities, inputs = engine.run(stage, inputs)
+        answers.append(probabilities)
+    return answers
+
+
+def test_every_segment_puts_out_probabilities_and_the_last_one_nothing_else(bundle: Bundle) -> None:
+    engine = Engine(bundle)
+    answers = through(engine, tiny_images(5))
+    assert engine.stages == len(answers) == 3
+    for probabilities in answers:
+        assert probabilities.dtype == np.float32
+        assert probabilities.shape == (5, len(CLASSES))
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert not np.array_equal(answers[0], answers[1])
+
+
+def test_a_row_s_probabilities_are_the_same_bits_beside_other_rows(bundle: Bundle) -> None:
+    engine, images = Engine(bundle), tiny_images(7)
+    together = through(engine, images)
+    alone = through(engine, images[3:4])
+    for many, one in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(many[3:4], one)
+
+
+def test_a_rows_input_is_fed_so_that_every_row_survives(bundle: Bundle, tmp_path: Path) -> None:
+    gathering = Engine(tiny_bundle(tmp_path / "gathering", rows=True))
+    for plain, gathered in zip(
+        through(Engine(bundle), tiny_images(4)), through(gathering, tiny_images(4)), strict=True
+    ):
+        np.testing.assert_array_equal(plain, gathered)
+
+
+def test_the_provider_that_was_got_is_said_and_a_missing_one_is_survived(bundle: Bundle) -> None:
+    assert Engine(bundle).providers == (CPU,)
+    assert CPU in Engine(bundle, providers=["NoSuchExecutionProvider"]).providers
+
+
+def test_strict_refuses_what_was_not_got(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"asked for NoSuchExecutionProvider.* runs it on CPUExecution"):
+        Engine(bundle, providers=["NoSuchExecutionProvider"], strict=True)
+
+
+def test_strict_says_yes_or_no_to_cuda_by_what_the_session_got(bundle: Bundle) -> None:
+    got_cuda = CUDA in Engine(bundle, providers=[CUDA]).providers
+    if got_cuda:
+        assert Engine(bundle, providers=[CUDA], strict=True).providers[0] == CUDA
+    else:
+        with pytest.raises(EngineError, match=CUDA):
+            Engine(bundle, providers=[CUDA], strict=True)
+
+
+def test_telemetry_is_off() -> None:
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_a_file_changed_since_it_was_read_is_not_loaded(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    bundle.segment_path(1).write_bytes(tiny_segments(seed=5)[1])
+    with pytest.raises(BundleError, match=r"segment_2\.onnx.*SHA-256"):
+        Engine(bundle)
+
+
+def test_nan_probabilities_are_an_error_at_load_that_names_the_segment(tmp_path: Path) -> None:
+    poisoned = [
+        data.replace(np.float32(127.5).tobytes(), np.float32("nan").tobytes()) for data in tiny_segments()
+    ]
+    bundle = write_bundle(tmp_path / "nan", tiny_manifest(), poisoned, tiny_calibration())
+    with pytest.raises(BundleError, match=r"'nan': segment_1\.onnx .*not numbers"):
+        Engine(bundle)
