@@ -126,11 +126,20 @@ def to_array(image: Image.Image, spec: Preprocessing) -> npt.NDArray[np.uint8]:
     """
     target = spec.resize or max(spec.height, spec.width)
     image.draft(None, (2 * target, 2 * target))
+    return np.array(_fit(upright_rgb(image), spec))
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Decode an opened image, rotate it as its EXIF data say and convert it to RGB, at its own size.
+
+    Args:
+        image: any Pillow image; training crops what comes back at random.
+    """
     image.load()
     transposition = _TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     if transposition is not None:
         image = image.transpose(transposition)
-    return np.array(_fit(_to_rgb(image), spec))
+    return _to_rgb(image)
 
 
 def sniff(data: bytes) -> Literal["PNG", "JPEG", "WEBP"]:

@@ -1,0 +1,7 @@
+"""Data: a source of labelled images, one seeded split of it, and reproducible batches on the device."""
+
+from training.data.batches import Data
+from training.data.feeds import Batch
+from training.data.opening import open_data
+
+__all__ = ["Batch", "Data", "open_data"]

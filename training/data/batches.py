@@ -1,0 +1,133 @@
+"""What a run sees of its data: classes, statistics, and batches keyed on seed, epoch and phase alone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+
+from serving.preprocess import Preprocessing
+from training.data.config import Augment
+from training.data.feeds import Batch, Draw, Feed
+from training.data.images import Ints, Statistics
+from training.data.seeds import generator
+from training.data.split import Split
+
+
+class Data:
+    """A data set as one run uses it; nothing is decoded before it is first needed.
+
+    Args:
+        name: the data set's name.
+        classes: class names, in label order.
+        split: which rows are trained on, validated on and tested on.
+        labels: int64 [N] per part of the source.
+        spec: size, crop and filter of the images.
+        augment: what is done to training images.
+        batch_size: images per batch.
+        seed: the training seed, of order and augmentation.
+        feed: makes the feed of "train", "validation" or "test"; called once for each at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        classes: tuple[str, ...],
+        split: Split,
+        labels: Mapping[str, Ints],
+        spec: Preprocessing,
+        augment: Augment,
+        batch_size: int,
+        seed: int,
+        feed: Callable[[str], Feed],
+    ) -> None:
+        self.name, self.classes, self.split, self.spec = name, classes, split, spec
+        self.augment, self.batch_size, self.seed = augment, batch_size, seed
+        self._labels, self._make_feed = labels, feed
+        self._feeds: dict[str, Feed] = {}
+
+    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Batch]:
+        """Yield augmented training batches in a shuffled order.
+
+        Order and augmentation depend on (seed, epoch, phase) alone; a run can therefore be resumed without
+        generator state, and a rank of a data-parallel run can take its slice of every group of `order`.
+
+        Args:
+            epoch: from 0.
+            phase: name of the pass within the epoch.
+            share: the first part of the shuffled order that is used, in 0 … 1.
+        """
+        groups = self.order(epoch, phase, share)
+        return self._feed("train").batches(groups, Draw(self.augment, self.seed, epoch, phase))
+
+    def order(self, epoch: int, phase: str, share: float = 1.0) -> list[Ints]:
+        """Return the sample numbers of each training batch of a pass, int64 [≤ batch_size] each.
+
+        A last batch of a single image is left out: BatchNorm cannot train on it. Any other short one is kept.
+        """
+        order = generator(self.seed, "order", epoch, phase).permutation(len(self.split.train))
+        return grouped(order[: self._count(share)], self.batch_size, least=2)
+
+    def steps(self, share: float = 1.0) -> int:
+        """Return how many batches a training pass over `share` of the images has."""
+        return len(grouped(np.arange(self._count(share)), self.batch_size, least=2))
+
+    def validation(self) -> Iterator[Batch]:
+        """Yield the validation images in stored order, never augmented."""
+        return self._plain("validation", len(self.split.validation))
+
+    def test(self) -> Iterator[Batch]:
+        """Yield the test images in stored order, never augmented."""
+        return self._plain("test", len(self.split.test))
+
+    def labels(self, subset: str) -> Ints:
+        """Return the labels of "train", "validation" or "test" in stored order, int64 [n]."""
+        chosen = {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}[
+            subset
+        ]
+        return self._labels[chosen.part][chosen.rows]
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Channel means of the training images, on the scale 0 … 1."""
+        return self._statistics[0]
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Channel standard deviations of the training images, on the scale 0 … 1."""
+        return self._statistics[1]
+
+    @cached_property
+    def _statistics(self) -> Statistics:
+        # Keyed on the split's seed: runs that differ in their training seed alone normalise alike.
+        return self._feed("train").statistics(self.split.seed)
+
+    def _plain(self, subset: str, count: int) -> Iterator[Batch]:
+        groups = grouped(np.arange(count, dtype=np.int64), self.batch_size, least=1)
+        return self._feed(subset).batches(groups, None)
+
+    def _feed(self, subset: str) -> Feed:
+        if subset not in self._feeds:
+            self._feeds[subset] = self._make_feed(subset)
+        return self._feeds[subset]
+
+    def _count(self, share: float) -> int:
+        total = len(self.split.train)
+        return min(total, max(2, round(share * total)))
+
+
+def grouped(order: Ints, batch_size: int, least: int) -> list[Ints]:
+    """Cut an order into batches.
+
+    Args:
+        order: int64 [N].
+        batch_size: images per batch; the last one may be shorter.
+        least: a shorter last batch of fewer images is left out, unless it is the only one.
+
+    Returns:
+        int64 [≤ batch_size] each.
+    """
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if len(groups) > 1 and len(groups[-1]) < min(least, batch_size):
+        groups.pop()
+    return groups

@@ -1,0 +1,55 @@
+"""The settings of the data: each field is a flag of the training commands."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Augment = Literal["none", "crop", "crop-flip"]
+
+
+class DataConfig(BaseModel):
+    """What to train on and how it is split and prepared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = Field(
+        min_length=1,
+        description="digits, cifar10, cifar100, fashion-mnist, a Hugging Face Hub name (owner/name, with "
+        ":config where the data set has several), a folder of images by class, or a folder of parquet shards",
+    )
+    image_column: str | None = Field(
+        default=None, description="column of the images, where the features do not tell"
+    )
+    label_column: str | None = Field(
+        default=None, description="column of the labels, where the features do not tell"
+    )
+    image_size: int | None = Field(
+        default=None,
+        ge=8,
+        le=4096,
+        description="side of the square images the model sees, in pixels; without it what the model preset "
+        "takes",
+    )
+    augment: Augment | None = Field(
+        default=None,
+        description="augmentation of training images: none, crop or crop-flip; without it crop-flip, "
+        "and crop for data sets of digits",
+    )
+    validation_share: float = Field(
+        default=0.1,
+        gt=0,
+        lt=0.8,
+        description="share of the training images kept for validation, where the data set has no such split",
+    )
+    train_limit: int | None = Field(
+        default=None, gt=0, description="train on this many images only, drawn by class after splitting"
+    )
+    split_seed: int = Field(
+        default=0, ge=0, description="seed of the split; apart from --seed, so that runs compare on one split"
+    )
+    workers: int = Field(
+        default=2,
+        ge=0,
+        le=256,
+        description="processes that load images too large or too many to keep in memory",
+    )

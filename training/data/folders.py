@@ -1,0 +1,116 @@
+"""Tables from the user's own disk: folders of images by class, and folders of parquet shards."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from datasets import ClassLabel, Dataset, Features, Image
+
+from training.errors import DataError
+
+PARTS = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What a folder or a shard may be called, and the part that it is."""
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+
+IN_MEMORY_BYTES = 1 << 30
+"""Parquet up to this size is read into memory; more is unpacked once into the cache of `datasets`."""
+
+
+def read_folder(folder: Path) -> dict[str, Dataset]:
+    """Read a folder of parquet shards or of images by class, whichever it is.
+
+    Args:
+        folder: the folder; shards may also lie in its `data` folder, as in a clone from the Hub.
+
+    Returns:
+        one table per part ("train", "validation", "test") that the folder has.
+
+    Raises:
+        DataError: neither kind, or one that cannot be used.
+    """
+    for place in (folder, folder / "data"):
+        shards = sorted(place.glob("*.parquet"))
+        if shards:
+            return _read_shards(folder, shards)
+    if not _folders(folder):
+        raise DataError(
+            f"{folder}: expected parquet files, or one sub-folder of images per class (with or without train "
+            "and test folders above them), found neither"
+        )
+    return _read_images(folder)
+
+
+def _read_shards(folder: Path, shards: Iterable[Path]) -> dict[str, Dataset]:
+    """Read `train-*.parquet` and its like; shards named after no part at all are all training shards."""
+    named: dict[str, list[Path]] = {}
+    for shard in shards:
+        prefix = shard.name.replace(".", "-").replace("_", "-").split("-")[0].lower()
+        named.setdefault(PARTS.get(prefix, ""), []).append(shard)
+    unnamed = named.pop("", [])
+    if "train" not in named:
+        if named:
+            raise DataError(
+                f"{folder}: expected train-*.parquet, found only {', '.join(sorted(named))} shards"
+            )
+        named = {"train": unnamed}
+    return {part: _read_parquet(folder, files) for part, files in named.items()}
+
+
+def _read_parquet(folder: Path, files: list[Path]) -> Dataset:
+    if sum(file.stat().st_size for file in files) > IN_MEMORY_BYTES:
+        return Dataset.from_parquet([str(file) for file in files])
+    try:
+        return Dataset(pa.concat_tables([pq.read_table(file) for file in files]))
+    except (pa.ArrowException, OSError) as error:
+        names = ", ".join(file.name for file in files)
+        raise DataError(f"{folder}: {names} cannot be read as one parquet table: {error}") from error
+
+
+def _read_images(folder: Path) -> dict[str, Dataset]:
+    """Read `class/image` or `part/class/image`; the files' order is that of their sorted paths.
+
+    `datasets`' own folder builder takes any path with "train" or "test" in it for a split, and CIFAR-100 has
+    a class called train: the layout is therefore decided here.
+    """
+    found = {path.name.lower(): path for path in _folders(folder)}
+    split = set(found) <= set(PARTS) and any(_folders(path) for path in found.values())
+    parts = {PARTS[name]: path for name, path in found.items()} if split else {"train": folder}
+    if split and len(parts) < len(found):
+        raise DataError(
+            f"{folder}: two folders stand for one part: {', '.join(sorted(found))}; keep one of them"
+        )
+    if "train" not in parts:
+        raise DataError(f"{folder}: expected a folder train, found only {', '.join(sorted(found))}")
+    classes = [path.name for path in _folders(parts["train"])]
+    return {part: _table(path, classes) for part, path in parts.items()}
+
+
+def _table(folder: Path, classes: list[str]) -> Dataset:
+    by_class = {path.name: _images(path) for path in _folders(folder)}
+    unknown = sorted(set(by_class) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{folder}: no training images for its classes {', '.join(unknown)}: add or remove them"
+        )
+    return _images_table(by_class, classes)
+
+
+def _images_table(by_class: Mapping[str, list[str]], classes: list[str]) -> Dataset:
+    images = [path for files in by_class.values() for path in files]
+    labels = [classes.index(name) for name, files in by_class.items() for _ in files]
+    features = Features({"image": Image(), "label": ClassLabel(names=classes)})
+    return Dataset.from_dict({"image": images, "label": labels}, features=features)
+
+
+def _images(folder: Path) -> list[str]:
+    return [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

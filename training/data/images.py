@@ -1,0 +1,127 @@
+"""Decoding: from the encoded cells of a source to uint8 arrays, through the preprocessing that is served."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from datasets.utils.file_utils import xopen
+from PIL import Image
+
+from serving.errors import ImageTypeError
+from serving.preprocess import Preprocessing, sniff, to_array
+from training.data.source import Part
+from training.errors import DataError
+
+Pixels = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of the red, green and blue channel."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being decoded, how many images are done, and of how many."""
+
+CHUNK = 256
+"""Images that one thread decodes at a time."""
+
+
+def read_image(part: Part, row: int, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+    """Open one image and convert it.
+
+    Args:
+        part: where the image is.
+        row: which one.
+        convert: makes uint8 [H, W, 3] of an opened, not yet decoded image.
+
+    Returns:
+        what `convert` made.
+
+    Raises:
+        DataError: the image cannot be read; names the part, the row and the file.
+    """
+    return _convert(part, row, part.images[row]["image"], convert)
+
+
+def decode(
+    part: Part, rows: Ints, spec: Preprocessing, progress: Progress | None = None, threads: int = 4
+) -> Pixels:
+    """Decode rows of a part as the server would, on a few threads.
+
+    Args:
+        part: where the images are.
+        rows: int64 [n], which ones.
+        spec: size, crop and filter.
+        progress: called from time to time.
+        threads: how many threads decode; the result does not depend on it.
+
+    Returns:
+        uint8 [n, H, W, 3].
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    images = np.empty((len(rows), spec.height, spec.width, 3), dtype=np.uint8)
+
+    def fill(start: int) -> int:
+        chunk = rows[start : start + CHUNK]
+        for place, (row, cell) in enumerate(zip(chunk, part.images[chunk]["image"], strict=True), start):
+            images[place] = _convert(part, int(row), cell, lambda image: to_array(image, spec))
+        return len(chunk)
+
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for count in pool.map(fill, range(0, len(rows), CHUNK)):
+            done += count
+            if progress is not None:
+                progress(f"decoding {part.name}", done, len(rows))
+    return images
+
+
+def channel_statistics(chunks: Iterable[Pixels]) -> Statistics:
+    """Return mean and standard deviation of each channel, of images scaled to 0 … 1.
+
+    They come from a histogram, so they depend neither on the order of the images nor on how they are cut
+    into chunks. A channel that never changes gets the deviation of one grey level, for it is divided by.
+
+    Args:
+        chunks: uint8 [n, H, W, 3] each.
+    """
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for chunk in chunks:
+        for channel in range(3):
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    total = counts.sum(axis=1)
+    mean = (counts * levels).sum(axis=1) / total
+    variance = (counts * (levels - mean[:, None]) ** 2).sum(axis=1) / total
+    deviation = np.maximum(np.sqrt(variance), 1 / 255)
+    return (mean[0].item(), mean[1].item(), mean[2].item()), (
+        deviation[0].item(),
+        deviation[1].item(),
+        deviation[2].item(),
+    )
+
+
+def _convert(part: Part, row: int, cell: Any, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+    try:
+        encoded = cell["bytes"]
+        if encoded is None:
+            with xopen(cell["path"], "rb") as file:  # Also opens a member of a zip archive from the Hub.
+                encoded = file.read()
+        with Image.open(BytesIO(encoded), formats=_formats(encoded)) as image:
+            return convert(image)
+    except Exception as error:  # Pillow's parsers raise whatever broken bytes make them trip over.
+        where = f" ({cell['path']})" if cell and cell.get("path") else ""
+        raise DataError(
+            f"{part.name}: the image in row {row}{where} cannot be read: {error}; repair or remove it"
+        ) from error
+
+
+def _formats(encoded: bytes) -> tuple[str, ...] | None:
+    """Return the format where the first bytes tell: Pillow trying one after the other costs half the time."""
+    try:
+        return (sniff(encoded),)
+    except ImageTypeError:
+        return None

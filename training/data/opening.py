@@ -1,0 +1,99 @@
+"""From settings to data: source, split, and the way its images are fed."""
+
+import torch
+
+from serving.preprocess import Preprocessing
+from training.data.batches import Data
+from training.data.config import Augment, DataConfig
+from training.data.feeds import CachedFeed, Feed
+from training.data.images import Progress, decode
+from training.data.source import load_source
+from training.data.split import Split, make_split
+from training.data.streaming import StreamedFeed
+
+CACHE_BYTES = 3 << 29
+"""Decoded images up to this size in all (1.5 GiB) are kept on the device."""
+
+CACHE_SIDE = 96
+"""Larger images are streamed even when they are few: they train on random resized crops of the originals."""
+
+IMAGE_SIZE = 32
+"""Side of the images, in pixels, where neither the settings nor the caller name one."""
+
+AUGMENT: dict[str, Augment] = {"digits": "crop", "ylecun/mnist": "crop", "ufldl-stanford/svhn": "crop"}
+"""Data sets whose images mean something else when mirrored; all others get "crop-flip"."""
+
+
+def open_data(
+    config: DataConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    image_size: int | None = None,
+    spec: Preprocessing | None = None,
+    split: Split | None = None,
+    progress: Progress | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> Data:
+    """Open a data set, divide it, and decide how its images are fed.
+
+    Args:
+        config: the data settings.
+        batch_size: images per batch.
+        seed: the training seed.
+        device: where batches are wanted.
+        image_size: side of the images in pixels; None takes the settings'.
+        spec: preprocessing to use as it is, such as that of an existing bundle; None makes it of the size.
+        split: of the run to go on with or to judge; None draws one.
+        progress: told how far decoding is.
+        cache_bytes: decoded images up to this size in all are kept on the device.
+
+    Raises:
+        ConfigError: settings that do not fit the data set.
+        DataError: the data set cannot be used, or is not the one that `split` was drawn for.
+    """
+    source = load_source(config.dataset, config.image_column, config.label_column)
+    if split is None:
+        split = make_split(
+            source.labels,
+            source.classes,
+            seed=config.split_seed,
+            validation_share=config.validation_share,
+            train_limit=config.train_limit,
+        )
+    else:
+        split.check(source.name, source.labels, source.classes)
+    spec = spec or preprocessing(image_size or config.image_size or IMAGE_SIZE)
+    where = torch.device(device)
+    subsets = {"train": split.train, "validation": split.validation, "test": split.test}
+    pixels = sum(map(len, subsets.values())) * spec.height * spec.width
+    small = max(spec.height, spec.width) <= CACHE_SIDE and 3 * pixels <= cache_bytes
+
+    def feed(name: str) -> Feed:
+        part, rows = source.parts[subsets[name].part], subsets[name].rows
+        if small:
+            return CachedFeed(decode(part, rows, spec, progress), part.labels[rows], where)
+        return StreamedFeed(part, rows, spec, where, config.workers)
+
+    return Data(
+        name=source.name,
+        classes=source.classes,
+        split=split,
+        labels=source.labels,
+        spec=spec,
+        augment=config.augment or AUGMENT.get(source.name, "crop-flip"),
+        batch_size=batch_size,
+        seed=seed,
+        feed=feed,
+    )
+
+
+def preprocessing(image_size: int) -> Preprocessing:
+    """Return how images come to `image_size` pixels a side when they are not augmented.
+
+    Small ones keep their whole shorter side; from `CACHE_SIDE` up the usual margin of 8/7 is cropped away
+    (224 out of 256), since training sees crops of the originals.
+    """
+    resize = image_size if image_size <= CACHE_SIDE else round(image_size * 8 / 7)
+    return Preprocessing(height=image_size, width=image_size, resize=resize)

@@ -1,0 +1,181 @@
+"""One seeded split into training, validation and test, stored with the run and the same for every method."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.seeds import generator
+from training.data.stratify import stratified
+from training.errors import ConfigError, DataError
+
+Ints = npt.NDArray[np.int64]
+PartName = Literal["train", "validation", "test"]
+
+TEST_SHARE = 0.2
+"""Share of a source without a test part that is drawn for one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some rows of one part of the source.
+
+    Args:
+        part: the source's own part the rows come from ("train", "validation" or "test").
+        rows: int64 [n], ascending.
+    """
+
+    part: str
+    rows: Ints
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which rows are trained on, validated on and tested on.
+
+    Args:
+        train: rows to train on.
+        validation: rows for calibration and for watching a run; never trained on.
+        test: rows for the final figures.
+        fingerprint: of the labels the split was drawn for; see `fingerprint`.
+        seed: what it was drawn with.
+    """
+
+    train: Subset
+    validation: Subset
+    test: Subset
+    fingerprint: str
+    seed: int
+
+    def save(self, path: Path) -> None:
+        """Write the split as npz without pickles; an existing file is replaced in one step."""
+        parts = (self.train, self.validation, self.test)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        with draft.open("wb") as file:
+            np.savez_compressed(
+                file,
+                train=self.train.rows,
+                validation=self.validation.rows,
+                test=self.test.rows,
+                parts=np.array([subset.part for subset in parts]),
+                fingerprint=np.array(self.fingerprint),
+                seed=np.array(self.seed, dtype=np.int64),
+            )
+        draft.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: the file is missing, damaged, or no split.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                parts = [str(part) for part in stored["parts"]]
+                rows = [stored[name].astype(np.int64) for name in ("train", "validation", "test")]
+                train, validation, test = (Subset(*pair) for pair in zip(parts, rows, strict=True))
+                return cls(train, validation, test, str(stored["fingerprint"]), int(stored["seed"]))
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path}: expected a stored split, found none that can be read ({error}); copy the file from "
+                "where the run was made"
+            ) from error
+
+    def check(self, name: str, labels: Mapping[str, Ints], classes: Sequence[str]) -> None:
+        """Refuse a data set that is not the one this split was drawn for.
+
+        Args:
+            name: the data set's name, for the message.
+            labels: int64 [N] per part of the source.
+            classes: the class names, in label order.
+
+        Raises:
+            DataError: the labels, their order or the class names differ.
+        """
+        found = fingerprint(labels, classes)
+        if found != self.fingerprint:
+            raise DataError(
+                f"data set {name}: its labels or classes have changed since the stored split was drawn "
+                f"(fingerprint {found[:12]}, expected {self.fingerprint[:12]}): give the data set the run "
+                "was trained on, or start a new run"
+            )
+
+
+def fingerprint(labels: Mapping[str, Ints], classes: Sequence[str]) -> str:
+    """Hash the labels of every part in row order, and the class names.
+
+    Pixels are not hashed: reading them all would cost a whole pass over the data at every start.
+
+    Args:
+        labels: int64 [N] per part of the source.
+        classes: the class names, in label order.
+    """
+    digest = hashlib.sha256(repr(tuple(classes)).encode())
+    for part in sorted(labels):
+        digest.update(f"{part} {len(labels[part])} ".encode())
+        digest.update(np.ascontiguousarray(labels[part], dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def make_split(
+    labels: Mapping[str, Ints],
+    classes: Sequence[str],
+    *,
+    seed: int,
+    validation_share: float,
+    train_limit: int | None,
+) -> Split:
+    """Draw the split: a part that the source has is used whole, a missing one is drawn from its train part.
+
+    Every draw is stratified, and leaves each class in the training rows. The test rows are drawn first, then
+    the validation rows, then the limit, each from a stream of its own: changing the limit moves no image
+    between training, validation and test.
+
+    Args:
+        labels: int64 [N] per part of the source; "train" is always there.
+        classes: the class names, in label order.
+        seed: what the draws depend on.
+        validation_share: share of the train part's rows drawn for validation, between 0 and 0.8.
+        train_limit: how many training rows to keep; None keeps all.
+
+    Raises:
+        ConfigError: the limit is below one image per class.
+        DataError: too few images to draw from.
+    """
+    train_labels = labels["train"]
+    left = np.arange(len(train_labels), dtype=np.int64)
+
+    def draw(name: PartName, share: float) -> Subset:
+        nonlocal left
+        if name in labels:
+            return Subset(name, np.arange(len(labels[name]), dtype=np.int64))
+        count = max(1, round(share * len(train_labels)))
+        chosen = stratified(train_labels[left], count, generator(seed, "split", name), keep=1)
+        if not len(chosen):
+            raise DataError(
+                f"too few images to draw a {name} part from: found {len(left)} in {len(classes)} classes, "
+                "expected at least two images in some class; add images"
+            )
+        drawn = left[chosen]
+        left = np.setdiff1d(left, drawn, assume_unique=True)
+        return Subset("train", drawn)
+
+    test = draw("test", TEST_SHARE)
+    validation = draw("validation", validation_share)
+    if train_limit is not None and train_limit < len(left):
+        if train_limit < len(classes):
+            raise ConfigError(
+                f"--train-limit {train_limit}: expected at least one image for each of {len(classes)} classes"
+            )
+        left = left[stratified(train_labels[left], train_limit, generator(seed, "split", "limit"), least=1)]
+    return Split(Subset("train", left), validation, test, fingerprint(labels, classes), seed)
