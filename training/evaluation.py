@@ -11,9 +11,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from serving.confidence import calibration_score, score
-from serving.thresholds import GeometricPolicy
-from training.curves import Bools, Floats, Point, budgeted_curve, grid_budgets
+from serving.confidence import score
+from training.curves import Bools, Floats, Point, Policy, budgeted_curve, grid_budgets
 from training.plots import accuracy_over_flops
 
 TABLE_POINTS = 9
@@ -39,11 +38,6 @@ class Scored:
         """Score probabilities [N, K, C] of images with labels [N] as served rows are."""
         scores = [score(probabilities[:, k], measure) for k in range(probabilities.shape[1])]
         return cls(np.stack(scores, axis=1), probabilities.argmax(-1) == labels[:, None])
-
-    @classmethod
-    def stored(cls, confidence: npt.NDArray[np.float32], correct: Bools) -> "Scored":
-        """Score images of which only the confidence [N, K] was kept, as the server's calibration is."""
-        return cls(calibration_score(confidence), correct)
 
 
 @dataclass(frozen=True)
@@ -84,9 +78,8 @@ class Evaluation:
         return {**values, "exits": exits, "curve": list(curve)}
 
 
-def curve_of(fitted: Scored, measured: Scored, exit_flops: Sequence[int]) -> tuple[Point, ...]:
-    """Fit thresholds on some images and measure the budgets of MSDNet's grid on others."""
-    policy = GeometricPolicy(fitted.score, fitted.correct, exit_flops)
+def curve_of(policy: Policy, measured: Scored, exit_flops: Sequence[int]) -> tuple[Point, ...]:
+    """Measure the budgets of MSDNet's grid on images that the policy was not fitted on."""
     return tuple(
         budgeted_curve(policy, grid_budgets(exit_flops), measured.score, measured.correct, exit_flops)
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from training.curves import Point
 
@@ -42,7 +41,6 @@ def accuracy_over_flops(
         axes.annotate(str(number), (flops / 1e6, accuracy * 100), textcoords="offset points", xytext=(5, -11))
     axes.set_xlabel("mean cost (MFLOPs per image)")
     axes.set_ylabel("accuracy (%)")
-    axes.yaxis.set_major_locator(MaxNLocator(min_n_ticks=3))
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from serving.confidence import TIE
+from serving.thresholds import GeometricPolicy
 from training.curves import Point
 from training.evaluation import Evaluation, Scored, curve_of, show, write
 
@@ -32,12 +33,6 @@ def test_scores_follow_the_measure_and_answers_are_judged_by_the_likeliest_class
     assert scored.correct.tolist() == [[True, True], [True, False]]
 
 
-def test_stored_confidences_get_a_tie_break_too() -> None:
-    scored = Scored.stored(np.ones((50, 2), np.float32), np.ones((50, 2), bool))
-    assert len(np.unique(scored.score)) == 100
-    assert scored.score.max() < 1 + TIE
-
-
 def test_json_counts_exits_from_one_and_holds_every_budget() -> None:
     values = json.loads(json.dumps(EVALUATION.to_json()))
     assert values["exits"] == [
@@ -56,7 +51,8 @@ def test_json_counts_exits_from_one_and_holds_every_budget() -> None:
 def test_the_ends_of_a_curve_are_its_fixed_exits() -> None:
     generator = np.random.default_rng(1)
     halves = [Scored(generator.random((200, 3)), generator.random((200, 3)) < 0.7) for _ in range(2)]
-    curve = curve_of(halves[0], halves[1], [10, 20, 40])
+    policy = GeometricPolicy(halves[0].score, halves[0].correct, [10, 20, 40])
+    curve = curve_of(policy, halves[1], [10, 20, 40])
     assert curve[0].spent_flops == pytest.approx(10, rel=0.02)  # new images may fall under a fitted threshold
     assert curve[-1].spent_flops == 40
     assert curve[-1].accuracy == halves[1].correct[:, 2].mean()

@@ -1,0 +1,181 @@
+"""`python -m training.evaluate RUN|BUNDLE`: accuracy per exit, and what budgets over all exits buy.
+
+A run is computed by torch, with thresholds fitted on its validation images. A bundle is computed by the
+serving engine, with the thresholds that it would be served with. Both are measured on test images.
+
+`evaluation.json` holds: name, kind ("run" or "bundle"), data_set, split, images, fitted_on; `exits`, a list
+of {exit (from 1), flops, accuracy}; `curve`, a list of {budget_flops, spent_flops, accuracy, shares}. FLOPs
+are per image and count every earlier head; accuracies and shares (one per exit) lie in 0..1. `curve.png`
+draws both.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+from rich.console import Console
+
+from serving.bundle import Bundle, read_bundle
+from serving.engine import Engine
+from serving.thresholds import GeometricPolicy
+from training import cli
+from training.calibration import Labels, Probabilities, engine_probabilities, policy_of
+from training.data import Batch, Data, open_data
+from training.data.config import DataConfig
+from training.devices import use_device
+from training.errors import ConfigError
+from training.evaluation import Evaluation, Scored, curve_of, show, write
+from training.flops import exit_flops, segment_flops
+from training.predict import predict
+from training.run import Run
+
+RUN_MEASURE = "max_probability"
+"""The confidence that a run is judged by, MSDNet's; a bundle names its own."""
+
+
+class EvaluateConfig(BaseModel):
+    """What to measure on, and where the result goes."""
+
+    split: Literal["test", "validation"] = Field(
+        "test", description="images to measure on; validation is for runs only, and optimistic"
+    )
+    dataset: str | None = Field(
+        None, description="for a bundle: the data set, where the name in its manifest does not lead there"
+    )
+    image_column: str | None = Field(None, description="for a bundle: column of the images")
+    label_column: str | None = Field(None, description="for a bundle: column of the labels")
+    out: Path | None = Field(
+        None, description="folder of the results; RUN/evaluation, or runs/evaluation-BUNDLE, where not given"
+    )
+    batch_size: int = Field(128, ge=1, description="images per batch")
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    device: str = Field("cpu", description="for a run: auto, cpu, cuda or cuda:N")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate what the command line names; print tables, write JSON and a figure."""
+    parser = argparse.ArgumentParser(
+        description="Accuracy per exit, and the budgeted accuracy-FLOPs curve.", allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN|BUNDLE", help="a run folder or a bundle")
+    cli.add_fields(parser, EvaluateConfig)
+
+    def command() -> None:
+        given = parser.parse_args(argv)
+        folder, config = given.folder, cli.read_fields(EvaluateConfig, given)
+        if (folder / "manifest.json").exists():
+            evaluation = evaluate_bundle(read_bundle(folder), config)
+            out = config.out or Path("runs") / f"evaluation-{evaluation.name}"
+        else:
+            evaluation = evaluate_run(Run.open(folder), config)
+            out = config.out or folder / "evaluation"
+        console = Console()
+        show(evaluation, console)
+        write(evaluation, out)
+        console.print(f"wrote {out}/evaluation.json and {out}/curve.png", soft_wrap=True, highlight=False)
+
+    return cli.run(command)
+
+
+def evaluate_run(run: Run, config: EvaluateConfig) -> Evaluation:
+    """Compute every exit by torch; fit on the validation images, measure on the split asked for.
+
+    Raises:
+        ConfigError: settings that are for bundles only.
+        RunError: the run has no finished epoch.
+        DataError: its data set cannot be found or has changed.
+    """
+    for_bundles = ("dataset", "image_column", "label_column")
+    if foreign := [cli.flag(name) for name in for_bundles if getattr(config, name) is not None]:
+        raise ConfigError(f"a run is evaluated on its own data set: leave out {', '.join(foreign)}")
+    device = use_device(config.device, config.threads)
+    model = run.model().to(device)
+    data = run.data(batch_size=config.batch_size, device=device)
+    flops = exit_flops(segment_flops(model))
+    fitted = Scored.of(*predict(model, data.validation()), RUN_MEASURE)
+    measured = (
+        fitted if config.split == "validation" else Scored.of(*predict(model, data.test()), RUN_MEASURE)
+    )
+    policy = GeometricPolicy(fitted.score, fitted.correct, flops)
+    fitted_on = f"{len(fitted.score):,} validation images"
+    return _evaluation(run.folder, "run", data, config.split, fitted_on, flops, policy, measured)
+
+
+def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> Evaluation:
+    """Compute every exit by the serving engine; fit on the bundle's calibration, measure on test images.
+
+    Raises:
+        ConfigError: the data set's classes are not the bundle's, or the split is not for bundles.
+        DataError: the data set cannot be found.
+    """
+    if config.split != "test":
+        raise ConfigError("a bundle is evaluated on test images: its calibration is what it was fitted on")
+    data = _data_of(bundle, config)
+    manifest, calibration = bundle.manifest, bundle.calibration
+    engine = Engine(bundle, threads=config.threads or os.cpu_count() or 1)
+    measured = Scored.of(*served(engine, data.test()), manifest.calibration.confidence)
+    policy, fitted_on = policy_of(calibration, manifest), f"{calibration.fit.sum():,} calibration images"
+    return _evaluation(
+        bundle.folder, "bundle", data, "test", fitted_on, manifest.exit_flops, policy, measured
+    )
+
+
+def served(engine: Engine, batches: Iterable[Batch]) -> tuple[Probabilities, Labels]:
+    """Return the probabilities [N, K, C] that the engine gives at every exit, and the labels [N]."""
+    answers = [
+        (engine_probabilities(engine, batch.images.cpu().numpy()), batch.labels.cpu().numpy())
+        for batch in batches
+    ]
+    probabilities, labels = zip(*answers, strict=True)
+    return np.concatenate(probabilities), np.concatenate(labels)
+
+
+def _data_of(bundle: Bundle, config: EvaluateConfig) -> Data:
+    """Open the bundle's data set; which images are for testing depends on the seed of its split alone."""
+    facts = bundle.manifest.data_set
+    settings = DataConfig(
+        dataset=config.dataset or facts.name,
+        image_column=config.image_column,
+        label_column=config.label_column,
+        split_seed=facts.split_seed or 0,
+    )
+    data = open_data(settings, batch_size=config.batch_size, seed=0, spec=bundle.manifest.preprocessing)
+    if data.classes != bundle.manifest.classes:
+        raise ConfigError(
+            f"data set {data.name}: expected the bundle's {len(bundle.manifest.classes)} classes "
+            f"({', '.join(bundle.manifest.classes[:5])}, …), found {len(data.classes)} "
+            f"({', '.join(data.classes[:5])}, …); name the right one by --dataset"
+        )
+    return data
+
+
+def _evaluation(
+    folder: Path,
+    kind: str,
+    data: Data,
+    split: str,
+    fitted_on: str,
+    flops: Sequence[int],
+    policy: GeometricPolicy,
+    measured: Scored,
+) -> Evaluation:
+    return Evaluation(
+        name=folder.resolve().name,
+        kind=kind,
+        data_set=data.name,
+        split=split,
+        images=len(measured.score),
+        fitted_on=fitted_on,
+        exit_flops=tuple(flops),
+        exit_accuracy=tuple(float(share) for share in measured.correct.mean(axis=0)),
+        curve=curve_of(policy, measured, flops),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
