@@ -166,9 +166,11 @@ class GeometricPolicy:
     def _thresholds(self, budget_flops: float) -> ScoreArray:
         if budget_flops == self._exit_flops[0]:
             # Nothing is left over for a served row that is less sure than any calibration row.
-            return self._table[0]
+            return np.asarray(self._table[0])
         row = int(np.searchsorted(self._table_flops, budget_flops, side="right")) - 1
-        return self._table[-1] if row == len(self._table) - 1 else self._between(row, budget_flops)
+        if row == len(self._table) - 1:
+            return np.asarray(self._table[-1])
+        return self._between(row, budget_flops)
 
     def _between(self, row: int, budget_flops: float) -> ScoreArray:
         """The furthest point from one table row to the next that the budget allows, by bisection."""

@@ -1,0 +1,104 @@
+"""Ends every admitted request exactly once: with its result, with an error, or as abandoned by its caller."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic
+
+from serving.admission import Admission
+from serving.confidence import FloatArray
+from serving.errors import EngineError, OfframpError
+from serving.events import Listener, RequestDone, RequestFailed
+from serving.rows import Request, ResultT, Terms
+
+Answer = Callable[[Terms, Sequence[int], FloatArray], ResultT]
+"""(terms, the exit index of each of N rows, probabilities [N, C]) -> what the request's future gets."""
+
+_ABANDONED = "CancelledError"
+
+
+class Resolver(Generic[ResultT]):
+    """Resolves futures, and says so in an event just before: who hears of it may already look for the event.
+
+    Only who claims a request from `admission` may end it, so a request that another thread aborts in the
+    meantime is not ended twice.
+
+    Args:
+        name: of the model, for events.
+        exit_flops: the cost of leaving at each exit, in FLOPs per image.
+        answer: makes a result of a request whose rows have all left.
+        admission: knows who is in.
+        clock: seconds from any origin.
+        emit: gets the events; must not raise.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        exit_flops: Sequence[int],
+        answer: Answer[ResultT],
+        admission: Admission,
+        clock: Callable[[], float],
+        emit: Listener,
+    ) -> None:
+        self._name = name
+        self._exit_flops = tuple(exit_flops)
+        self._answer = answer
+        self._admission = admission
+        self._clock = clock
+        self._emit = emit
+
+    def finish(self, request: Request[Any]) -> None:
+        """Answer a request whose rows have all left."""
+        try:
+            result = self._answer(request.terms, request.exits, request.probabilities)
+        except Exception as error:
+            self.fail(request, engine_error("the answer could not be made", error))
+            return
+        if not self._begin(request):
+            return
+        self._emit(
+            RequestDone(
+                self._name,
+                exits=tuple(request.exits),
+                flops=tuple(self._exit_flops[exit_index] for exit_index in request.exits),
+                budget_flops=request.terms.budget_flops,
+                seconds=self._clock() - request.admitted_at,
+            )
+        )
+        request.future.set_result(result)
+
+    def fail(self, request: Request[Any], error: OfframpError) -> None:
+        """End a request in an error; does nothing if it was ended before."""
+        if self._begin(request):
+            self._set_error(request, error)
+
+    def fail_all(self, make_error: Callable[[], OfframpError]) -> None:
+        """End all who are in, each in an error of its own."""
+        for request in self._admission.claim_all():
+            if self._is_awaited(request):
+                self._set_error(request, make_error())
+
+    def abandon(self, request: Request[Any]) -> None:
+        """Note that a request is over without an answer; does nothing if it was ended before."""
+        self._begin(request)
+
+    def _begin(self, request: Request[Any]) -> bool:
+        """Claim a request; False if there is nobody left to tell."""
+        return self._admission.claim(request) and self._is_awaited(request)
+
+    def _is_awaited(self, request: Request[Any]) -> bool:
+        if request.future.set_running_or_notify_cancel():
+            return True
+        self._emit(RequestFailed(self._name, _ABANDONED, request.size))
+        return False
+
+    def _set_error(self, request: Request[Any], error: OfframpError) -> None:
+        self._emit(RequestFailed(self._name, type(error).__name__, request.size))
+        request.future.set_exception(error)
+
+
+def engine_error(message: str, cause: Exception) -> EngineError:
+    """An error with its cause attached, as `raise ... from` would."""
+    error = EngineError(f"{message}: {cause}")
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,225 @@
+"""The core: takes rows through the stages in batches (docs/scheduler.md).
+
+It is synchronous and knows no ONNX, no HTTP and no threads of its own: `submit`, `close` and `abort` may be
+called from anywhere, `step` by one thread at a time.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.admission import Admission
+from serving.barrier import Barrier
+from serving.confidence import FloatArray
+from serving.dispatch import Dispatch, StageLoad, deepest_full
+from serving.errors import EngineError, OfframpError
+from serving.events import Listener, StageRan
+from serving.listening import shielded
+from serving.resolver import Answer, Resolver, engine_error
+from serving.rows import Batch, Request, ResultT, Row, Tensors, Terms
+from serving.stage_queue import StageQueue
+
+Run = Callable[[int, Tensors], tuple[FloatArray, Tensors]]
+"""(stage, inputs, each [N, ...]) -> probabilities float32 [N, C], features; new arrays, not views."""
+Decide = Callable[[int, Sequence[Row], FloatArray], npt.NDArray[np.bool_]]
+"""(stage, N rows, their probabilities [N, C]) -> bool [N], who leaves; not asked at the last stage."""
+
+DEFAULT_DISPATCH: Dispatch = partial(deepest_full, max_batch=32, max_age_seconds=0.05)
+
+
+class Scheduler(Generic[ResultT]):
+    """One queue per stage; survivors of several batches meet again at the deeper stage.
+
+    Args:
+        name: of the model, for events.
+        exit_flops: the cost of leaving at each exit, in FLOPs per image; there are as many stages.
+        run: runs a stage. An exception fails the requests with rows in the batch, and only these.
+        decide: says who leaves. An exception does the same.
+        answer: makes a result of a request whose rows have all left.
+        capacity: of rows admitted and not answered.
+        dispatch: chooses the next stage and how many rows of it.
+        clock: seconds from any origin, never going back.
+        emit: gets the events, from the threads that call `step` and `abort`; what it raises is logged.
+        keep_rows: the size of stage buffers worth keeping, in rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        exit_flops: Sequence[int],
+        run: Run,
+        decide: Decide,
+        answer: Answer[ResultT],
+        capacity: int,
+        dispatch: Dispatch = DEFAULT_DISPATCH,
+        clock: Callable[[], float] = time.monotonic,
+        emit: Listener | None = None,
+        keep_rows: int = 128,
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._decide = decide
+        self._dispatch = dispatch
+        self._clock = clock
+        self._emit = shielded(emit)
+        self._queues = [StageQueue(keep_rows) for _ in exit_flops]
+        self._barrier = Barrier()
+        self._admission = Admission(capacity)
+        self._resolver = Resolver(
+            name=name,
+            exit_flops=exit_flops,
+            answer=answer,
+            admission=self._admission,
+            clock=clock,
+            emit=self._emit,
+        )
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows were admitted and neither answered nor dropped."""
+        return self._admission.waiting_rows
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would find rows."""
+        return self._admission.has_arrivals or any(self._queues)
+
+    def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
+        """Admit a request; its rows wait for stage 0 from the next step on.
+
+        Args:
+            inputs: what stage 0 takes, each [N, ...]; not to be changed while the request is under way.
+            terms: for the decider.
+            barrier: decide on its rows together: each stage's decision waits for all that are still there.
+
+        Raises:
+            ValueError: there are no rows, which would never be answered.
+            ClosedError: closed.
+            BodyTooLargeError: more rows than the capacity.
+            OverloadedError: no room now.
+        """
+        size = len(inputs[0])
+        if not size:
+            raise ValueError("expected at least one row, found none")
+        request: Request[ResultT] = Request(size, terms, barrier=barrier, admitted_at=self._clock())
+        self._admission.admit(request, inputs)
+        return request
+
+    def step(self) -> bool:
+        """Run one batch through one stage; False if there was nothing to do."""
+        self._take_in()
+        now = self._clock()
+        loads = [
+            StageLoad(len(queue), now - queue.oldest_queued_at if queue else 0.0) for queue in self._queues
+        ]
+        if not any(load.rows for load in loads):
+            return False
+        stage, size = self._dispatch(loads)
+        rows, inputs = self._pop(stage, size)
+        if rows:
+            self._run_stage(stage, rows, inputs)
+        return True
+
+    def close(self, reason: str) -> None:
+        """Admit nobody from now on; those who are in stay."""
+        self._admission.close(reason)
+
+    def abort(self, make_error: Callable[[], OfframpError]) -> None:
+        """Close, and fail every request that is in, each with an error of its own."""
+        self.close(str(make_error()))
+        self._resolver.fail_all(make_error)
+
+    def _take_in(self) -> None:
+        for request, inputs in self._admission.take_arrivals():
+            rows = [Row(request, position) for position in range(request.size)]
+            if request.over:
+                self._drop(rows)
+            else:
+                self._queues[0].push(rows, inputs, None, self._clock())
+
+    def _pop(self, stage: int, size: int) -> tuple[list[Row], Tensors]:
+        """Take rows that somebody still waits for; the others are dropped on the way."""
+        rows, inputs = self._queues[stage].pop(size)
+        over = [row.request.over for row in rows]
+        if any(over):
+            self._drop([row for row, gone in zip(rows, over, strict=True) if gone])
+            rows = [row for row, gone in zip(rows, over, strict=True) if not gone]
+            inputs = tuple(tensor[~np.array(over)] for tensor in inputs)
+        return rows, inputs
+
+    def _run_stage(self, stage: int, rows: list[Row], inputs: Tensors) -> None:
+        started = self._clock()
+        try:
+            probabilities, features = self._run(stage, inputs)
+            found = {len(tensor) for tensor in (probabilities, *features)}
+            if found != {len(rows)}:
+                raise EngineError(f"expected outputs of {len(rows)} rows, found {sorted(found)}")
+        except Exception as error:
+            self._fail(rows, f"stage {stage + 1} failed on a batch of {len(rows)} images", error)
+            return
+        seconds = self._clock() - started
+        queue_seconds = tuple(started - row.queued_at for row in rows)
+        self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds))
+        batch = Batch(rows, probabilities, features)
+        ready = [batch] if self._is_last(stage) else self._barrier.split(batch)
+        answered_rows = sum(self._settle(stage, part) for part in ready)
+        self._admission.note_throughput(answered_rows, seconds)
+
+    def _settle(self, stage: int, batch: Batch) -> int:
+        """Let those leave who may, queue the others for the next stage, and say how many left."""
+        try:
+            leaves = self._who_leaves(stage, batch)
+            staying = np.flatnonzero(~leaves)
+            if staying.size:
+                survivors = [batch.rows[index] for index in staying.tolist()]
+                self._queues[stage + 1].push(survivors, batch.features, staying, self._clock())
+        except Exception as error:
+            self._fail(batch.rows, f"deciding on {len(batch.rows)} images failed at exit {stage + 1}", error)
+            return 0
+        leaving = np.flatnonzero(leaves).tolist()
+        finished: list[Request[Any]] = []
+        for index in leaving:
+            row = batch.rows[index]
+            row.request.record(row.position, stage, batch.probabilities[index])
+            if row.request.unanswered == 0:
+                finished.append(row.request)
+        self._admission.release(len(leaving))  # before callers hear of it and come back with more
+        for request in finished:
+            self._resolver.finish(request)
+        return len(leaving)
+
+    def _who_leaves(self, stage: int, batch: Batch) -> npt.NDArray[np.bool_]:
+        if self._is_last(stage):
+            return np.ones(len(batch.rows), np.bool_)
+        leaves = self._decide(stage, batch.rows, batch.probabilities)
+        if leaves.dtype != np.bool_ or leaves.shape != (len(batch.rows),):
+            raise EngineError(
+                f"expected a decision bool [{len(batch.rows)}], found {leaves.dtype} {list(leaves.shape)}"
+            )
+        return leaves
+
+    def _is_last(self, stage: int) -> bool:
+        return stage == len(self._queues) - 1
+
+    def _fail(self, rows: Sequence[Row], message: str, cause: Exception) -> None:
+        """Fail the requests of rows that are in no queue; their other rows go when they are next touched."""
+        for request in _requests(rows):
+            self._resolver.fail(request, engine_error(message, cause))
+        self._drop(rows)
+
+    def _drop(self, rows: Sequence[Row]) -> None:
+        """Make room where rows were whose request is over, and where the barrier held others of it."""
+        requests = _requests(rows)
+        self._admission.release(len(rows) + sum(self._barrier.forget(request) for request in requests))
+        for request in requests:
+            self._resolver.abandon(request)
+
+
+def _requests(rows: Sequence[Row]) -> list[Request[Any]]:
+    """The different requests of rows, in their order."""
+    return list(dict.fromkeys(row.request for row in rows))

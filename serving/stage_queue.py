@@ -1,0 +1,103 @@
+"""The rows that wait for one stage, first in, first out, with their features side by side in memory."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from serving.rows import IndexArray, Row, Tensors
+
+
+class StageQueue:
+    """One contiguous buffer per feature tensor; a batch is a view into it, wherever its rows came from.
+
+    Survivors are copied once, from the outputs of the stage before to the end of the buffers: that copy is
+    the compaction and the merge in one. The buffers are allocated at the first push, grow by doubling, and
+    are given back when they outgrew `keep_rows` and the queue runs empty.
+
+    Args:
+        keep_rows: the size of buffers that is worth keeping, in rows.
+    """
+
+    def __init__(self, keep_rows: int = 128) -> None:
+        self._keep_rows = keep_rows
+        self._buffers: Tensors = ()
+        self._head = 0
+        self._rows: deque[Row] = deque()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def oldest_queued_at(self) -> float:
+        """When the row at the front joined, in the clock's seconds; only for a queue with rows."""
+        return self._rows[0].queued_at
+
+    def push(self, rows: Sequence[Row], tensors: Tensors, chosen: IndexArray | None, now: float) -> None:
+        """Append rows.
+
+        Args:
+            rows: N rows.
+            tensors: each [M, ...], always of one dtype and shape but for M.
+            chosen: the N indices within M that the rows are at; None if M = N and all are.
+            now: the clock's seconds.
+
+        Raises:
+            ValueError: the tensors are not like those before; the queue is then as it was.
+        """
+        count = len(rows)
+        self._check(tensors, count if chosen is None else None)
+        self._make_room(count, tensors)
+        tail = self._head + len(self._rows)
+        for buffer, tensor in zip(self._buffers, tensors, strict=True):
+            if chosen is None:
+                buffer[tail : tail + count] = tensor
+            else:
+                # The default mode, "raise", would go through a second buffer.
+                np.take(tensor, chosen, axis=0, out=buffer[tail : tail + count], mode="clip")
+        for row in rows:
+            row.queued_at = now
+        self._rows.extend(rows)
+
+    def pop(self, count: int) -> tuple[list[Row], Tensors]:
+        """Take up to `count` rows from the front, and views of their tensors, good until the next push."""
+        rows = [self._rows.popleft() for _ in range(min(count, len(self._rows)))]
+        views = tuple(buffer[self._head : self._head + len(rows)] for buffer in self._buffers)
+        self._head += len(rows)
+        if not self._rows:
+            self._head = 0
+            if self._capacity > self._keep_rows:
+                self._buffers = ()
+        return rows, views
+
+    @property
+    def _capacity(self) -> int:
+        return len(self._buffers[0]) if self._buffers else 0
+
+    def _check(self, tensors: Tensors, count: int | None) -> None:
+        found = [(tensor.dtype, tensor.shape[1:]) for tensor in tensors]
+        expected = [(buffer.dtype, buffer.shape[1:]) for buffer in self._buffers] or found
+        if found != expected or not tensors:
+            raise ValueError(f"expected tensors of {expected} per row, found {found}")
+        if count is not None and any(len(tensor) != count for tensor in tensors):
+            raise ValueError(f"expected tensors of {count} rows, found {[len(tensor) for tensor in tensors]}")
+
+    def _make_room(self, count: int, tensors: Tensors) -> None:
+        waiting = len(self._rows)
+        if self._head + waiting + count <= self._capacity:
+            return
+        # Moving to the front is worth it only where it frees half of the buffer: a row then moves seldom.
+        capacity = self._capacity
+        if waiting + count > capacity // 2:
+            capacity = max(2 * (waiting + count), self._keep_rows)
+        moved = []
+        for index, tensor in enumerate(tensors):
+            buffer = self._buffers[index] if self._buffers else None
+            if buffer is not None and capacity == len(buffer):
+                target = buffer
+            else:
+                target = np.empty((capacity, *tensor.shape[1:]), tensor.dtype)
+            if buffer is not None:
+                target[:waiting] = buffer[self._head : self._head + waiting]
+            moved.append(target)
+        self._buffers, self._head = tuple(moved), 0
