@@ -43,6 +43,7 @@ __all__ = [
     "SegmentSpec",
     "TensorSpec",
     "bundle_folders",
+    "check_target",
     "read_bundle",
     "write_bundle",
 ]
@@ -143,7 +144,7 @@ def write_bundle(
         BundleError: `folder` exists without `force`, or what was written does not read back.
     """
     folder = Path(folder).absolute()
-    _check_target(folder, force)
+    check_target(folder, force=force)
     packed = calibration.to_bytes()
     manifest = draft.model_copy(
         update={
@@ -166,9 +167,17 @@ def write_bundle(
     return Bundle(folder, manifest, calibration)
 
 
-def _check_target(folder: Path, force: bool) -> None:
+def check_target(folder: Path | str, *, force: bool) -> None:
+    """Refuse early, before anything costly, where `write_bundle` could not write.
+
+    Raises:
+        BundleError: the name starts with a dot, or something is there that may not be replaced.
+    """
+    folder = Path(folder).absolute()
     if folder.name.startswith(".") or not folder.name:
         raise BundleError(f"a bundle's folder may not start with a dot ({folder.name!r}): it is never loaded")
+    if folder.exists() and not force:
+        raise BundleError(f"{folder} exists already; choose another folder, or replace it with --force")
     # --force replaces bundles; anything else in the way is more likely a slip of the hand.
     if force and folder.exists() and not (folder / MANIFEST).exists():
         raise BundleError(f"{folder} exists and is no bundle (it has no {MANIFEST}): it is not replaced")

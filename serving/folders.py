@@ -55,9 +55,12 @@ def new_folder(target: Path, files: Mapping[str, bytes], *, replace: bool) -> It
         BundleError: `target` exists and `replace` is false.
     """
     if target.exists() and not replace:
-        raise BundleError(f"{target} exists already; give another folder, or --force to replace it")
+        raise BundleError(f"{target} exists already")
     draft = target.parent / f".{target.name}.{secrets.token_hex(4)}"
-    draft.mkdir(parents=True)
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise BundleError(f"{target} cannot be written: {error.strerror}; choose another folder") from error
     try:
         for name, data in files.items():
             with (draft / name).open("xb") as file:

@@ -1,0 +1,161 @@
+"""From a multi-exit model to the ONNX files of its segments: exported once as a whole, then cut.
+
+One export means one set of constants, folded once: segments, and any fused or quantised variant of the same
+graph, agree with each other exactly.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+import torch
+from onnx.utils import Extractor
+from torch import Tensor, nn
+
+from serving.bundle import TensorSpec
+from training.models.multi_exit import MultiExitModel
+
+IMAGES = "images"
+_DTYPES = {torch.uint8: "uint8", torch.float32: "float32"}
+_MAX_BATCH = 2**20
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What one segment takes and gives; the first output is the exit's probabilities."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class _Whole(nn.Module):
+    """The whole net, which puts out all that crosses a boundary, in the order of the segments."""
+
+    def __init__(self, model: MultiExitModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return each segment's probabilities [N, C] and features, images being uint8 [N, H, W, 3]."""
+        features, outputs = self.model.normalise(images), []
+        for index in range(self.model.exits):
+            segment = self.model.segment(index)
+            features = segment.body(features)
+            # The softmax is part of the graph, in float32 whatever the rest is computed in.
+            outputs.append(torch.softmax(segment.head(features).float(), dim=-1))
+            if index + 1 < self.model.exits:
+                outputs.extend(features)
+        return tuple(outputs)
+
+
+def boundaries(model: MultiExitModel) -> list[Boundary]:
+    """Name, type and shape what each segment takes and gives.
+
+    Args:
+        model: on any device; its mode is left as it was.
+    """
+    size = model.image_size
+    device = model.mean.device
+    images = torch.zeros(2, size, size, 3, dtype=torch.uint8, device=device)
+    inputs: tuple[TensorSpec, ...] = (_spec(IMAGES, images),)
+    result = []
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        features = model.normalise(images)
+        for number in range(1, model.exits + 1):
+            logits, features = model.segment(number - 1)(features)
+            outputs = [_spec(f"probabilities_{number}", logits.float())]
+            if number < model.exits:
+                outputs += [_spec(f"features_{number}_{part}", x) for part, x in enumerate(features, start=1)]
+            result.append(Boundary(inputs, tuple(outputs)))
+            inputs = tuple(outputs[1:])
+    model.train(was_training)
+    return result
+
+
+def export_whole(model: MultiExitModel) -> onnx.ModelProto:
+    """Export the whole net with named boundaries and a free batch size.
+
+    Args:
+        model: in float32 on the CPU; put in evaluation mode for the export, then back.
+    """
+    names = [spec.name for boundary in boundaries(model) for spec in boundary.outputs]
+    was_training = model.training
+    whole = _Whole(model).eval()
+    images = torch.zeros(2, model.image_size, model.image_size, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            whole,
+            (images,),
+            dynamo=True,
+            verbose=False,
+            input_names=[IMAGES],
+            output_names=names,
+            dynamic_shapes=({0: torch.export.Dim("N", min=1, max=_MAX_BATCH)},),
+        )
+    model.train(was_training)
+    if program is None:
+        raise TypeError("torch.onnx.export was expected to return the program")
+    graph: onnx.ModelProto = program.model_proto
+    _forget_origin(graph)
+    return graph
+
+
+def cut(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[bytes]:
+    """Cut a whole net at its boundaries and return the ONNX file of each segment."""
+    return [_cut_one(whole, part).SerializeToString(deterministic=True) for part in parts]
+
+
+def _cut_one(whole: onnx.ModelProto, part: Boundary) -> onnx.ModelProto:
+    """Cut one segment.
+
+    Features that pass a segment unchanged are one value under several names, and whatever reads them reads
+    the first: the cut goes through that first name, which then becomes the name at this boundary.
+    """
+    copied = {node.output[0]: node.input[0] for node in whole.graph.node if node.op_type == "Identity"}
+    names: dict[str, str] = {}
+    for spec in part.inputs:
+        names.setdefault(_origin(spec.name, copied), spec.name)
+    outputs = [spec.name for spec in part.outputs]
+    segment: onnx.ModelProto = Extractor(whole).extract_model(list(names), outputs)
+    for node in segment.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = names.get(name, name)
+    for name in set(outputs) & names.keys():
+        segment.graph.node.append(onnx.helper.make_node("Identity", [names[name]], [name]))
+    declared = {value.name: value for value in (*whole.graph.input, *whole.graph.output)}
+    del segment.graph.input[:], segment.graph.value_info[:]
+    segment.graph.input.extend(declared[spec.name] for spec in part.inputs)
+    return segment
+
+
+def _origin(name: str, copied: Mapping[str, str]) -> str:
+    while name in copied:
+        name = copied[name]
+    return name
+
+
+def _forget_origin(whole: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: stack traces, which name folders of this machine, and inner shapes."""
+    del whole.metadata_props[:]
+    for part in _annotated(whole):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del whole.graph.value_info[:]
+
+
+def _annotated(
+    whole: onnx.ModelProto,
+) -> Iterator[onnx.GraphProto | onnx.NodeProto | onnx.ValueInfoProto | onnx.TensorProto]:
+    yield whole.graph
+    yield from whole.graph.node
+    yield from whole.graph.input
+    yield from whole.graph.output
+    yield from whole.graph.initializer
+
+
+def _spec(name: str, values: Tensor) -> TensorSpec:
+    return TensorSpec.model_validate(
+        {"name": name, "dtype": _DTYPES[values.dtype], "shape": (None, *values.shape[1:])}
+    )
