@@ -2,6 +2,7 @@
 
 OfframpError
 ├── RequestError (400)             the caller asked for something that cannot be done as asked
+│   ├── QueryError (422)           a query parameter that does not exist, or comes twice
 │   ├── BudgetError (422)          a budget that cannot be read or cannot be met
 │   ├── ModelChoiceError (400)     several models are loaded and the request names none
 │   ├── UnknownModelError (404)    the request names a model that is not loaded
@@ -31,6 +32,13 @@ class RequestError(OfframpError):
 
     status = 400
     title = "bad request"
+
+
+class QueryError(RequestError):
+    """A query parameter that does not exist, or that is given more than once."""
+
+    status = 422
+    title = "unusable query"
 
 
 class BudgetError(RequestError):

@@ -1,0 +1,83 @@
+"""`python -m serving`: load bundles, serve them, stop gracefully."""
+
+import json
+import sys
+from pathlib import Path
+
+from serving import logs
+from serving.app import create_app, fan_out
+from serving.errors import OfframpError
+from serving.loading import load_models
+from serving.metrics import Metrics
+from serving.model import Model
+from serving.settings import Settings, read_settings
+from serving.web.server import Server, reserve
+from serving.web.service import Service
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server until it is told to stop.
+
+    Args:
+        arguments: the command line; the process's own where None.
+
+    Returns:
+        The exit code: 0 after a graceful stop, 2 where it could not start, 130 if interrupted before that.
+    """
+    try:
+        return serve(read_settings(sys.argv[1:] if arguments is None else arguments))
+    except OfframpError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def serve(settings: Settings) -> int:
+    """Load what `settings` names and serve it.
+
+    Once the server accepts, it writes one line of JSON to standard output: `{"event": "listening",
+    "url": ..., "host": ..., "port": ..., "models": [...]}`. All else goes to the log on standard error.
+
+    Raises:
+        OfframpError: it cannot start.
+    """
+    logs.configure(settings.log_format, settings.log_level)
+    logger = logs.get_logger()
+    metrics = Metrics()
+    emit = fan_out(metrics, logs.EventLog(logger))
+
+    def load(folder: Path) -> Model:
+        return Model.load(
+            folder,
+            threads=settings.threads,
+            max_queue_rows=settings.max_queue_rows,
+            max_batch=settings.max_batch,
+            providers=settings.providers,
+            strict=settings.strict_providers,
+            emit=emit,
+        )
+
+    with reserve(settings) as reserved:
+        models = load_models(settings, load, logger)
+        host, port = reserved.getsockname()[:2]
+
+        def started() -> None:
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            line = {"event": "listening", "url": url, "host": host, "port": port, "models": sorted(models)}
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+
+        service = Service(models, settings, metrics, emit)
+        server = Server(create_app(service), service, started)
+        try:
+            server.run([reserved])
+        finally:
+            for model in models.values():
+                model.close(drain=False)
+    logger.info("stopped", graceful=not server.force_exit)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Prometheus metrics: a listener of the core's events, with a registry of its own.
+
+Exits and stages are numbered from 1, as everywhere a user looks. Every label is bounded: models are those
+loaded, exits those of the models, routes are templates, errors are class names.
+"""
+
+from collections import Counter as Tally
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from serving.events import Event, RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """Counts what the core reports; one object, one registry, so that two servers never share numbers.
+
+    Args:
+        registry: where the metrics are registered; a fresh one by default.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        self._http_requests = Counter(
+            "offramp_http_requests", "HTTP requests answered.", ("route", "status"), registry=registry
+        )
+        self._http_seconds = Histogram(
+            "offramp_http_request_seconds",
+            "From the end of the request's headers to the end of the answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._exits = Counter(
+            "offramp_exits", "Images answered at each exit.", ("model", "exit"), registry=registry
+        )
+        self._spent = Counter(
+            "offramp_spent_flops", "Nominal FLOPs spent on answered images.", ("model",), registry=registry
+        )
+        self._asked = Counter(
+            "offramp_asked_flops", "Sum of the budgets of answered images.", ("model",), registry=registry
+        )
+        self._request_seconds = Histogram(
+            "offramp_request_seconds",
+            "From admission to answer.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._batch_rows = Histogram(
+            "offramp_batch_rows",
+            "Images in one run of a stage.",
+            ("model", "stage"),
+            buckets=_ROWS,
+            registry=registry,
+        )
+        self._stage_seconds = Histogram(
+            "offramp_stage_seconds",
+            "One run of a stage.",
+            ("model", "stage"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._queue_seconds = Histogram(
+            "offramp_queue_seconds",
+            "How long an image waited for a stage.",
+            ("model", "stage"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "offramp_errors", "Requests that ended in an error, by its kind.", ("error",), registry=registry
+        )
+        self._failed_rows = Counter(
+            "offramp_failed_images",
+            "Admitted images whose request failed or was abandoned.",
+            ("model",),
+            registry=registry,
+        )
+        self._up = Gauge(
+            "offramp_model_up", "1 while the model's worker lives, else 0.", ("model",), registry=registry
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Count one event; called from any thread."""
+        match event:
+            case StageRan(model, stage, rows, seconds, queue_seconds):
+                labels = (model, str(stage + 1))
+                self._batch_rows.labels(*labels).observe(rows)
+                self._stage_seconds.labels(*labels).observe(seconds)
+                queue = self._queue_seconds.labels(*labels)
+                for waited in queue_seconds:
+                    queue.observe(waited)
+            case RequestDone(model, exits, flops, budget_flops, seconds):
+                for exit_index, count in Tally(exits).items():
+                    self._exits.labels(model, str(exit_index + 1)).inc(count)
+                self._spent.labels(model).inc(sum(flops))
+                self._asked.labels(model).inc(budget_flops * len(exits))
+                self._request_seconds.labels(model).observe(seconds)
+            case RequestFailed(model, error, rows):
+                self._errors.labels(error).inc()
+                self._failed_rows.labels(model).inc(rows)
+            case RequestRefused(error):
+                self._errors.labels(error).inc()
+            case WorkerDied(model):
+                self._up.labels(model).set(0)
+
+    def loaded(self, model: str, exits: int) -> None:
+        """Declare a model, so that its counters start at 0 instead of appearing with the first image."""
+        self._up.labels(model).set(1)
+        for counter in (self._spent, self._asked, self._failed_rows):
+            counter.labels(model)
+        for number in range(1, exits + 1):
+            self._exits.labels(model, str(number))
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one HTTP answer; `route` is the template, never the path."""
+        self._http_requests.labels(route, str(status)).inc()
+        self._http_seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

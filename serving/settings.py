@@ -1,0 +1,109 @@
+"""What can be set on the server, as a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+
+from serving.errors import OfframpError
+
+
+class SettingsValueError(OfframpError):
+    """A flag or a variable that cannot be used; the text names each and says what was expected."""
+
+    title = "unusable settings"
+
+
+class Settings(BaseSettings):
+    """Serve multi-exit models: every request says what it may cost."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OFFRAMP_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_prog_name="python -m serving",
+    )
+
+    models: Path = Path("exported_models")
+    """The folder of bundles, or one bundle."""
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 for every interface."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """The port to listen on; 0 takes a free one, which the line on standard output names."""
+    default_budget: str = "100%"
+    """The budget of a request that names none."""
+    default_model: str | None = None
+    """The model of a request that names none; needed only where several are loaded."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, gt=0)
+    """The largest request body; larger ones are answered with 413."""
+    max_images: int = Field(default=256, gt=0)
+    """The most images in one request."""
+    max_pixels: int = Field(default=25_000_000, gt=0, le=80_000_000)
+    """The most pixels (width x height) of one image, refused from its header."""
+    max_queue_rows: int = Field(default=1024, gt=0)
+    """The most images waiting in one model; beyond it requests are answered with 429."""
+    max_batch: int = Field(default=32, gt=0)
+    """The most images in one run of a stage."""
+    threads: int = Field(default=0, ge=0)
+    """Threads that compute, for each model; 0 takes one for each core."""
+    decode_threads: int = Field(default=2, gt=0)
+    """Threads that decode images."""
+    providers: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """ONNX Runtime's execution providers in order of preference, separated by commas; none lets it choose."""
+    strict_providers: bool = False
+    """Refuse to serve a model where the providers asked for were not got."""
+
+    body_timeout_seconds: float = Field(default=30, gt=0)
+    """How long the headers, and then the body, of a request may take to arrive."""
+    drain_seconds: float = Field(default=5, ge=0)
+    """How long after SIGTERM to go on serving, not ready, so that load balancers notice."""
+    shutdown_timeout_seconds: int = Field(default=30, gt=0)
+    """How long what was admitted may take to be answered once the server has stopped accepting."""
+
+    log_format: Literal["json", "console"] = "json"
+    """How log lines look (on standard error)."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is logged."""
+    access_log: bool = False
+    """Log one line for each request."""
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name for name in map(str.strip, value.split(",")) if name) or None
+
+
+def read_settings(arguments: list[str]) -> Settings:
+    """Read the settings from flags, then from variables.
+
+    Args:
+        arguments: the command line without the program's name; `--help` prints the flags and exits.
+
+    Raises:
+        SettingsValueError: a flag that does not exist or a value that cannot be used.
+    """
+    try:
+        return CliApp.run(Settings, cli_args=arguments, cli_exit_on_error=False)
+    except ValidationError as error:
+        lines = (
+            f"{_flag(problem['loc'])}: {problem['msg']}; found {problem['input']!r}"
+            for problem in error.errors()
+        )
+        raise SettingsValueError("\n".join(lines)) from error
+    except SettingsError as error:
+        reason = str(error).removeprefix("error parsing CLI: ")
+        raise SettingsValueError(f"{reason}; see python -m serving --help") from error
+
+
+def _flag(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    return f"--{name.replace('_', '-')} (OFFRAMP_{name.upper()})"

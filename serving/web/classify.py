@@ -1,0 +1,142 @@
+"""`POST /classify`: images and a budget in, answers out."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from serving.budget import parse_budget
+from serving.errors import ClosedError, OfframpError
+from serving.events import RequestRefused
+from serving.preprocess import CONTENT_TYPES, UNTYPED
+from serving.web.body import JSON_TYPE, NPY_TYPE, Images, read_images, receive_body
+from serving.web.problems import documented
+from serving.web.query import read_query
+from serving.web.schemas import AnswerBody, AnswersBody, ImagesBody, binary
+from serving.web.service import Service, Work
+
+if TYPE_CHECKING:  # HTTP needs the shape of an answer, not the engine behind it.
+    from serving.model import Answer
+
+BUDGET_PARAMETER = {
+    "name": "budget",
+    "in": "query",
+    "description": "What an image may cost on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
+    "full depth. The server's default where absent.",
+    "schema": {"type": "string"},
+}
+_MODEL_PARAMETER = {
+    "name": "model",
+    "in": "query",
+    "description": "Which model; needed where several are loaded and none is the default.",
+    "schema": {"type": "string"},
+}
+_BODY = {
+    "required": True,
+    "content": binary(*CONTENT_TYPES.values(), *filter(None, UNTYPED), NPY_TYPE)
+    | {JSON_TYPE: {"schema": ImagesBody.model_json_schema()}},
+}
+
+
+def router(service: Service) -> APIRouter:
+    """Make the route over `service`."""
+    routes = APIRouter()
+
+    @routes.post(
+        "/classify",
+        summary="Classify images under a budget",
+        responses={
+            200: {"model": AnswerBody | AnswersBody},
+            **documented(400, 404, 408, 413, 415, 422, 429, 500, 503),
+        },
+        openapi_extra={"parameters": [BUDGET_PARAMETER, _MODEL_PARAMETER], "requestBody": _BODY},
+    )
+    async def classify(request: Request) -> Response:
+        """Send one image as it is, several as JSON with base64 or as an `.npy` array.
+
+        One image is answered with one object, a list with `{"results": [...]}`. Where one image of a list
+        cannot be read, the request fails whole and the problem names the image's index.
+        """
+        try:
+            work, listed = await _admit(service, request)
+        except OfframpError as error:
+            service.emit(RequestRefused(type(error).__name__))
+            raise
+        results = [_as_json(answer) for answer in await _answers(work, request.receive)]
+        content = json.dumps({"results": results} if listed else results[0], allow_nan=False)
+        return Response(content.encode(), media_type=JSON_TYPE)
+
+    return routes
+
+
+async def _admit(service: Service, request: Request) -> tuple[Work, bool]:
+    """Read a request and submit its images; also say whether the caller sent a list of them."""
+    settings = service.settings
+    query = read_query(request, "budget", "model")
+    model = service.choose(query.get("model"))
+    budget = query.get("budget", settings.default_budget)
+    parse_budget(budget, model.exit_flops)  # Refused before the body is read.
+    body = await receive_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
+    content_type = request.headers.get("content-type", "")
+
+    def prepare() -> Images:
+        model.plan(budget)  # Planning a new budget takes milliseconds; `submit` finds it done.
+        return read_images(
+            body, content_type, model.manifest.preprocessing, settings.max_images, settings.max_pixels
+        )
+
+    images = await service.pool.run(prepare)
+    return model.submit(images.pixels, budget), images.listed
+
+
+async def _answers(work: Work, receive: Receive) -> "Sequence[Answer]":
+    """Wait for the answers, or for the caller to hang up: then the rows are dropped.
+
+    Raises:
+        ClientDisconnect: nobody waits any more.
+    """
+    answers = asyncio.wrap_future(work.future)
+    hung_up = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait((answers, hung_up), return_when=asyncio.FIRST_COMPLETED)
+        if not answers.done():
+            raise ClientDisconnect
+        if answers.cancelled():
+            raise ClosedError("the request was dropped before it was answered")
+        result: Sequence[Answer] = answers.result()
+        return result
+    finally:
+        hung_up.cancel()
+        if not answers.done():
+            # Only the model may end its future: cancelling ours would cancel it behind the worker's back.
+            answers.add_done_callback(_forget)
+            work.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _forget(answers: asyncio.Future[Any]) -> None:
+    """Look at a result nobody wants, so that asyncio does not report it as forgotten."""
+    with suppress(asyncio.CancelledError):
+        answers.exception()
+
+
+def _as_json(answer: "Answer") -> dict[str, Any]:
+    return {
+        "class_name": answer.class_name,
+        "class_index": answer.class_index,
+        "confidence": answer.confidence,
+        "exit": answer.exit,
+        "flops": answer.flops,
+        "budget_flops": answer.budget_flops,
+        "model": answer.model,
+    }

@@ -1,0 +1,83 @@
+"""`GET /models`, `/models/{model}` and `/models/{model}/plan`: what is loaded, and what a budget buys."""
+
+import math
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from serving.budget import parse_budget
+from serving.web.classify import BUDGET_PARAMETER
+from serving.web.problems import documented
+from serving.web.query import read_query
+from serving.web.schemas import ExitBody, ModelBody, ModelsBody, PlanBody, PlannedExitBody
+from serving.web.service import ServedModel, Service
+
+
+def router(service: Service) -> APIRouter:
+    """Make the routes over `service`."""
+    routes = APIRouter(prefix="/models")
+
+    @routes.get("", summary="Every loaded model")
+    async def models() -> ModelsBody:
+        described = [_describe(model, service.settings.default_budget) for model in service.models.values()]
+        only = next(iter(service.models)) if len(service.models) == 1 else None
+        return ModelsBody(models=described, default_model=service.settings.default_model or only)
+
+    @routes.get("/{model}", summary="One model", responses=documented(404, 422))
+    async def model(model: str) -> ModelBody:
+        return _describe(service.choose(model), service.settings.default_budget)
+
+    @routes.get(
+        "/{model}/plan",
+        summary="What a budget buys",
+        responses=documented(404, 422, 429),
+        openapi_extra={"parameters": [BUDGET_PARAMETER]},
+    )
+    async def plan(request: Request, model: str) -> PlanBody:
+        chosen = service.choose(model)
+        budget = read_query(request, "budget").get("budget", service.settings.default_budget)
+        return await service.pool.run(lambda: _plan(chosen, budget))
+
+    return routes
+
+
+def _describe(model: ServedModel, default_budget: str) -> ModelBody:
+    manifest = model.manifest
+    exits = zip(model.exit_flops, manifest.segments, strict=True)
+    return ModelBody(
+        name=model.name,
+        alive=model.alive,
+        architecture=manifest.architecture,
+        method=manifest.method,
+        data_set=manifest.data_set,
+        precision=manifest.precision,
+        git_revision=manifest.git_revision,
+        classes=len(manifest.classes),
+        preprocessing=manifest.preprocessing,
+        exits=[
+            ExitBody(exit=number, flops=flops, validation_accuracy=segment.validation_accuracy)
+            for number, (flops, segment) in enumerate(exits, start=1)
+        ],
+        default_budget=default_budget,
+        default_budget_flops=parse_budget(default_budget, model.exit_flops),
+    )
+
+
+def _plan(model: ServedModel, budget: str) -> PlanBody:
+    plan = model.plan(budget)
+    exits = zip(model.exit_flops, plan.thresholds.tolist(), plan.shares.tolist(), strict=True)
+    return PlanBody(
+        model=model.name,
+        budget_flops=plan.budget_flops,
+        expected_flops=plan.expected_flops,
+        expected_accuracy=plan.expected_accuracy,
+        exits=[
+            PlannedExitBody(
+                exit=number,
+                flops=flops,
+                threshold=threshold if math.isfinite(threshold) else None,
+                share=share,
+            )
+            for number, (flops, threshold, share) in enumerate(exits, start=1)
+        ],
+    )

@@ -1,0 +1,92 @@
+"""Errors as problem+json (RFC 9457): ours, the framework's, and the ones nobody expected."""
+
+import json
+import math
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from serving.errors import BodyTimeoutError, OfframpError, OverloadedError
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_GONE = 499
+"""The status under which an abandoned request is counted; nobody is there to read it."""
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def problem(
+    status: int, detail: str, title: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """Build a problem response.
+
+    Args:
+        status: the HTTP status.
+        detail: what was expected and what was found.
+        title: the kind of problem, which also makes its `type`; without one it is only the HTTP status.
+        headers: further headers.
+    """
+    body = {
+        "type": f"urn:offramp:problem:{title.replace(' ', '-')}" if title else "about:blank",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    return Response(json.dumps(body).encode(), status, headers, MEDIA_TYPE)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe problem responses for OpenAPI."""
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, OfframpError)  # noqa: S101 - how starlette types its handlers
+        headers = {}
+        if isinstance(error, OverloadedError):
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+        if isinstance(error, BodyTimeoutError):
+            headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
+        return problem(error.status, str(error), error.title, headers)
+
+    async def frameworks(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        headers = dict(error.headers or {})
+        known = {404: "there is nothing at this path: see /docs"}
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            known[405] = f"this path allows {headers.get('Allow', headers.get('allow', 'another method'))}"
+        return problem(error.status_code, known.get(error.status_code, error.detail), headers=headers)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        reasons = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        return problem(422, "; ".join(reasons))
+
+    async def gone(_: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
+    async def unexpected(_: Request, error: Exception) -> Response:
+        return problem(500, "the server failed; its log says why")
+
+    app.add_exception_handler(OfframpError, ours)
+    app.add_exception_handler(HTTPException, frameworks)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,32 @@
+"""Reads query strings strictly: a mistyped `?buget=` must not silently spend the full depth."""
+
+from difflib import get_close_matches
+
+from starlette.requests import Request
+
+from serving.errors import QueryError
+
+
+def read_query(request: Request, *known: str) -> dict[str, str]:
+    """Read a request's query parameters.
+
+    Args:
+        request: the request.
+        known: the parameters that exist.
+
+    Returns:
+        Those given, by name; an empty value counts as given.
+
+    Raises:
+        QueryError: a parameter that does not exist, or one given twice.
+    """
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            close = get_close_matches(name[:60], known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected {' or '.join(known) or 'none'}"
+            raise QueryError(f"unknown query parameter {name[:60]!r}: {hint}")
+        if name in given:
+            raise QueryError(f"the query parameter {name!r} is given more than once: give it once")
+        given[name] = value
+    return given

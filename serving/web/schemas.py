@@ -1,0 +1,91 @@
+"""What the answers look like, for OpenAPI; `POST /classify` itself writes its JSON without them."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from serving.manifest import DataSet, Named
+from serving.preprocess import Preprocessing
+
+
+class AnswerBody(BaseModel):
+    """One image's class under its budget."""
+
+    class_name: str
+    class_index: int
+    confidence: float = Field(description="The highest probability, 0 to 1.")
+    exit: int = Field(description="The exit that answered; the first is 1.")
+    flops: int = Field(description="Nominal FLOPs spent on this image.")
+    budget_flops: float = Field(description="The budget, in FLOPs per image on average.")
+    model: str
+
+
+class AnswersBody(BaseModel):
+    """One answer for each image, in their order."""
+
+    results: list[AnswerBody]
+
+
+class ImagesBody(BaseModel):
+    """Several encoded images."""
+
+    images: list[str] = Field(description="PNG, JPEG or WebP images in base64.")
+
+
+class ExitBody(BaseModel):
+    """One exit of a model."""
+
+    exit: int = Field(description="From 1.")
+    flops: int = Field(description="FLOPs of an image that leaves here, every earlier head included.")
+    validation_accuracy: float = Field(description="Share of validation images that this exit gets right.")
+
+
+class ModelBody(BaseModel):
+    """A loaded model."""
+
+    name: str
+    alive: bool = Field(description="Whether the thread that computes lives.")
+    architecture: Named
+    method: Named
+    data_set: DataSet
+    precision: str
+    git_revision: str | None
+    classes: int
+    preprocessing: Preprocessing
+    exits: list[ExitBody]
+    default_budget: str
+    default_budget_flops: float
+
+
+class ModelsBody(BaseModel):
+    """Every loaded model."""
+
+    models: list[ModelBody]
+    default_model: str | None = Field(description="The model of a request that names none, if any.")
+
+
+class PlannedExitBody(BaseModel):
+    """What a budget does at one exit."""
+
+    exit: int = Field(description="From 1.")
+    flops: int
+    threshold: float | None = Field(
+        description="An image leaves where its confidence reaches this; above 1 nobody does, and at the last "
+        "exit, where it is null, everybody does."
+    )
+    share: float = Field(description="Share of the calibration images that leave here.")
+
+
+class PlanBody(BaseModel):
+    """What a budget buys, measured on the calibration images."""
+
+    model: str
+    budget_flops: float
+    expected_flops: float
+    expected_accuracy: float
+    exits: list[PlannedExitBody]
+
+
+def binary(*media_types: str) -> dict[str, Any]:
+    """Describe bodies that are bytes."""
+    return {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}

@@ -1,0 +1,133 @@
+"""What the routes need: the loaded models, the settings, and the threads that decode."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import ModelChoiceError, OverloadedError, UnknownModelError
+from serving.events import Listener
+from serving.manifest import Manifest
+from serving.metrics import Metrics
+from serving.settings import Settings
+from serving.thresholds import Plan
+
+Result = TypeVar("Result")
+
+
+class Work(Protocol):
+    """An admitted request (`serving.rows.Request`)."""
+
+    @property
+    def future(self) -> Future[Any]:
+        """Gets the answers, `list[serving.model.Answer]`, or an error."""
+
+    def cancel(self) -> None:
+        """Drop its rows; nobody waits for them any more."""
+
+
+class ServedModel(Protocol):
+    """What HTTP needs of `serving.model.Model`; tests use a fake of the same shape."""
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What its bundle says."""
+
+    @property
+    def exit_flops(self) -> tuple[int, ...]:
+        """FLOPs per image of leaving at each exit."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that computes lives."""
+
+    def plan(self, budget: str) -> Plan:
+        """Say what a budget buys."""
+
+    def submit(self, images: npt.NDArray[np.uint8], budget: str) -> Work:
+        """Admit images, uint8 [N, H, W, 3]."""
+
+
+class DecodePool:
+    """Threads for work that would hold up the event loop, with a limit on what may wait for them.
+
+    Args:
+        threads: how many.
+        max_waiting: how many calls may run and wait together.
+    """
+
+    def __init__(self, threads: int, max_waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._max_waiting = max_waiting
+        self._waiting = 0
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run `work` in a thread.
+
+        Raises:
+            OverloadedError: too many calls wait already.
+        """
+        if self._waiting >= self._max_waiting:
+            raise OverloadedError(f"{self._waiting} requests wait to be decoded", retry_after_seconds=1)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting -= 1
+
+
+@dataclass
+class Service:
+    """One running server's state, shared by its routes.
+
+    Args:
+        models: the loaded models by name.
+        settings: limits and defaults.
+        metrics: what `/metrics` shows.
+        emit: told of every refused request.
+        pool: the threads that decode.
+        draining: True once the server is to stop: it still answers, but is not ready.
+    """
+
+    models: Mapping[str, ServedModel]
+    settings: Settings
+    metrics: Metrics
+    emit: Listener
+    pool: DecodePool = field(init=False)
+    draining: bool = False
+
+    def __post_init__(self) -> None:
+        self.pool = DecodePool(self.settings.decode_threads, self.settings.max_queue_rows)
+
+    def choose(self, name: str | None) -> ServedModel:
+        """Return the model of that name; without a name the default, or the only one there is.
+
+        Raises:
+            UnknownModelError: no such model.
+            ModelChoiceError: no name, no default, several models.
+        """
+        name = name or self.settings.default_model
+        if name is None and len(self.models) == 1:
+            return next(iter(self.models.values()))
+        loaded = ", ".join(sorted(self.models))
+        if name is None:
+            raise ModelChoiceError(f"several models are loaded: add ?model= with one of {loaded}")
+        if name not in self.models:
+            raise UnknownModelError(f"no model {name[:60]!r} is loaded: expected one of {loaded}")
+        return self.models[name]
+
+    @property
+    def unready(self) -> str | None:
+        """Why the server should get no traffic now; None where it should."""
+        if self.draining:
+            return "the server is shutting down"
+        dead = sorted(name for name, model in self.models.items() if not model.alive)
+        return f"the worker of {', '.join(dead)} has stopped" if dead else None

@@ -1,0 +1,90 @@
+"""A model that answers at once, or when told: all that HTTP needs of one."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.budget import parse_budget
+from serving.events import Event
+from serving.manifest import Manifest
+from serving.metrics import Metrics
+from serving.settings import Settings
+from serving.thresholds import Plan
+from serving.web.service import Service
+from tests.bundles import tiny_manifest
+
+
+@dataclass(frozen=True)
+class FakeAnswer:
+    class_name: str
+    class_index: int
+    confidence: float
+    exit: int
+    flops: int
+    budget_flops: float
+    model: str
+
+
+@dataclass
+class FakeWork:
+    future: Future[Any] = field(default_factory=Future)
+
+    def cancel(self) -> None:
+        self.future.cancel()
+
+
+@dataclass
+class FakeModel:
+    """Leaves every image at exit 1 and calls it by the first pixel's value modulo the classes."""
+
+    name: str = "tiny"
+    alive: bool = True
+    held: bool = False
+    """Whether answers wait for somebody to set them."""
+    failure: Exception | None = None
+    """What `submit` raises."""
+    works: list[FakeWork] = field(default_factory=list)
+    asked: list[tuple[npt.NDArray[np.uint8], str]] = field(default_factory=list)
+
+    @property
+    def manifest(self) -> Manifest:
+        return _manifest()
+
+    @property
+    def exit_flops(self) -> tuple[int, ...]:
+        return self.manifest.exit_flops
+
+    def plan(self, budget: str) -> Plan:
+        budget_flops = parse_budget(budget, self.exit_flops)
+        return Plan(budget_flops, np.array([0.75, 1.5, -np.inf]), np.array([0.5, 0.0, 0.5]), 4000.0, 0.875)
+
+    def submit(self, images: npt.NDArray[np.uint8], budget: str) -> FakeWork:
+        if self.failure is not None:
+            raise self.failure
+        self.asked.append((images, budget))
+        self.works.append(FakeWork())
+        if not self.held:
+            self.works[-1].future.set_result([self._answer(image, budget) for image in images])
+        return self.works[-1]
+
+    def _answer(self, image: npt.NDArray[np.uint8], budget: str) -> FakeAnswer:
+        classes = self.manifest.classes
+        index = int(image[0, 0, 0]) % len(classes)
+        budget_flops = parse_budget(budget, self.exit_flops)
+        return FakeAnswer(classes[index], index, 0.5, 1, self.exit_flops[0], budget_flops, self.name)
+
+
+def fake_service(*models: FakeModel, **settings: Any) -> tuple[Service, list[Event]]:
+    """Return a service over fakes, and the list that its events go to."""
+    events: list[Event] = []
+    named = {model.name: model for model in models or (FakeModel(),)}
+    return Service(named, Settings(**settings), Metrics(), events.append), events
+
+
+@cache
+def _manifest() -> Manifest:
+    return tiny_manifest()

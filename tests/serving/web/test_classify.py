@@ -1,0 +1,296 @@
+import asyncio
+import base64
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable
+from io import BytesIO
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.app import create_app
+from serving.errors import ClosedError, EngineError, OverloadedError
+from serving.events import RequestRefused
+from serving.web.service import Service
+from tests.bundles import tiny_images
+from tests.serving.web.fakes import FakeModel, fake_service
+
+IMAGES = tiny_images(3)
+PNG = {"Content-Type": "image/png"}
+NPY = {"Content-Type": "application/x-npy"}
+
+
+def encoded(image: np.ndarray[Any, Any], image_format: str = "PNG") -> bytes:
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, image_format)
+    return stream.getvalue()
+
+
+def npy(array: np.ndarray[Any, Any]) -> bytes:
+    stream = BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+IMAGE = encoded(IMAGES[0])
+
+
+def post(service: Service, url: str, content: Any = IMAGE, headers: Any = PNG) -> httpx.Response:
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(url, content=content, headers=headers)
+
+    return asyncio.run(send())
+
+
+def class_index(image: np.ndarray[Any, Any]) -> int:
+    return int(image[0, 0, 0]) % 4
+
+
+def test_one_image_gets_one_answer() -> None:
+    model = FakeModel()
+    response = post(fake_service(model)[0], "/classify?budget=50%25")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    index = class_index(IMAGES[0])
+    assert response.json() == {
+        "class_name": model.manifest.classes[index],
+        "class_index": index,
+        "confidence": 0.5,
+        "exit": 1,
+        "flops": 1000,
+        "budget_flops": 3500.0,
+        "model": "tiny",
+    }
+    np.testing.assert_array_equal(model.asked[0][0], IMAGES[:1])
+
+
+def test_without_a_budget_the_default_is_spent() -> None:
+    service, _ = fake_service(default_budget="2kFLOPs")
+    assert post(service, "/classify").json()["budget_flops"] == 2000
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/octet-stream"}])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+def test_an_untyped_body_is_sniffed(headers: dict[str, str], image_format: str) -> None:
+    assert post(fake_service()[0], "/classify", encoded(IMAGES[0], image_format), headers).status_code == 200
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_list_gets_one_result_each(count: int) -> None:
+    as_json = {"images": [base64.b64encode(encoded(image)).decode() for image in IMAGES[:count]]}
+    service, _ = fake_service()
+    for content, content_type in (
+        (json.dumps(as_json), "application/json; charset=utf-8"),
+        (npy(IMAGES[:count]), "application/x-npy"),
+        (npy(np.asfortranarray(IMAGES[:count])), "application/x-npy"),
+    ):
+        response = post(service, "/classify", content, {"Content-Type": content_type})
+        results = response.json()["results"]
+        assert [result["class_index"] for result in results] == [
+            class_index(image) for image in IMAGES[:count]
+        ]
+
+
+def test_the_model_is_named_defaulted_or_asked_for() -> None:
+    models = FakeModel("one"), FakeModel("two")
+    assert post(fake_service(*models)[0], "/classify?model=two").json()["model"] == "two"
+    assert post(fake_service(*models, default_model="one")[0], "/classify").json()["model"] == "one"
+    response = post(fake_service(*models)[0], "/classify")
+    assert (response.status_code, response.json()["title"]) == (400, "no model chosen")
+    assert "one, two" in response.json()["detail"]
+
+
+GOOD = base64.b64encode(encoded(IMAGES[0])).decode()
+BROKEN = base64.b64encode(encoded(IMAGES[0])[:60]).decode()
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "headers", "status", "names"),
+    [
+        ("?budget=150MB", b"", PNG, 422, "unknown unit"),
+        ("?budget=-1", b"", PNG, 422, "positive"),
+        ("?budget=nan", b"", PNG, 422, "finite"),
+        ("?budget=inf", b"", PNG, 422, "finite"),
+        ("?budget=", b"", PNG, 422, "expected a number"),
+        ("?budget=999", b"", PNG, 422, "exit 1 costs 1000 FLOPs"),
+        ("?buget=5000", b"", PNG, 422, "did you mean 'budget'"),
+        ("?colour=red", b"", PNG, 422, "expected budget or model"),
+        ("?budget=5000&budget=1000", b"", PNG, 422, "more than once"),
+        ("?model=other", b"", PNG, 404, "expected one of tiny"),
+        ("", b"", PNG, 422, "empty body"),
+        ("", encoded(IMAGES[0])[:60], PNG, 422, "truncated or broken"),
+        ("", encoded(IMAGES[0], "JPEG"), PNG, 415, "the bytes are image/jpeg"),
+        ("", b"GIF89a", {"Content-Type": "image/gif"}, 415, "image/png, image/jpeg"),
+        ("", b"GIF89a", {}, 415, "start like none"),
+        ("", b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "x-www-form"),
+        ("", gzip.compress(encoded(IMAGES[0])), PNG | {"Content-Encoding": "gzip"}, 415, "gzip"),
+        ("", encoded(np.zeros((33, 32, 3), np.uint8)), PNG, 413, "at most 1,024 pixels"),
+        ("", b"x" * 5001, PNG, 413, "at most 5000 bytes"),
+        ("", b"{", JSON, 400, "not JSON"),
+        ("", b"[" * 4000, JSON, 400, "not JSON"),
+        ("", b"\xff\xfe", JSON, 400, "not JSON"),
+        ("", b"[]", JSON, 400, "of the form"),
+        ("", b'{"images": "x"}', JSON, 400, "of the form"),
+        ("", b'{"images": [], "budget": 3}', JSON, 400, "nothing else"),
+        ("", b'{"images": []}', JSON, 422, "1 to 4 images, found 0"),
+        ("", json.dumps({"images": [GOOD] * 5}), JSON, 422, "1 to 4 images, found 5"),
+        ("", json.dumps({"images": [GOOD, BROKEN]}), JSON, 422, "images[1]: the PNG image is truncated"),
+        ("", json.dumps({"images": [GOOD, 7]}), JSON, 422, "images[1]: expected a base64 string, found int"),
+        ("", json.dumps({"images": ["?" * 8]}), JSON, 422, "images[0]: expected base64"),
+        ("", json.dumps({"images": ["\u00e9"]}), JSON, 422, "images[0]: expected base64"),
+        ("", json.dumps({"images": [GOOD, ""]}), JSON, 422, "images[1]: expected an image"),
+        ("", json.dumps({"images": ["R0lGODlh"]}), JSON, 415, "images[0]: expected a PNG"),
+        ("", b"not npy", NPY, 422, "expected an .npy"),
+        ("", npy(IMAGES[0]), NPY, 422, "found shape [8, 8, 3]"),
+        ("", npy(np.array([None])), NPY, 422, "pickled objects"),
+    ],
+)
+def test_bad_requests_get_a_problem_and_never_a_500(
+    url: str, content: Any, headers: dict[str, str], status: int, names: str
+) -> None:
+    service, events = fake_service(max_images=4, max_pixels=1024, max_body_bytes=5000)
+    response = post(service, "/classify" + url, content, headers)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == response.status_code == status
+    assert set(response.json()) == {"type", "title", "status", "detail"}
+    assert response.json()["type"].startswith("urn:offramp:problem:")
+    assert names in response.json()["detail"]
+    assert [type(event) for event in events] == [RequestRefused]
+
+
+def test_a_body_over_the_limit_is_stopped_while_it_streams() -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100:
+            sent += 1
+            yield bytes(1000)
+
+    response = post(fake_service(max_body_bytes=5000)[0], "/classify", endless())
+    assert (response.status_code, sent) == (413, 6)
+
+
+def test_a_slow_body_times_out() -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"\x89PNG"
+        await asyncio.Event().wait()
+
+    response = post(fake_service(body_timeout_seconds=0.01)[0], "/classify", stalled())
+    assert (response.status_code, response.headers["connection"]) == (408, "close")
+    assert "found 4 bytes" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(OverloadedError("full", 2.1), 429), (ClosedError("closing"), 503)]
+)
+def test_what_the_model_refuses(failure: Exception, status: int) -> None:
+    response = post(fake_service(FakeModel(failure=failure))[0], "/classify")
+    assert response.status_code == status
+    assert response.headers.get("retry-after") == ("3" if status == 429 else None)
+
+
+def test_a_failure_of_the_engine_is_not_a_refusal() -> None:
+    model = FakeModel(held=True)
+    service, events = fake_service(model)
+
+    async def scenario() -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(service)), base_url="http://test"
+        ) as client:
+            waiting = asyncio.create_task(client.post("/classify", content=encoded(IMAGES[0]), headers=PNG))
+            await until(lambda: bool(model.works))
+            model.works[0].future.set_exception(EngineError("stage 2 failed"))
+            return await waiting
+
+    response = asyncio.run(scenario())
+    assert (response.status_code, response.json()["detail"]) == (500, "stage 2 failed")
+    assert events == []
+
+
+def test_the_unexpected_leaks_nothing() -> None:
+    response = post(fake_service(FakeModel(failure=RuntimeError("secret")))[0], "/classify")
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "secret" not in response.text
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def scope_of_a_post() -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": "/classify",
+        "raw_path": b"/classify",
+        "query_string": b"",
+        "headers": [(b"content-type", b"image/png")],
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("test", 80),
+        "client": None,
+    }
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_hanging_up_drops_the_rows(whole: bool) -> None:
+    model = FakeModel(held=True)
+    service, _ = fake_service(model)
+    sent: list[Any] = []
+
+    async def scenario() -> None:
+        messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": encoded(IMAGES[0]), "more_body": not whole})
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        running = asyncio.create_task(create_app(service)(scope_of_a_post(), messages.get, send))
+        if whole:
+            await until(lambda: bool(model.works))
+        messages.put_nowait({"type": "http.disconnect"})
+        await asyncio.wait_for(running, 10)
+
+    asyncio.run(scenario())
+    assert sent[0]["status"] == 499
+    assert [work.future.cancelled() for work in model.works] == [True] * whole
+
+
+def test_a_request_cancelled_while_draining_is_answered_503() -> None:
+    model = FakeModel(held=True)
+    service, _ = fake_service(model)
+    sent: list[Any] = []
+
+    async def scenario() -> None:
+        messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": encoded(IMAGES[0]), "more_body": False})
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        running = asyncio.create_task(create_app(service)(scope_of_a_post(), messages.get, send))
+        await until(lambda: bool(model.works))
+        service.draining = True
+        running.cancel()
+        await asyncio.wait_for(running, 10)
+
+    asyncio.run(scenario())
+    assert sent[0]["status"] == 503
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert model.works[0].future.cancelled()
+
+
+def test_too_many_waiting_to_be_decoded_is_overload() -> None:
+    service, _ = fake_service(max_queue_rows=1)
+    service.pool._waiting = 1
+    assert post(service, "/classify").status_code == 429

@@ -1,0 +1,58 @@
+import pytest
+from starlette.testclient import TestClient
+
+from serving.app import create_app
+from tests.serving.web.fakes import FakeModel, fake_service
+
+
+def client(*models: FakeModel, **settings: object) -> TestClient:
+    return TestClient(create_app(fake_service(*models, **settings)[0]))
+
+
+def test_models_are_described() -> None:
+    body = client(FakeModel("one"), FakeModel("two", alive=False), default_budget="50%").get("/models").json()
+    assert body["default_model"] is None
+    one, two = body["models"]
+    assert (one["name"], one["alive"], two["name"], two["alive"]) == ("one", True, "two", False)
+    assert [entry["flops"] for entry in one["exits"]] == [1000, 3000, 7000]
+    assert [entry["exit"] for entry in one["exits"]] == [1, 2, 3]
+    assert all(0 < entry["validation_accuracy"] <= 1 for entry in one["exits"])
+    assert one["classes"] == 4
+    assert one["preprocessing"]["height"] == 8
+    assert (one["default_budget"], one["default_budget_flops"]) == ("50%", 3500)
+
+
+def test_the_only_model_is_the_default() -> None:
+    assert client().get("/models").json()["default_model"] == "tiny"
+    assert client().get("/models/tiny").json()["name"] == "tiny"
+
+
+def test_a_plan_says_what_a_budget_buys() -> None:
+    assert client().get("/models/tiny/plan?budget=5kFLOPs").json() == {
+        "model": "tiny",
+        "budget_flops": 5000,
+        "expected_flops": 4000,
+        "expected_accuracy": 0.875,
+        "exits": [
+            {"exit": 1, "flops": 1000, "threshold": 0.75, "share": 0.5},
+            {"exit": 2, "flops": 3000, "threshold": 1.5, "share": 0.0},
+            {"exit": 3, "flops": 7000, "threshold": None, "share": 0.5},
+        ],
+    }
+    assert client().get("/models/tiny/plan").json()["budget_flops"] == 7000
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/models/other", 404),
+        ("/models/other/plan?budget=50%25", 404),
+        ("/models/tiny/plan?budget=1", 422),
+        ("/models/tiny/plan?budget=50%25&budget=50%25", 422),
+        ("/models/tiny/plan?buget=50%25", 422),
+    ],
+)
+def test_refusals_are_problems(path: str, status: int) -> None:
+    response = client().get(path)
+    assert (response.status_code, response.json()["status"]) == (status, status)
+    assert response.headers["content-type"] == "application/problem+json"
