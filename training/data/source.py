@@ -157,7 +157,7 @@ def _only_images(name: str, table: datasets.Dataset, column: str) -> datasets.Da
     try:
         only = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
         return only if column == "image" else only.rename_column(column, "image")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:  # Arrow's own errors derive from these.
         raise DataError(
             f"data set {name}: column {column!r} ({table.features[column]}) holds no images: name another by "
             "--image-column"

@@ -80,7 +80,7 @@ class Split:
             DataError: the file is missing, damaged, or no split.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 parts = [str(part) for part in stored["parts"]]
                 rows = [stored[name].astype(np.int64) for name in ("train", "validation", "test")]
                 train, validation, test = (Subset(*pair) for pair in zip(parts, rows, strict=True))
