@@ -37,7 +37,7 @@ class StageQueue:
         """Append rows.
 
         Args:
-            rows: N rows.
+            rows: N rows; none change nothing.
             tensors: each [M, ...], always of one dtype and shape but for M.
             chosen: the N indices within M that the rows are at; None if M = N and all are.
             now: the clock's seconds.
@@ -46,6 +46,8 @@ class StageQueue:
             ValueError: the tensors are not like those before; the queue is then as it was.
         """
         count = len(rows)
+        if not count:
+            return
         self._check(tensors, count if chosen is None else None)
         self._make_room(count, tensors)
         tail = self._head + len(self._rows)

@@ -1,0 +1,187 @@
+"""The model in process: answers against a reference that knows no batches, budgets, bad input, closing."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import Bundle
+from serving.confidence import FloatArray, score
+from serving.engine import Engine
+from serving.errors import (
+    BodyTooLargeError,
+    BudgetError,
+    BundleError,
+    ClosedError,
+    ImageError,
+    OverloadedError,
+)
+from serving.events import Event, RequestDone, StageRan
+from serving.model import Answer, Model
+from serving.rows import Tensors
+from serving.thresholds import Plan, exits_taken
+from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
+
+BUDGETS = ("1000", "40%", "3.5kFLOPs", "100%")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def model(bundle: Bundle, events: list[Event]) -> Iterator[Model]:
+    with Model.load(bundle, threads=1, max_batch=8, emit=events.append) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Bundle) -> Engine:
+    return Engine(bundle)
+
+
+def reference(engine: Engine, images: np.ndarray, plan: Plan) -> list[Answer]:
+    """Every image through every exit, alone; then the exit that the thresholds say."""
+    answers = []
+    for image in images:
+        inputs: tuple[np.ndarray, ...] = (image[None],)
+        probabilities = []
+        for stage in range(engine.stages):
+            output, inputs = engine.run(stage, inputs)
+            probabilities.append(output)
+        scores = np.stack([score(output, "max_probability") for output in probabilities], axis=1)
+        exit_index = int(exits_taken(scores, plan.thresholds)[0])
+        chosen = probabilities[exit_index][0]
+        index = int(chosen.argmax())
+        flops = EXIT_FLOPS[exit_index]
+        answers.append(
+            Answer(
+                CLASSES[index], index, float(chosen[index]), exit_index + 1, flops, plan.budget_flops, "tiny"
+            )
+        )
+    return answers
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_answers_equal_the_reference(model: Model, engine: Engine, budget: str) -> None:
+    images = tiny_images(50)
+    assert model.classify(images, budget) == reference(engine, images, model.plan(budget))
+
+
+def test_requests_of_all_budgets_share_batches_and_get_the_answers_they_get_alone(
+    model: Model, engine: Engine, events: list[Event]
+) -> None:
+    images = tiny_images(80)
+    requests = [model.submit(images[index], BUDGETS[index % len(BUDGETS)]) for index in range(len(images))]
+    for index, request in enumerate(requests):
+        plan = model.plan(BUDGETS[index % len(BUDGETS)])
+        assert request.future.result(30) == reference(engine, images[index : index + 1], plan)
+    assert max(event.rows for event in events if isinstance(event, StageRan)) > 1
+    assert sum(isinstance(event, RequestDone) for event in events) == len(images)
+
+
+def test_the_cheapest_budget_leaves_at_the_first_exit_and_the_full_one_at_the_last(model: Model) -> None:
+    images = tiny_images(20)
+    assert {answer.exit for answer in model.classify(images, EXIT_FLOPS[0])} == {1}
+    assert {answer.exit for answer in model.classify(images, "100%")} == {len(EXIT_FLOPS)}
+
+
+def test_the_default_budget_is_full_depth_unless_said_otherwise(bundle: Bundle, model: Model) -> None:
+    assert model.classify(tiny_images(1))[0].budget_flops == EXIT_FLOPS[-1]
+    with Model.load(bundle, default_budget="50%") as half:
+        assert half.classify(tiny_images(1))[0].budget_flops == EXIT_FLOPS[-1] / 2
+    with pytest.raises(BudgetError, match="unknown unit"):
+        Model.load(bundle, default_budget="50 potatoes")
+
+
+def test_budgets_are_text_or_flops_and_a_plan_is_made_once(model: Model) -> None:
+    assert model.plan(3500.0).expected_flops == model.plan("50%").expected_flops
+    assert model.plan("50%") is model.plan("50%")
+    assert model.plan(1e12).budget_flops == EXIT_FLOPS[-1]
+
+
+@pytest.mark.parametrize("budget", [999, "999", "-5%", "", float("nan")])
+def test_a_budget_that_buys_nothing_is_refused(model: Model, budget: str | float) -> None:
+    with pytest.raises(BudgetError):
+        model.submit(tiny_images(1), budget)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        tiny_images(2).astype(np.float32),
+        tiny_images(2)[:, :7],
+        tiny_images(0),
+        tiny_images(2)[..., :1],
+        np.zeros(3, np.uint8),
+        tiny_images(2)[None],
+    ],
+)
+def test_other_arrays_are_refused_with_what_was_expected_and_found(model: Model, images: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"expected images uint8 \[N > 0, 8, 8, 3\], found "):
+        model.classify(images)
+
+
+def test_what_is_no_array_is_refused(model: Model) -> None:
+    with pytest.raises(ImageError, match="expected a NumPy array of images, found str"):
+        model.classify("cat.png")  # type: ignore[arg-type]
+
+
+def test_one_image_needs_no_batch_dimension(model: Model) -> None:
+    image = tiny_images(1)[0]
+    assert model.classify(image) == model.classify(image[None])
+
+
+def test_classify_takes_more_than_the_queue_holds_and_submit_does_not(bundle: Bundle) -> None:
+    images = tiny_images(50)
+    with Model.load(bundle, max_queue_rows=16) as small, Model.load(bundle) as large:
+        assert small.classify(images, "50%") == large.classify(images, "50%")
+        with pytest.raises(BodyTooLargeError):
+            small.submit(images)
+
+
+def test_a_full_queue_is_said(bundle: Bundle) -> None:
+    gate = threading.Event()
+
+    class Waiting(Engine):
+        def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+            gate.wait()
+            return super().run(stage, inputs)
+
+    gate.set()  # the engine warms up
+    engine = Waiting(bundle)
+    gate.clear()
+    with Model(bundle, engine, max_queue_rows=8) as model:
+        request = model.submit(tiny_images(6))
+        with pytest.raises(OverloadedError, match="6 of 8 images wait, and the request has 3"):
+            model.submit(tiny_images(3))
+        gate.set()
+        assert len(request.future.result(30)) == 6
+
+
+def test_a_closed_model_answers_what_it_admitted_and_refuses_the_rest(bundle: Bundle) -> None:
+    model = Model.load(bundle)
+    alive = [model.alive]
+    requests = [model.submit(tiny_images(5)) for _ in range(10)]
+    model.close()
+    assert all(len(request.future.result(0)) == 5 for request in requests)
+    assert [*alive, model.alive] == [True, False]
+    with pytest.raises(ClosedError):
+        model.classify(tiny_images(1))
+
+
+def test_a_folder_loads_and_one_that_is_no_bundle_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    with Model.load(str(bundle.folder)) as model:
+        assert model.name == "tiny"
+        assert model.exit_flops == EXIT_FLOPS
+        assert model.providers == ("CPUExecutionProvider",)
+    with pytest.raises(BundleError):
+        Model.load(tmp_path / "nothing")

@@ -1,0 +1,90 @@
+"""Stage queues: what goes in comes out in order, wherever the buffers had to move it."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.rows import Request, Row, Terms
+from serving.stage_queue import StageQueue
+
+REQUEST: Request[None] = Request(10**6, Terms(1.0, ()), barrier=False, admitted_at=0.0)
+
+
+def numbered(start: int, count: int) -> tuple[list[Row], tuple[np.ndarray, ...]]:
+    """Rows and two tensors, in each of which a row holds its own number."""
+    numbers = np.arange(start, start + count)
+    tensors = (numbers.astype(np.float32)[:, None] * np.ones((1, 3), np.float32), numbers.astype(np.int64))
+    return [Row(REQUEST, int(number)) for number in numbers], tensors
+
+
+@given(moves=st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60), keep_rows=st.integers(1, 16))
+def test_rows_come_out_in_order_with_their_own_tensors(moves: list[tuple[bool, int]], keep_rows: int) -> None:
+    queue, expected, pushed = StageQueue(keep_rows), deque[int](), 0
+    for pushing, count in moves:
+        if pushing:
+            rows, tensors = numbered(pushed, count)
+            queue.push(rows, tensors, None, now=float(pushed))
+            expected.extend(range(pushed, pushed + count))
+            pushed += count
+        else:
+            rows, views = queue.pop(count)
+            numbers = [expected.popleft() for _ in range(min(count, len(expected)))]
+            assert [row.position for row in rows] == numbers
+            if rows:
+                wide, narrow = views
+                assert wide.flags.c_contiguous
+                np.testing.assert_array_equal(wide, np.array(numbers, np.float32)[:, None] * np.ones((1, 3)))
+                np.testing.assert_array_equal(narrow, numbers)
+        assert len(queue) == len(expected)
+
+
+def test_survivors_are_picked_and_merged_behind_those_of_other_batches() -> None:
+    queue = StageQueue()
+    for start, chosen, now in ((0, [1, 3], 1.0), (10, [0, 4], 2.0)):
+        rows, tensors = numbered(start, 5)
+        queue.push([rows[index] for index in chosen], tensors, np.array(chosen), now)
+    assert queue.oldest_queued_at == 1.0
+    rows, (wide, narrow) = queue.pop(9)
+    assert [row.position for row in rows] == narrow.tolist() == wide[:, 0].tolist() == [1, 3, 10, 14]
+    assert [row.queued_at for row in rows] == [1.0, 1.0, 2.0, 2.0]
+
+
+def test_a_batch_is_a_view_not_a_copy() -> None:
+    queue = StageQueue(keep_rows=8)
+    queue.push(*numbered(0, 4), None, now=0.0)
+    _, (first, _) = queue.pop(2)
+    _, (second, _) = queue.pop(2)
+    assert first.base is not None
+    assert first.base is second.base
+
+
+def test_large_buffers_are_given_back_when_the_queue_runs_empty() -> None:
+    queue = StageQueue(keep_rows=8)
+    queue.push(*numbered(0, 100), None, now=0.0)
+    _, (large, _) = queue.pop(100)
+    queue.push(*numbered(0, 1), None, now=0.0)
+    _, (small, _) = queue.pop(1)
+    assert large.base is not None
+    assert small.base is not None
+    assert len(large.base) >= 100
+    assert len(small.base) == 8
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        (np.zeros((2, 4), np.float32), np.zeros(2, np.int64)),
+        (np.zeros((2, 3), np.float64), np.zeros(2, np.int64)),
+        (np.zeros((2, 3), np.float32),),
+        (np.zeros((2, 3), np.float32), np.zeros(3, np.int64)),
+    ],
+)
+def test_tensors_unlike_those_before_are_refused_and_change_nothing(tensors: tuple[np.ndarray, ...]) -> None:
+    queue = StageQueue()
+    queue.push(*numbered(0, 3), None, now=0.0)
+    with pytest.raises(ValueError, match="expected tensors of"):
+        queue.push(numbered(5, 2)[0], tensors, None, now=1.0)
+    assert [row.position for row in queue.pop(9)[0]] == [0, 1, 2]
