@@ -17,3 +17,7 @@ class RunError(OfframpError):
 
 class NonFiniteLossError(OfframpError):
     """A loss became NaN or infinite; the message names the epoch, the phase, the step and the exit."""
+
+
+class DemoError(OfframpError):
+    """A step of the demo failed, or the server did not keep its word."""

@@ -1,0 +1,181 @@
+"""`python -m training.demo`: the whole road in a few minutes, by the commands that a user would type."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import httpx
+from pydantic import BaseModel, Field
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from serving.bundle import read_bundle
+from training import cli
+from training.data.source import load_source
+from training.demo.server import running_server
+from training.demo.traffic import Summary, send, summarise
+from training.errors import DemoError
+from training.run import Run
+
+DATA_SET = "digits"
+LADDER = (0.1, 0.35, 0.65, 1.0)
+"""The four budgets: how far each lies between the cheapest exit's cost and full depth."""
+
+OVERSPENT = 1.15
+"""A mean cost this far over its budget fails the demo: 360 test images are few, so some noise is allowed."""
+
+
+class DemoConfig(BaseModel):
+    """How large the demo is, and where it leaves its things."""
+
+    model: str = Field("msdnet-tiny", description="model preset")
+    epochs: int = Field(8, ge=1, description="outer epochs of meta-gf")
+    lr: float = Field(0.1, gt=0, description="learning rate at the start")
+    run: Path = Field(Path("runs/demo"), description="run folder; an older one is removed")
+    bundle: Path = Field(Path("exported_models/digits"), description="bundle; an older one is replaced")
+    connections: int = Field(4, ge=1, description="requests under way at once")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, evaluate, export, serve and ask; 0 only if all of it went well."""
+
+    def command() -> None:
+        config = cli.parse("Train, export and serve a small model.", DemoConfig, argv)
+        console = Console()
+        begun = time.monotonic()
+        make_bundle(config, console)
+        summaries = ask(config, console)
+        console.print(table_of(summaries))
+        check(summaries)
+        console.print(f"All of it took {time.monotonic() - begun:.0f} s. The bundle is in {config.bundle}:")
+        console.print("`make serve` serves it; README.md shows how to ask it.", style="bold")
+
+    return cli.run(command)
+
+
+def make_bundle(config: DemoConfig, console: Console) -> None:
+    """Train, evaluate and export by the commands; an older demo run goes first.
+
+    Raises:
+        DemoError: a command failed, or the run folder is something else's.
+    """
+    if config.run.exists():
+        Run.open(config.run)  # whatever is no run is not ours to remove
+        shutil.rmtree(config.run)
+    run, bundle = str(config.run), str(config.bundle)
+    fit = ["--dataset", DATA_SET, "--model", config.model, "--method", "meta-gf", "--schedule", "cosine"]
+    # Plenty of validation images: thresholds are fitted on half of them.
+    fit += ["--epochs", str(config.epochs), "--lr", str(config.lr), "--validation-share", "0.3"]
+    _run(console, "Train with Meta-GF", "training.fit", *fit, "--out", run)
+    _run(console, "Evaluate on the test images", "training.evaluate", run)
+    _run(console, "Export", "training.export", run, "--out", bundle, "--force")
+
+
+def ask(config: DemoConfig, console: Console) -> list[Summary]:
+    """Start the server, send it the test images as PNG files under four budgets, and stop it.
+
+    Raises:
+        DemoError: the server did not start, answer or stop as it should.
+    """
+    flops = read_bundle(config.bundle).manifest.exit_flops
+    budgets = [flops[0] + share * (flops[-1] - flops[0]) for share in LADDER]
+    bodies, labels = test_images(Run.open(config.run))
+    console.rule("Serve")
+    log = config.run / "server.log"
+    with running_server(config.bundle, log) as address:
+        console.print(f"serving {config.bundle} at {address}, logs in {log}")
+        return asyncio.run(_ask_all(address, budgets, bodies, labels, len(flops), config, console))
+
+
+def test_images(run: Run) -> tuple[list[bytes], list[int]]:
+    """Return the run's test images as they were published, PNG files of 8 × 8 pixels, and their labels."""
+    source = load_source(DATA_SET)
+    subset = run.data().split.test
+    part = source.parts[subset.part]
+    bodies = [cell["bytes"] for cell in part.images[subset.rows]["image"]]
+    return bodies, part.labels[subset.rows].tolist()
+
+
+def table_of(summaries: Sequence[Summary]) -> Table:
+    """Return what each budget bought, a row for each."""
+    table = Table(title="What a budget buys, over HTTP")
+    for heading in (
+        "budget MFLOPs",
+        "spent MFLOPs",
+        "accuracy %",
+        "share of each exit %",
+        "p50 ms",
+        "p99 ms",
+    ):
+        table.add_column(heading, justify="right")
+    for summary in summaries:
+        table.add_row(
+            f"{summary.budget_flops / 1e6:.2f}",
+            f"{summary.mean_flops / 1e6:.2f}",
+            f"{100 * summary.accuracy:.1f}",
+            " ".join(f"{100 * share:.0f}" for share in summary.shares),
+            f"{summary.p50_ms:.1f}",
+            f"{summary.p99_ms:.1f}",
+        )
+    return table
+
+
+def check(summaries: Sequence[Summary]) -> None:
+    """Insist that budgets were kept, and that spending more did not cost accuracy.
+
+    Raises:
+        DemoError: they were not.
+    """
+    for summary in summaries:
+        if summary.mean_flops > summary.budget_flops * OVERSPENT:
+            raise DemoError(
+                f"a budget of {summary.budget_flops / 1e6:.2f} MFLOPs cost {summary.mean_flops / 1e6:.2f} "
+                f"per image, over {OVERSPENT:.0%} of it"
+            )
+    if summaries[-1].accuracy < summaries[0].accuracy - 0.02:
+        raise DemoError(
+            f"full depth is right on {summaries[-1].accuracy:.1%} of the images, the cheapest budget on "
+            f"{summaries[0].accuracy:.1%}: expected depth to help"
+        )
+
+
+def _run(console: Console, title: str, module: str, *arguments: str) -> None:
+    console.rule(title)
+    console.print(f"$ python -m {module} {' '.join(arguments)}", style="dim", soft_wrap=True)
+    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode  # noqa: S603
+    if code != 0:
+        raise DemoError(f"`python -m {module}` ended with exit code {code}")
+
+
+async def _ask_all(
+    address: str,
+    budgets: Sequence[float],
+    bodies: Sequence[bytes],
+    labels: Sequence[int],
+    exits: int,
+    config: DemoConfig,
+    console: Console,
+) -> list[Summary]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    summaries = []
+    limits = httpx.Limits(max_connections=config.connections)
+    with Progress(*columns, console=console) as progress:
+        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as client:
+            for budget in budgets:
+                written = f"{budget / 1e6:.3f}MFLOPs"
+                bar = progress.add_task(f"{len(bodies)} test images at {written}", total=len(bodies))
+                replies = await send(
+                    client, bodies, written, config.connections, partial(progress.advance, bar)
+                )
+                summaries.append(summarise(budget, replies, labels, exits))
+    return summaries
+
+
+if __name__ == "__main__":
+    sys.exit(main())
