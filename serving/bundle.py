@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from serving.calibration import MAX_BYTES, Calibration
+from serving.confidence import CONFIDENCE
 from serving.errors import BundleError
 from serving.folders import new_folder, read_plain_file
 from serving.manifest import (
@@ -96,8 +97,13 @@ def read_bundle(folder: Path | str) -> Bundle:
     for segment in manifest.segments:
         with _blamed(folder, segment.file):
             check_segment(_read_checked(folder / segment.file, segment.sha256, _MAX_SEGMENT_BYTES), segment)
-    with _blamed(folder, manifest.calibration.file):
-        spec = manifest.calibration
+    spec = manifest.calibration
+    if spec.confidence not in CONFIDENCE:
+        raise BundleError(
+            f"bundle {folder.name!r}: {MANIFEST}: expected a confidence out of {sorted(CONFIDENCE)}; "
+            f"found {spec.confidence!r}"
+        )
+    with _blamed(folder, spec.file):
         calibration = Calibration.from_bytes(_read_checked(folder / spec.file, spec.sha256, MAX_BYTES))
         calibration.validate(len(manifest.classes), len(manifest.segments), spec.confidence)
     return Bundle(folder, manifest, calibration)

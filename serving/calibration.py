@@ -96,13 +96,15 @@ class Calibration:
             "prediction": self.prediction,
             "certify": self.certify,
         }
-        arrays |= {_CONFIDENCE + name: values for name, values in self.confidence.items()}
-        arrays |= {_TEMPERATURE + name: values for name, values in self.temperature.items()}
+        arrays |= {_CONFIDENCE + name: values for name, values in sorted(self.confidence.items())}
+        arrays |= {_TEMPERATURE + name: values for name, values in sorted(self.temperature.items())}
         target = io.BytesIO()
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(target, "w") as archive:
             for name, values in arrays.items():
                 # A fixed date (ZipInfo's default): the same arrays give the same bytes and the same checksum.
-                with archive.open(zipfile.ZipInfo(name + ".npy"), "w") as member:
+                entry = zipfile.ZipInfo(name + ".npy")
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w") as member:
                     np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
         return target.getvalue()
 
@@ -120,7 +122,7 @@ class Calibration:
         if missing := _FIXED.keys() - arrays.keys():
             raise BundleError(f"the arrays {sorted(missing)} are missing; found {sorted(arrays)}")
         named: dict[str, dict[str, npt.NDArray[Any]]] = {_CONFIDENCE: {}, _TEMPERATURE: {}}
-        for key in arrays.keys() - _FIXED.keys():
+        for key in sorted(arrays.keys() - _FIXED.keys()):
             prefix = key[: key.find(".") + 1]
             if prefix not in named:
                 raise BundleError(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from serving.budget import format_flops
 from serving.bundle import Bundle, TensorSpec, read_bundle
-from serving.confidence import CONFIDENCE, calibration_score
+from serving.confidence import calibration_score
 from serving.engine import Engine
 from serving.errors import OfframpError
 from serving.thresholds import GeometricPolicy
@@ -99,14 +99,6 @@ def _accuracy(bundle: Bundle) -> str:
     )
 
 
-def _measure(bundle: Bundle) -> str:
-    if unknown := bundle.calibration.confidence.keys() - CONFIDENCE.keys():
-        raise CheckFailedError(
-            f"unknown confidences {sorted(unknown)}; this server knows {sorted(CONFIDENCE)}"
-        )
-    return f"thresholds cut {bundle.manifest.calibration.confidence}"
-
-
 def _plans(bundle: Bundle) -> str:
     calibration, costs = bundle.calibration, bundle.manifest.exit_flops
     confidence = calibration.confidence[bundle.manifest.calibration.confidence]
@@ -156,7 +148,6 @@ CHECKS: dict[str, Callable[[Bundle], str]] = {
     "FLOPs": _flops,
     "halves": _halves,
     "accuracy": _accuracy,
-    "confidence": _measure,
     "plans": _plans,
     "engine": _runs,
 }
