@@ -249,5 +249,5 @@ def test_nobody_starves_while_new_rows_keep_coming() -> None:
         if isinstance(event, StageRan):
             longest = max(longest, *event.queue_seconds)
     assert all(request.over for request in requests)
-    # Once old (0.05 s), a row waits for the full batches and older rows that there are: a few steps of 0.01 s.
+    # Once old (0.05 s), a row waits for the full batches and the older rows that are there: a few steps.
     assert longest < 0.2

@@ -92,6 +92,7 @@ class Traffic(RuleBasedStateMachine):
             else:
                 assert isinstance(error, EngineError)
         self.check_work()
+        self.check_barriers()
         self.check_events()
 
     def check_work(self) -> None:
@@ -105,6 +106,15 @@ class Traffic(RuleBasedStateMachine):
                 assert len(stages) <= exit_index + 1
                 if not request.future.cancelled() and request.future.exception(0) is None:
                     assert len(stages) == exit_index + 1
+
+    def check_barriers(self) -> None:
+        """A request with a barrier is decided on once at each stage, whole and without strangers."""
+        for request, expected in self.sent:
+            numbers = {number for number, _ in expected}
+            decisions = [(stage, set(rows)) for stage, rows in self.fixture.decided if numbers & set(rows)]
+            if request.barrier:
+                assert all(rows <= numbers for _, rows in decisions)
+                assert len({stage for stage, _ in decisions}) == len(decisions)
 
     def check_events(self) -> None:
         """One ending is told for every request, and every batch that ran."""
