@@ -73,8 +73,9 @@ def serve(settings: Settings) -> int:
         try:
             server.run([reserved])
         finally:
-            for model in models.values():
-                model.close(drain=False)
+            for model in models.values():  # Nobody waits any more: at most one batch is under way.
+                patience = 0 if server.force_exit else settings.shutdown_timeout_seconds
+                model.close(drain=False, timeout_seconds=patience)
     logger.info("stopped", graceful=not server.force_exit)
     return 0
 

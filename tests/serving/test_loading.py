@@ -1,0 +1,71 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from serving.errors import BundleError
+from serving.loading import load_models
+from serving.settings import Settings, SettingsValueError
+
+
+@dataclass
+class Loaded:
+    name: str
+    exit_flops: tuple[int, ...] = (100, 200)
+
+
+def load(folder: Path) -> Loaded:
+    if folder.name == "bad":
+        raise BundleError("bundle 'bad': no segments")
+    return Loaded(folder.name)
+
+
+def models_folder(tmp_path: Path, *names: str) -> Path:
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").touch()
+    return tmp_path
+
+
+def test_a_bad_bundle_is_refused_by_name_and_the_others_load(tmp_path: Path) -> None:
+    folder = models_folder(tmp_path, "one", "bad", "two", ".draft")
+    with capture_logs() as lines:
+        models = load_models(Settings(models=folder), load, structlog.get_logger())
+    assert sorted(models) == ["one", "two"]
+    refused = [line for line in lines if line["event"] == "bundle_refused"]
+    assert [(line["bundle"], line["reason"], line["log_level"]) for line in refused] == [
+        ("bad", "bundle 'bad': no segments", "error")
+    ]
+
+
+def test_the_folder_may_be_one_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(models_folder(tmp_path, "one") / "one")
+    assert list(load_models(Settings(models=Path()), load, structlog.get_logger())) == ["one"]
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_nothing_to_load_says_how_to_make_something(missing: bool, tmp_path: Path) -> None:
+    settings = Settings(models=tmp_path / "none" if missing else tmp_path)
+    with pytest.raises(BundleError, match="make demo"):
+        load_models(settings, load, structlog.get_logger())
+
+
+def test_nothing_but_bad_bundles_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="none of the 1 bundles"):
+        load_models(Settings(models=models_folder(tmp_path, "bad")), load, structlog.get_logger())
+
+
+@pytest.mark.parametrize(
+    ("default", "names"),
+    [
+        ({"default_model": "other"}, "--default-model 'other' .* expected one of one"),
+        ({"default_budget": "99"}, "--default-budget does not fit one: .*exit 1 costs 100"),
+        ({"default_budget": "9 MB"}, "--default-budget does not fit one: unknown unit"),
+    ],
+)
+def test_defaults_must_fit_what_was_loaded(default: dict[str, str], names: str, tmp_path: Path) -> None:
+    settings = Settings.model_validate({"models": models_folder(tmp_path, "one"), **default})
+    with pytest.raises(SettingsValueError, match=names):
+        load_models(settings, load, structlog.get_logger())

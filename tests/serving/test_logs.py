@@ -1,0 +1,65 @@
+import json
+import logging
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+
+from serving.events import RequestFailed, RequestRefused, WorkerDied
+from serving.logs import EventLog, configure, get_logger
+
+
+@pytest.fixture
+def stream() -> Iterator[StringIO]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield StringIO()
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+
+
+def test_our_lines_and_other_libraries_have_one_format(stream: StringIO) -> None:
+    configure("json", "info", stream)
+    get_logger().info("loaded", bundle="tiny")
+    get_logger().debug("unseen")
+    logging.getLogger("uvicorn.error").warning("port %d", 80)
+    ours, theirs = map(json.loads, stream.getvalue().splitlines())
+    assert (ours["event"], ours["bundle"], ours["level"], ours["logger"]) == (
+        "loaded",
+        "tiny",
+        "info",
+        "offramp",
+    )
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("port 80", "warning", "uvicorn.error")
+    assert ours["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_shows_no_local_variables(log_format: str, stream: StringIO) -> None:
+    configure(log_format, "info", stream)
+
+    def fail() -> None:
+        password = "hunter" + "2"
+        raise ValueError(len(password))
+
+    try:
+        fail()
+    except ValueError:
+        get_logger().exception("failed")
+    assert "ValueError: 7" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_deaths_and_failures_are_logged_and_refusals_are_not(stream: StringIO) -> None:
+    configure("json", "info", stream)
+    listen = EventLog(get_logger())
+    listen(WorkerDied("m", "MemoryError"))
+    listen(RequestFailed("m", "EngineError", 2))
+    listen(RequestFailed("m", "CancelledError", 1))
+    listen(RequestRefused("BudgetError"))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["level"], line["error"]) for line in lines] == [
+        ("worker_died", "critical", "MemoryError"),
+        ("request_failed", "error", "EngineError"),
+        ("request_failed", "info", "CancelledError"),
+    ]

@@ -1,0 +1,51 @@
+from serving.events import RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.metrics import Metrics
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_a_stage_is_counted_from_1_with_the_wait_of_each_row() -> None:
+    metrics = Metrics()
+    metrics(StageRan("m", stage=1, rows=3, seconds=0.25, queue_seconds=(0.1, 0.2, 0.3)))
+    labels = {"model": "m", "stage": "2"}
+    assert value(metrics, "offramp_batch_rows_sum", **labels) == 3
+    assert value(metrics, "offramp_stage_seconds_sum", **labels) == 0.25
+    assert value(metrics, "offramp_queue_seconds_count", **labels) == 3
+
+
+def test_a_finished_request_counts_its_exits_and_flops_spent_and_asked() -> None:
+    metrics = Metrics()
+    metrics(RequestDone("m", exits=(0, 2, 0), flops=(10, 90, 10), budget_flops=50.0, seconds=0.5))
+    assert value(metrics, "offramp_exits_total", model="m", exit="1") == 2
+    assert value(metrics, "offramp_exits_total", model="m", exit="3") == 1
+    assert value(metrics, "offramp_spent_flops_total", model="m") == 110
+    assert value(metrics, "offramp_asked_flops_total", model="m") == 150
+    assert value(metrics, "offramp_request_seconds_sum", model="m") == 0.5
+
+
+def test_failures_and_refusals_count_by_kind() -> None:
+    metrics = Metrics()
+    metrics(RequestFailed("m", "EngineError", rows=4))
+    metrics(RequestRefused("BudgetError"))
+    assert value(metrics, "offramp_errors_total", error="EngineError") == 1
+    assert value(metrics, "offramp_errors_total", error="BudgetError") == 1
+    assert value(metrics, "offramp_failed_images_total", model="m") == 4
+
+
+def test_a_model_is_up_until_its_worker_dies() -> None:
+    metrics = Metrics()
+    metrics.loaded("m", exits=2)
+    assert value(metrics, "offramp_model_up", model="m") == 1
+    assert value(metrics, "offramp_exits_total", model="m", exit="2") == 0
+    metrics(WorkerDied("m", "MemoryError"))
+    assert value(metrics, "offramp_model_up", model="m") == 0
+
+
+def test_two_servers_never_share_numbers() -> None:
+    one, two = Metrics(), Metrics()
+    one.answered("/classify", 200, 0.1)
+    assert value(one, "offramp_http_requests_total", route="/classify", status="200") == 1
+    assert value(two, "offramp_http_requests_total", route="/classify", status="200") is None
+    assert b"offramp_http_requests_total" in one.text()
