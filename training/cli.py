@@ -1,9 +1,9 @@
-"""How every training command starts: flags from one pydantic model, and errors as text, never as tracebacks."""
+"""How a training command starts: flags from one pydantic model, and errors as text, never as tracebacks."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -21,9 +21,13 @@ def flag(name: str) -> str:
 def add_fields(parser: argparse.ArgumentParser, settings: type[BaseModel]) -> None:
     """Give `parser` one flag per field of `settings`; values stay text, pydantic reads them."""
     for name, field in settings.model_fields.items():
+        name = field.alias or name  # noqa: PLW2901 - the alias is the name that users see
         if field.annotation is bool:
             parser.add_argument(
-                flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_help(field)
+                flag(name),
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=_help(field),
             )
         else:
             many = str(field.annotation).startswith(("tuple", "dict"))
@@ -37,20 +41,26 @@ def add_fields(parser: argparse.ArgumentParser, settings: type[BaseModel]) -> No
 
 
 def read_fields(settings: type[Settings], given: argparse.Namespace) -> Settings:
-    """Build `settings` from the flags that were given; `key=value` words become a dict where one is wanted.
+    """Build `settings` from the flags that were given.
 
     Raises:
         ValidationError: a value does not fit its field.
     """
-    values = {name: value for name, value in vars(given).items() if name in settings.model_fields}
+    return settings.model_validate(given_values(settings, given))
+
+
+def given_values(settings: type[BaseModel], given: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of the flags that were given; `key=value` words become a dict where one is wanted."""
+    fields = {field.alias or name: field for name, field in settings.model_fields.items()}
+    values = {name: value for name, value in vars(given).items() if name in fields}
     for name, value in values.items():
-        if str(settings.model_fields[name].annotation).startswith("dict"):
+        if str(fields[name].annotation).startswith("dict"):
             values[name] = dict(word.partition("=")[::2] for word in value)
-    return settings.model_validate(values)
+    return values
 
 
 def run(command: Callable[[], None]) -> int:
-    """Run `command` and return the exit status: 0, or 2 with the error's text on stderr for a user's mistake."""
+    """Run `command` and return the exit status: 0, or 2 with a text on stderr for a user's mistake."""
     try:
         command()
     except ValidationError as error:

@@ -1,0 +1,106 @@
+import pytest
+import torch
+
+from training.errors import ConfigError
+from training.flops import exit_flops, segment_flops
+from training.models import MODELS, architecture
+from training.models.multi_exit import MultiExitModel
+
+# The Meta-GF poster, table 1 (ECCV 2022): MSDNet-7 with 100 classes.
+POSTER_MFLOPS = [56.43, 101.00, 155.31, 198.10, 249.53, 298.05, 340.64]
+POSTER_MPARAMS = [0.90, 1.84, 2.80, 3.76, 4.92, 6.10, 7.36]
+
+
+def on_meta(preset: str, classes: int, **options: str) -> MultiExitModel:
+    with torch.device("meta"):
+        return architecture(preset, options).model(classes)
+
+
+def mflops(model: MultiExitModel) -> list[float]:
+    return [round(flops / 1e6, 2) for flops in exit_flops(segment_flops(model))]
+
+
+def test_msdnet_7_costs_what_the_poster_says() -> None:
+    assert mflops(on_meta("msdnet", 100)) == POSTER_MFLOPS
+
+
+def test_msdnet_7_with_ten_classes() -> None:
+    assert mflops(on_meta("msdnet", 10)) == [56.41, 100.98, 155.28, 198.05, 249.48, 297.98, 340.56]
+
+
+def test_msdnet_7_has_as_many_parameters_as_the_poster_says() -> None:
+    model = on_meta("msdnet", 100)
+    sizes = [sum(p.numel() for p in model.segment(k).parameters()) for k in range(7)]
+    sums = [sum(sizes[: k + 1]) for k in range(7)]
+
+    assert [round(total / 1e6, 3) for total in sums] == [0.899, 1.836, 2.797, 3.758, 4.916, 6.102, 7.362]
+    assert [round(total / 1e6, 2) for total in sums] == POSTER_MPARAMS
+
+
+def test_growth_6_is_the_cheaper_trade() -> None:
+    costs = mflops(on_meta("msdnet-growth6", 100))
+
+    assert (costs[0], costs[-1]) == (15.14, 75.94)
+
+
+def test_heads_see_the_widths_of_the_original() -> None:
+    model = on_meta("msdnet", 100)
+
+    widths = [next(model.segment(k).head.parameters()).shape[1] for k in range(7)]
+
+    assert widths == [320, 448, 320, 448, 576, 384, 512]
+
+
+@pytest.mark.parametrize("preset", sorted(MODELS))
+def test_every_preset_gives_logits_at_every_exit(preset: str) -> None:
+    model = on_meta(preset, 12)
+    size = model.image_size
+    images = torch.zeros(2, size, size, 3, dtype=torch.uint8, device="meta")
+
+    assert [logits.shape for logits in model(images)] == [(2, 12)] * model.exits
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"step_mode": "linear"},
+        {"prune": "min"},
+        {"bottleneck": "false"},
+        {"reduction": "0"},
+        {"grow_factors": "1-2", "bottleneck_factors": "1-2"},
+        {"grow_factors": "1", "bottleneck_factors": "1"},
+        {"blocks": "1", "base": "3"},
+        {"image_size": "64"},
+    ],
+    ids=str,
+)
+def test_the_configuration_space(options: dict[str, str]) -> None:
+    model = architecture("msdnet-tiny", options).model(5).eval()
+    size = model.image_size
+
+    logits = model(torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8))
+
+    assert [exit_logits.shape for exit_logits in logits] == [(2, 5)] * model.exits
+    assert all(exit_logits.isfinite().all() for exit_logits in logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"growht": "6"}, "growht: no such option"),
+        ({"blocks": "0"}, "blocks: Input should be greater than or equal to 1"),
+        ({"grow_factors": "1,2"}, "expected as many bottleneck_factors as grow_factors (2), found 3"),
+        ({"image_size": "16"}, "a head needs 8"),
+        ({"blocks": "1", "base": "1"}, "cannot walk through 3 scales"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        architecture("msdnet", options)
+
+    assert says in str(refused.value)
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown model 'msdnet7'; known: .*msdnet-tiny"):
+        architecture("msdnet7")

@@ -1,0 +1,81 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.errors import ConfigError
+from training.flops import SegmentFlops, exit_flops, segment_flops
+from training.models.multi_exit import Features, MultiExitModel, Segment
+
+
+class Apply(nn.Module):
+    """Applies a module to the only feature map, as a body or as a head."""
+
+    def __init__(self, module: Callable[[Tensor], Tensor], head: bool = False) -> None:
+        super().__init__()
+        self.module, self.head = module, head
+
+    def forward(self, features: Features) -> Tensor | Features:
+        result = self.module(features[0])
+        return result if self.head else (result,)
+
+
+def count(body: Callable[[Tensor], Tensor]) -> int:
+    """FLOPs of `body` on one image [1, 3, 8, 8]."""
+    head = Apply(lambda x: x.flatten(1), head=True)
+    (segment,) = segment_flops(MultiExitModel([Segment(Apply(body), head)], (0.5,) * 3, (0.5,) * 3, 8))
+    assert segment.head == 0
+    return segment.body
+
+
+def test_an_exit_costs_every_body_and_every_earlier_head() -> None:
+    assert exit_flops([SegmentFlops(10, 1), SegmentFlops(20, 2)]) == [11, 33]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "flops"),
+    [
+        ("convolution", nn.Conv2d(3, 4, 3, padding=1, bias=False), 4 * 64 * 27),
+        ("its bias is free", nn.Conv2d(3, 4, 3, padding=1, bias=True), 4 * 64 * 27),
+        ("groups", nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False), 3 * 64 * 9),
+        ("stride", nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False), 4 * 16 * 27),
+        ("BatchNorm is free", nn.BatchNorm2d(3), 0),
+        ("ReLU", nn.ReLU(), 192),
+        ("ReLU in place", nn.ReLU(inplace=True), 192),
+        ("GELU", nn.GELU(), 192),
+        ("SiLU", nn.SiLU(), 192),
+        ("hard-swish", nn.Hardswish(), 192),
+        ("average pooling", nn.AvgPool2d(2), 48 * 4),
+        ("max pooling", nn.MaxPool2d(3, 2, 1), 48 * 9),
+        ("global pooling", nn.AdaptiveAvgPool2d(1), 192),
+        ("linear with bias", nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), 5 * 193),
+        ("linear without", nn.Sequential(nn.Flatten(), nn.Linear(192, 5, bias=False)), 5 * 192),
+        ("LayerNorm is free", nn.LayerNorm(8), 0),
+        ("a residual is free", lambda x: x + x, 0),
+        ("a gate is not", lambda x: x * x, 192),
+        ("a scale is", lambda x: x * 2.0, 0),
+        (
+            "attention over 8 tokens of width 8, one head",
+            lambda x: nn.functional.scaled_dot_product_attention(x, x, x),
+            3 * (8 * 8 * (8 + 8) + 8 * 8),
+        ),
+    ],
+)
+def test_rules(name: str, body: Callable[[Tensor], Tensor], flops: int) -> None:
+    assert count(body) == flops
+
+
+def test_an_unknown_operator_is_an_error_not_a_zero() -> None:
+    with pytest.raises(ConfigError, match="no FLOPs rule for the operator 'erfinv'"):
+        count(torch.erfinv)
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    norm = nn.BatchNorm2d(3)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+
+    count(norm)
+
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+    assert norm.training

@@ -1,0 +1,156 @@
+"""FLOPs of a multi-exit model in the convention of the Meta-GF poster.
+
+One FLOP is one multiply-add of a convolution or linear layer, plus one per bias element of a linear layer,
+one per ReLU element and k·k per pooled output element. BatchNorm, convolution bias, additions, concatenation
+and reshaping are free. The cost of leaving at an exit counts every earlier head too: they did run.
+
+Operators beyond the poster's, so that other backbones can be counted:
+  - GELU, SiLU, sigmoid, hard-swish, hard-sigmoid, tanh and ReLU6 count one per element, like ReLU;
+  - a product of two feature maps (squeeze-excitation) and softmax count one per element;
+  - LayerNorm is free, like BatchNorm;
+  - attention counts its two batched matrix products, N·Lq·Lk·(d + dv) per head, and its softmax.
+An operator without a rule is an error, not a zero.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from training.errors import ConfigError
+from training.models.multi_exit import MultiExitModel
+
+Rule = Callable[..., int]  # (output, *operator arguments) → FLOPs
+
+
+@dataclass(frozen=True)
+class SegmentFlops:
+    """FLOPs of one segment for one image."""
+
+    body: int
+    head: int
+
+
+def segment_flops(model: MultiExitModel) -> list[SegmentFlops]:
+    """Count each segment's body and head for one image of the model's own size.
+
+    Raises:
+        ConfigError: the model uses an operator that has no rule.
+    """
+    device = model.mean.device
+    images = torch.zeros(1, model.image_size, model.image_size, 3, dtype=torch.uint8, device=device)
+    was_training = model.training
+    model.eval()  # BatchNorm must neither count nor learn from the zeros
+    counts = []
+    with torch.no_grad():
+        features = model.normalise(images)
+        for index in range(model.exits):
+            with _Counter() as body:
+                features = model.segment(index).body(features)
+            with _Counter() as head:
+                model.segment(index).head(features)
+            counts.append(SegmentFlops(body.flops, head.flops))
+    model.train(was_training)
+    return counts
+
+
+def exit_flops(segments: list[SegmentFlops]) -> list[int]:
+    """Return the FLOPs of leaving at each exit: every body and every head up to it."""
+    costs, total = [], 0
+    for segment in segments:
+        total += segment.body + segment.head
+        costs.append(total)
+    return costs
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the FLOPs of every operator that runs inside the context."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name not in RULES:
+            raise ConfigError(
+                f"no FLOPs rule for the operator {name!r}; add one to RULES in training/flops.py"
+            )
+        self.flops += RULES[name](output, *args)
+        return output
+
+
+def _free(*_: Any) -> int:
+    return 0
+
+
+def _per_element(output: Tensor, *_: Any) -> int:
+    return output.numel()
+
+
+def _convolution(output: Tensor, _: Tensor, weight: Tensor, *__: Any) -> int:
+    return output.numel() * weight[0].numel()
+
+
+def _linear_with_bias(output: Tensor, _: Tensor, inputs: Tensor, *__: Any) -> int:
+    return output.numel() * (inputs.shape[-1] + 1)
+
+
+def _matrix_product(output: Tensor, inputs: Tensor, *_: Any) -> int:
+    return output.numel() * inputs.shape[-1]
+
+
+def _pool(output: Any, _: Tensor, kernel: list[int], *__: Any) -> int:
+    pooled: Tensor = output[0] if isinstance(output, tuple) else output  # max pooling returns indices too
+    return pooled.numel() * kernel[0] * kernel[-1]
+
+
+def _adaptive_pool(output: Tensor, inputs: Tensor, *_: Any) -> int:
+    """Every input pixel falls into one window: k·k per output element adds up to the input's elements."""
+    return max(output.numel(), inputs.numel())
+
+
+def _product(output: Tensor, a: Any, b: Any, *_: Any) -> int:
+    return output.numel() if isinstance(a, Tensor) and isinstance(b, Tensor) else 0
+
+
+def _attention(output: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    scores = math.prod(query.shape[:-1]) * key.shape[-2]
+    return scores * (query.shape[-1] + value.shape[-1] + 1)
+
+
+_NAMES: list[tuple[Rule, tuple[str, ...]]] = [
+    (_convolution, ("convolution", "_convolution")),
+    (_linear_with_bias, ("addmm",)),
+    (_matrix_product, ("mm", "bmm")),
+    (_pool, ("max_pool2d_with_indices", "avg_pool2d")),
+    (_adaptive_pool, ("mean", "_adaptive_avg_pool2d", "adaptive_max_pool2d")),
+    (
+        _per_element,
+        ("relu", "relu_", "hardtanh", "hardtanh_", "gelu", "silu", "silu_", "sigmoid", "sigmoid_"),
+    ),
+    (
+        _per_element,
+        ("tanh", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "_softmax", "_safe_softmax"),
+    ),
+    (_product, ("mul", "mul_")),
+    (_attention, ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention")),
+    (_attention, ("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention")),
+    (_free, ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")),
+    (_free, ("native_layer_norm", "native_dropout", "add", "add_", "sub", "cat", "stack", "constant_pad_nd")),
+    (_free, ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "t", "transpose", "permute")),
+    (
+        _free,
+        ("expand", "slice", "select", "split", "split_with_sizes", "unbind", "unsqueeze", "squeeze", "roll"),
+    ),
+    (_free, ("clone", "contiguous", "detach", "alias", "copy_", "_to_copy", "empty", "zeros", "lift_fresh")),
+    (_free, ("as_strided_",)),
+]
+RULES: dict[str, Rule] = {name: rule for rule, names in _NAMES for name in names}

@@ -1,0 +1,93 @@
+"""The architectures, by name: a plain dict of presets, each an option model and a builder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from training.errors import ConfigError
+from training.models.msdnet import MSDNetOptions, msdnet
+from training.models.multi_exit import MultiExitModel
+
+Builder = Callable[[Any, int, Sequence[float], Sequence[float]], MultiExitModel]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration of an architecture."""
+
+    architecture: str
+    build: Builder
+    options: type[BaseModel]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _msdnet(**values: Any) -> Preset:
+    return Preset("msdnet", msdnet, MSDNetOptions, values)
+
+
+MODELS: dict[str, Preset] = {
+    # The poster's MSDNet-7, 340 MFLOPs at the last exit.
+    "msdnet": _msdnet(),
+    # The same with growth 6: the better trade, 76 MFLOPs.
+    "msdnet-growth6": _msdnet(growth=6),
+    # Small enough to train on a laptop.
+    "msdnet-small": _msdnet(blocks=5, base=3, step=2, channels=8, growth=8, head_channels=64),
+    "msdnet-tiny": _msdnet(blocks=3, base=2, step=1, channels=4, growth=4, head_channels=32),
+    "msdnet-imagenet": _msdnet(
+        **{"blocks": 5, "base": 4, "step": 4, "channels": 32, "growth": 16, "stem": "imagenet"},
+        **{"grow_factors": (1, 2, 4, 4), "bottleneck_factors": (1, 2, 4, 4)},
+        **{"head_channels": None, "image_size": 224},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A preset with its options settled: everything that decides a model's shape but the classes."""
+
+    name: str
+    options: BaseModel
+    build: Builder
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels that the model is built for."""
+        return int(getattr(self.options, "image_size"))  # noqa: B009 - every option model has it
+
+    def model(
+        self, classes: int, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.25,) * 3
+    ) -> MultiExitModel:
+        """Build the model; its weights come from torch's global generator."""
+        return self.build(self.options, classes, mean, std)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a manifest keeps: the architecture's name and every option."""
+        return {"name": self.name, **self.options.model_dump(mode="json")}
+
+
+def architecture(preset: str, options: Mapping[str, Any] | None = None) -> Architecture:
+    """Settle a preset with `options` over its own.
+
+    Args:
+        preset: a name in `MODELS`.
+        options: fields of the architecture's option model, as values or as text.
+
+    Raises:
+        ConfigError: an unknown preset or option, or values that do not fit together.
+    """
+    if preset not in MODELS:
+        raise ConfigError(f"unknown model {preset!r}; known: {', '.join(sorted(MODELS))}")
+    chosen = MODELS[preset]
+    try:
+        settled = chosen.options.model_validate({**chosen.values, **(options or {})})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, p['loc'])) or 'together'}: "
+            + ("no such option" if p["type"] == "extra_forbidden" else f"{p['msg']}, found {p['input']!r}")
+            for p in error.errors(include_url=False)
+        )
+        known = ", ".join(chosen.options.model_fields)
+        raise ConfigError(f"options of {preset}: {problems} (known: {known})") from error
+    return Architecture(chosen.architecture, settled, chosen.build)
