@@ -1,0 +1,67 @@
+"""What a method may know of a training run: parameters, batches, losses per exit. No model, no data set."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of all parameters, in order, and of all buffers (BatchNorm's running statistics), by name."""
+
+    parameters: list[Tensor]
+    buffers: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One pass that a method makes over (a share of) the training images within an epoch."""
+
+    name: str
+    share: float = 1.0
+
+
+class Batch(Protocol):
+    """A batch of training images; a method hands it on and looks into it no further."""
+
+    @property
+    def images(self) -> Tensor:
+        """Images as they are served, uint8 [N, H, W, 3]."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Class indices, int64 [N]."""
+
+
+class Problem(Protocol):
+    """The losses of n exits as functions of shared parameters, and the data they are summed over.
+
+    `reach` is bool [exits, parameters]: which exits' losses depend on which parameter.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    reach: Tensor
+
+    def batches(self, phase: Phase) -> Iterable[Batch]:
+        """Yield the phase's batches; their order and augmentation depend on seed, epoch and phase alone."""
+
+    def losses(self, batch: Batch, exits: Sequence[int]) -> Tensor:
+        """Return the mean loss of each of `exits` [len(exits)]; layers after the deepest are not run."""
+
+    def optimizer(self) -> Optimizer:
+        """Return a fresh optimizer over all parameters, with no memory of earlier steps."""
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Take one step at the schedule's learning rate."""
+
+    def snapshot(self) -> Snapshot:
+        """Copy the parameters and buffers."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Set the parameters and buffers to a snapshot's values, in place."""
+
+    def estimate_batchnorm(self, phase: Phase) -> None:
+        """Replace BatchNorm's running statistics by those of the phase's batches, forward only."""
