@@ -1,0 +1,171 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.training.runs import config, flags, trained
+from training.checkpoint import Checkpoint
+from training.errors import ConfigError, NonFiniteLossError, RunError
+from training.fit import fit, main
+from training.run import Run
+from training.start import resumed, started
+
+
+def weights(run: Run) -> dict[str, Any]:
+    return Checkpoint.load(run.checkpoint_path).model
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def logged(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Make a run die right after the checkpoint of `epoch`, before anything is logged."""
+    save = Checkpoint.save
+
+    def save_and_die(self: Checkpoint, path: Path) -> None:
+        save(self, path)
+        if self.epoch == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_die)
+
+
+@pytest.mark.parametrize("method", ["joint", "meta-gf"])
+def test_a_resumed_run_ends_with_the_same_weights_and_logs(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(tmp_path / "whole", method=method, epochs=3)
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "broken", method=method, epochs=3)
+
+    run, data = resumed(tmp_path / "broken", {})
+    fit(run, data)
+
+    assert same(weights(whole), weights(run))
+    assert [record["epoch"] for record in logged(run)] == [1, 2, 3]
+    board = EventAccumulator(str(run.folder / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("validation_accuracy/exit 1")] == [1, 2, 3]
+
+
+def test_a_record_holds_every_exit(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", epochs=1)
+
+    (record,) = logged(run)
+
+    assert record["epoch"] == 1
+    assert len(record["train_loss"]) == len(record["validation_accuracy"]) == 2
+    assert record["images_per_second"] > 0
+
+
+def test_seeds_differ_and_repeat(tmp_path: Path) -> None:
+    one, again, other = (
+        weights(trained(tmp_path / name, epochs=1, method="joint", seed=seed))
+        for name, seed in (("one", 1), ("again", 1), ("other", 2))
+    )
+
+    assert same(one, again)
+    assert not same(one, other)
+
+
+def test_a_run_stops_before_its_time_is_up(tmp_path: Path) -> None:
+    run, data = started(tmp_path / "run", config(epochs=9, method="joint", max_minutes=1.0))
+    seconds = iter(range(0, 10_000, 10))
+
+    fit(run, data, clock=lambda: float(next(seconds)))
+
+    done = len(logged(run))
+    assert 1 <= done < 9
+    run, data = resumed(tmp_path / "run", {"max_minutes": 60.0})
+    fit(run, data)
+    assert len(logged(run)) == 9
+
+
+def test_a_run_can_start_from_another(tmp_path: Path) -> None:
+    start = trained(tmp_path / "start", method="joint", epochs=1)
+
+    # With a learning rate that moves nothing, the weights are the start's.
+    run = trained(
+        tmp_path / "next", method="joint", epochs=1, init_from=start.folder, lr=1e-30, weight_decay=0
+    )
+
+    name = "segments.0.head.classify.weight"
+    assert torch.equal(weights(run)[name], weights(start)[name])
+
+
+def test_a_start_that_has_seen_the_validation_images_is_refused(tmp_path: Path) -> None:
+    start = trained(tmp_path / "start", method="joint", epochs=1)
+
+    with pytest.raises(ConfigError, match="trained on images that this run validates or tests on"):
+        started(tmp_path / "next", config(init_from=start.folder, split_seed=5))
+
+
+def test_a_loss_that_explodes_keeps_the_last_epoch(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError):
+        trained(tmp_path / "run", method="joint", lr=1e30)
+
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    assert Run.open(tmp_path / "run").config.lr == 1e30
+
+
+def test_settings_may_not_change_underway(tmp_path: Path) -> None:
+    trained(tmp_path / "run", method="joint", epochs=1)
+
+    with pytest.raises(ConfigError, match=r"--lr is 0.1, found 0.2\. Leave"):
+        resumed(tmp_path / "run", {"lr": "0.2"})
+
+
+def test_a_run_folder_is_never_overwritten(tmp_path: Path) -> None:
+    trained(tmp_path / "run", method="joint", epochs=1)
+
+    with pytest.raises(RunError, match="already holds a run: go on with --resume"):
+        started(tmp_path / "run", config())
+
+
+def test_another_environment_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(tmp_path / "run", method="joint", epochs=1)
+    path = tmp_path / "run" / "config.json"
+    path.write_text(path.read_text().replace(f'"torch": "{torch.__version__.split("+")[0]}', '"torch": "1.0'))
+
+    fit(*resumed(tmp_path / "run", {}))
+
+    assert "warning: torch was 1.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"method": "adam"}, "unknown method 'adam'"),
+        ({"model": "vit"}, "unknown model 'vit'"),
+        ({"dataset": "/no/such/folder"}, "/no/such/folder"),
+        ({"device": "tpu"}, "--device tpu: expected cpu"),
+        ({"lr": "-1"}, "--lr: Input should be greater than 0; found '-1'"),
+        ({"model_option": ["blocks=2"], "image_size": "16"}, "image_size 16 leaves 4 pixels"),
+        ({"init_from": "/no/such/run"}, "/no/such/run: not a run folder"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    changed: dict[str, object], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*flags(**changed), "--out", str(tmp_path / "run")]) == 2
+
+    err = capsys.readouterr().err
+    assert says in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path / "none"), "--resume"]) == 2
+
+    assert "not a run folder" in capsys.readouterr().err

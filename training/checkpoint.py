@@ -1,0 +1,57 @@
+"""One checkpoint file per run, replaced atomically: a run killed at any moment keeps the last whole epoch."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.errors import RunError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that the next epoch depends on, and what the logs hold so far.
+
+    Args:
+        epoch: how many epochs are done.
+        model: the model's parameters and buffers.
+        method: the method's state.
+        history: one record per epoch done.
+        seconds: training time so far.
+    """
+
+    epoch: int
+    model: dict[str, Any]
+    method: dict[str, Any]
+    history: list[dict[str, Any]]
+    seconds: float
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint so that `path` holds either the old one or this one, whole."""
+        draft = path.with_name(f".{path.name}.draft")
+        with draft.open("wb") as file:
+            torch.save({name: getattr(self, name) for name in self.__dataclass_fields__}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read a checkpoint, without running anything that its file might hold.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        try:
+            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+        except FileNotFoundError as error:
+            raise RunError(
+                f"{path.parent}: no checkpoint yet; expected {path.name}: train at least one epoch"
+            ) from error
+        except (RuntimeError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise RunError(
+                f"{path}: not a checkpoint of this version ({error}); train the run again"
+            ) from error

@@ -1,0 +1,22 @@
+"""Where a run computes, and with how many threads."""
+
+import os
+
+import torch
+
+from training.errors import ConfigError
+
+
+def use_device(device: str, threads: int | None) -> str:
+    """Choose the device, set the threads (all cores where None), and return the device's name.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ConfigError(f"--device {device}: expected cpu, or cuda where there is a GPU; found none")
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return device

@@ -1,0 +1,138 @@
+"""`python -m training.fit`: train a multi-exit model, resumable at any moment, bit for bit.
+
+Every random number of an epoch is drawn from a stream keyed on (seed, epoch, phase), so a checkpoint needs no
+generator state: weights, the method's state and the number of epochs done are all that the next epoch
+depends on.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, Field
+
+from training import cli
+from training.checkpoint import Checkpoint
+from training.config import FitConfig
+from training.data import Data
+from training.devices import use_device
+from training.environment import differences, environment
+from training.logs import RunLogs
+from training.methods import Method, method
+from training.models.multi_exit import MultiExitModel
+from training.predict import accuracy_per_exit, predict
+from training.problem import Recipe, TrainingProblem
+from training.progress import EpochWatch, FitProgress
+from training.run import Run
+from training.schedules import SCHEDULES
+from training.start import resumed, started
+
+
+class FitPlace(BaseModel):
+    """Where a run lives."""
+
+    out: Path = Field(description="run folder")
+    resume: bool = Field(False, description="go on with the run in --out from its last whole epoch")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train a new run, or go on with one."""
+    parser = argparse.ArgumentParser(description="Train a multi-exit model.", allow_abbrev=False)
+    cli.add_fields(parser, FitPlace)
+    cli.add_fields(parser, FitConfig)
+
+    def command() -> None:
+        given = parser.parse_args(argv)
+        place = cli.read_fields(FitPlace, given)
+        if place.resume:
+            fit(*resumed(place.out, cli.given_values(FitConfig, given)))
+        else:
+            fit(*started(place.out, cli.read_fields(FitConfig, given)))
+
+    return cli.run(command)
+
+
+def fit(run: Run, data: Data, clock: Callable[[], float] = time.monotonic) -> None:
+    """Train `run` from its last whole epoch to its end, or until its time is up.
+
+    Args:
+        run: new, or stopped at any moment.
+        data: the run's data, on the run's device.
+        clock: seconds, for the record and `--max-minutes`.
+
+    Raises:
+        NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
+    """
+    config, device = run.config, use_device(run.config.device, run.config.threads)
+    torch.manual_seed(config.seed)
+    model = run.fresh_model()
+    if config.init_from:
+        model.load_state_dict(Run.open(config.init_from).model().state_dict())
+    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    problem = TrainingProblem(model, data, _recipe(config))
+    how = method(config.method, problem, config.method_option)
+    done, history, seconds = _restore(run, model, how)
+    steps = [data.steps(phase.share) for phase in how.phases()]
+    logs = RunLogs(run.folder, history)
+    with FitProgress(config.epochs, how.phases(), steps, done) as progress:
+        now = environment(torch.get_num_threads(), config.workers, device)
+        for difference in differences(run.facts.environment, now):
+            progress.say(
+                f"warning: {difference} since the run began: the weights may differ in bits", "yellow"
+            )
+        for epoch in range(done, config.epochs):
+            begun = clock()
+            watch = EpochWatch(progress, clock)
+            problem.epoch, problem.on_progress = epoch, watch
+            how.epoch()
+            trained = clock() - begun
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "train_loss": watch.losses(model.exits),
+                    "validation_accuracy": accuracy_per_exit(*predict(model, data.validation())),
+                    "lr": config.lr * SCHEDULES[config.schedule](epoch / config.epochs),
+                    "images_per_second": watch.images / trained,
+                    "seconds": trained,
+                }
+            )
+            took = clock() - begun
+            seconds += took
+            state = model.state_dict(), how.state_dict()
+            Checkpoint(epoch + 1, *state, history, seconds).save(run.checkpoint_path)
+            logs.epoch(history)
+            progress.epoch(history[-1])
+            if config.max_minutes and epoch + 1 < config.epochs and seconds + took > 60 * config.max_minutes:
+                progress.say(f"stopped: another epoch would pass --max-minutes {config.max_minutes:g}")
+                break
+    logs.close()
+
+
+def _recipe(config: FitConfig) -> Recipe:
+    return Recipe(
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        schedule=SCHEDULES[config.schedule],
+        epochs=config.epochs,
+        seed=config.seed,
+        bf16=config.precision == "bf16",
+    )
+
+
+def _restore(run: Run, model: MultiExitModel, how: Method) -> tuple[int, list[dict[str, Any]], float]:
+    """Load the last whole epoch, where there is one; return epochs done, their records and their seconds."""
+    if not run.checkpoint_path.exists():
+        return 0, [], 0.0
+    checkpoint = Checkpoint.load(run.checkpoint_path)
+    model.load_state_dict(checkpoint.model)
+    how.load_state_dict(checkpoint.method)
+    return checkpoint.epoch, checkpoint.history, checkpoint.seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

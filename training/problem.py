@@ -1,0 +1,180 @@
+"""The training problem that a method works on: one model, one data set, and the optimiser's recipe."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from training.errors import NonFiniteLossError
+from training.methods.problem import Batch, Phase, Snapshot
+from training.models.multi_exit import MultiExitModel
+from training.reach import reach
+
+CHECK_EVERY_STEPS = 16  # losses are fetched this often: on a GPU every fetch waits for the device
+
+
+class TrainingImages(Protocol):
+    """The training images as seeded streams of batches."""
+
+    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Batch]:
+        """Yield augmented batches in an order that depends on the seed, the epoch and the phase alone."""
+
+    def steps(self, share: float = 1.0) -> int:
+        """Return how many batches such a pass has."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How SGD is run.
+
+    Args:
+        lr: the learning rate at the start of the run.
+        momentum: SGD's momentum.
+        weight_decay: L2 penalty, on every parameter that has a gradient.
+        schedule: learning-rate factor as a function of the run's progress in 0..1.
+        epochs: length of the run.
+        seed: of everything random in training but the data's own streams (dropout).
+        bf16: run forward passes in bfloat16 autocast.
+    """
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: Callable[[float], float]
+    epochs: int
+    seed: int = 0
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a phase has come to: steps done of all, and the mean loss of each exit it trains (0-based)."""
+
+    phase: str
+    step: int
+    steps: int
+    images: int
+    losses: dict[int, float]
+
+
+class TrainingProblem:
+    """Implements `training.methods.problem.Problem` for a model, its images and a recipe.
+
+    `epoch` (0-based) is set by whoever counts them; `on_progress` hears every few steps how a phase goes.
+
+    Args:
+        model: trained in place.
+        images: where batches come from.
+        recipe: how SGD is run.
+    """
+
+    def __init__(self, model: MultiExitModel, images: TrainingImages, recipe: Recipe) -> None:
+        self.parameters: Sequence[nn.Parameter] = list(model.parameters())
+        self.reach: Tensor = reach(model)
+        self.epoch = 0
+        self.on_progress: Callable[[Progress], None] = lambda _: None
+        self._model, self._images, self._recipe = model, images, recipe
+        self._progress = 0.0
+        self._losses: list[tuple[Sequence[int], Tensor]] = []
+
+    def batches(self, phase: Phase) -> Iterator[Batch]:
+        """Yield the phase's batches and keep count; the model is in training mode meanwhile."""
+        self._model.train()
+        torch.manual_seed(_stream_seed(self._recipe.seed, self.epoch, phase.name))
+        steps, images, sums = self._images.steps(phase.share), 0, _Means()
+        for done, batch in enumerate(self._images.train(self.epoch, phase.name, phase.share)):
+            self._progress = (self.epoch + done / steps) / self._recipe.epochs
+            yield batch
+            images += len(batch.labels)
+            if (done + 1) % CHECK_EVERY_STEPS == 0 or done + 1 == steps:
+                sums.add(self._fetch(phase, done + 1))
+                self.on_progress(Progress(phase.name, done + 1, steps, images, sums.means()))
+
+    def losses(self, batch: Batch, exits: Sequence[int]) -> Tensor:
+        """Return the mean cross-entropy of each of `exits` over the batch."""
+        with self._autocast(batch.labels.device.type):
+            logits = self._model(batch.images, exits)
+            losses = torch.stack([F.cross_entropy(exit_logits, batch.labels) for exit_logits in logits])
+        self._losses.append((exits, losses.detach()))
+        return losses
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return fresh SGD."""
+        recipe = self._recipe
+        return torch.optim.SGD(
+            self.parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take one step at the schedule's learning rate."""
+        for group in optimizer.param_groups:
+            group["lr"] = self._recipe.lr * self._recipe.schedule(self._progress)
+        optimizer.step()
+
+    def snapshot(self) -> Snapshot:
+        """Copy the parameters and buffers."""
+        return Snapshot(
+            [parameter.detach().clone() for parameter in self.parameters],
+            {name: buffer.clone() for name, buffer in self._model.named_buffers()},
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Set the parameters and buffers to a snapshot's values, in place."""
+        with torch.no_grad():
+            torch._foreach_copy_([p.detach() for p in self.parameters], snapshot.parameters)
+            for name, buffer in self._model.named_buffers():
+                buffer.copy_(snapshot.buffers[name])
+
+    def estimate_batchnorm(self, phase: Phase) -> None:
+        """Replace BatchNorm's running statistics by the average over the phase's batches."""
+        with self._autocast(self._model.mean.device.type):
+            update_bn((batch.images for batch in self.batches(phase)), self._model)
+
+    def _autocast(self, device_type: str) -> AbstractContextManager[None]:
+        return torch.autocast(device_type, torch.bfloat16, enabled=self._recipe.bf16)
+
+    def _fetch(self, phase: Phase, done: int) -> list[dict[int, float]]:
+        """Bring the losses since the last fetch to the host; the first that is not finite stops the run."""
+        recent, self._losses = self._losses, []
+        fetched = [dict(zip(exits, losses.tolist(), strict=True)) for exits, losses in recent]
+        for offset, losses in enumerate(fetched):
+            for exit_index, loss in losses.items():
+                if not np.isfinite(loss):
+                    raise NonFiniteLossError(
+                        f"the loss of exit {exit_index + 1} is {loss} in epoch {self.epoch + 1}, "
+                        f"phase {phase.name!r}, step {done - len(fetched) + offset + 1}; "
+                        f"lower --lr (now {self._recipe.lr}) or use --precision float32"
+                    )
+        return fetched
+
+
+def _stream_seed(seed: int, epoch: int, phase: str) -> int:
+    """Return a seed of its own for every phase of every epoch: what a resumed run draws needs no past."""
+    sequence = np.random.SeedSequence([seed, epoch, zlib.crc32(phase.encode())])
+    return int(sequence.generate_state(1)[0])
+
+
+class _Means:
+    """Running mean of each exit's loss over a phase."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, losses: list[dict[int, float]]) -> None:
+        """Take in the losses of some steps."""
+        for step in losses:
+            for exit_index, loss in step.items():
+                self._sums[exit_index] = self._sums.get(exit_index, 0.0) + loss
+                self._counts[exit_index] = self._counts.get(exit_index, 0) + 1
+
+    def means(self) -> dict[int, float]:
+        """Return the mean per exit."""
+        return {exit_index: total / self._counts[exit_index] for exit_index, total in self._sums.items()}

@@ -1,0 +1,116 @@
+"""Progress on the terminal: a bar for the run, a bar for the phase at hand, and a line per epoch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from training.methods.problem import Phase
+from training.problem import Progress as PhaseProgress
+
+
+class FitProgress:
+    """Shows how a run is going; without a terminal only the line per epoch is printed.
+
+    Args:
+        epochs: length of the run.
+        phases: the passes over the data within an epoch.
+        steps: how many steps each of them has.
+        done: epochs that are done already.
+    """
+
+    def __init__(self, epochs: int, phases: Sequence[Phase], steps: Sequence[int], done: int) -> None:
+        self._console = Console()
+        self._epochs, self._epoch = epochs, done
+        self._before = dict(zip((phase.name for phase in phases), _starts(steps), strict=True))
+        self._per_epoch = sum(steps)
+        self._accuracy = ""
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._run = self._bars.add_task("run", total=epochs * self._per_epoch, facts="")
+        self._phase = self._bars.add_task("phase", facts="")
+        self._bars.update(self._run, completed=done * self._per_epoch)
+
+    def __enter__(self) -> "FitProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def step(self, progress: PhaseProgress, images_per_second: float) -> None:
+        """Move both bars."""
+        losses = " ".join(f"{loss:.2f}" for loss in progress.losses.values())
+        self._bars.update(
+            self._phase,
+            description=f"epoch {self._epoch + 1}/{self._epochs} · {progress.phase}",
+            total=progress.steps,
+            completed=progress.step,
+            facts=f"loss {losses} · {images_per_second:.0f} images/s" if losses else "",
+        )
+        steps = self._epoch * self._per_epoch + self._before[progress.phase] + progress.step
+        self._bars.update(self._run, completed=steps, facts=self._accuracy)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Print the line of an epoch that is done."""
+        self._epoch = record["epoch"]
+        accuracies = " ".join(f"{100 * value:.1f}" for value in record["validation_accuracy"])
+        losses = " ".join(f"{value:.2f}" for value in record["train_loss"])
+        self._accuracy = f"accuracy % {accuracies}"
+        self._console.print(
+            f"epoch {self._epoch}/{self._epochs}: loss {losses} · validation accuracy % {accuracies} · "
+            f"{record['images_per_second']:.0f} images/s · {record['seconds']:.0f} s",
+            highlight=False,
+        )
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a line above the bars."""
+        self._console.print(text, style=style, highlight=False)
+
+
+def _starts(steps: Sequence[int]) -> list[int]:
+    """Return how many steps of an epoch lie before each phase."""
+    return [sum(steps[:index]) for index in range(len(steps))]
+
+
+class EpochWatch:
+    """Collects an epoch's losses and images from the progress of its phases, and shows it."""
+
+    def __init__(self, progress: FitProgress, clock: Callable[[], float]) -> None:
+        self._progress, self._clock, self._begun = progress, clock, clock()
+        self._losses: dict[int, float] = {}
+        self._images: dict[str, int] = {}
+
+    def __call__(self, progress: PhaseProgress) -> None:
+        """Take in how a phase is going."""
+        self._images[progress.phase] = progress.images
+        # An exit's own task says more of its training than the fusion pass that follows.
+        for exit_index, loss in progress.losses.items():
+            if progress.phase != "fusion" or exit_index not in self._losses:
+                self._losses[exit_index] = loss
+        self._progress.step(progress, self.images / max(self._clock() - self._begun, 1e-9))
+
+    @property
+    def images(self) -> int:
+        """Images trained on so far in this epoch, all phases together."""
+        return sum(self._images.values())
+
+    def losses(self, exits: int) -> list[float]:
+        """Return the mean training loss of each exit."""
+        return [self._losses[exit_index] for exit_index in range(exits)]

@@ -1,0 +1,98 @@
+"""How a run begins: everything that can be checked is checked before anything is trained or written."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training import cli
+from training.checkpoint import Checkpoint
+from training.config import RESUMABLE, FitConfig
+from training.data import Data, open_data
+from training.data.split import Split
+from training.devices import use_device
+from training.environment import environment
+from training.errors import ConfigError, RunError
+from training.methods import method_options
+from training.models import architecture
+from training.run import Run, RunFacts
+
+
+def started(folder: Path, config: FitConfig) -> tuple[Run, Data]:
+    """Check everything that can be checked before training, make the run folder, and open its data.
+
+    Raises:
+        ConfigError, DataError, RunError: something does not fit; nothing was written.
+    """
+    device = use_device(config.device, config.threads)
+    method_options(config.method, config.method_option)
+    given_size = {} if config.image_size is None else {"image_size": str(config.image_size)}
+    settled = architecture(config.model, {**given_size, **config.model_option})
+    if (folder / "config.json").exists():
+        raise RunError(f"{folder} already holds a run: go on with --resume, or choose another --out")
+    data = open_data(
+        config,
+        image_size=settled.image_size,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+    )
+    if config.init_from:
+        _check_start(config.init_from, data)
+    facts = RunFacts(
+        tuple(data.classes),
+        tuple(data.mean),
+        tuple(data.std),
+        data.spec,
+        environment(torch.get_num_threads(), config.workers, device),
+    )
+    return Run.create(folder, config, facts, data.split), data
+
+
+def resumed(folder: Path, given: dict[str, Any]) -> tuple[Run, Data]:
+    """Open a run to go on with, and its data.
+
+    Args:
+        folder: the run folder.
+        given: settings given anew; only those in `RESUMABLE` may differ from the run's own.
+
+    Raises:
+        ConfigError: another setting was given that differs from the run's own.
+        DataError: the data set cannot be found or has changed since.
+        RunError: there is no such run.
+    """
+    run = Run.open(folder)
+    config = FitConfig.model_validate({**run.config.stored(), **given})
+    device = use_device(config.device, config.threads)
+    changed = [
+        f"{cli.flag(name)} is {getattr(run.config, name)!r}, found {getattr(config, name)!r}"
+        for name in FitConfig.model_fields
+        if name not in RESUMABLE and getattr(config, name) != getattr(run.config, name)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{folder} was started with other settings: {'; '.join(changed)}. "
+            "Leave them out to go on with the run's own, or start a new one with another --out"
+        )
+    run = Run(folder, config, run.facts)
+    return run, run.data(device=device)
+
+
+def _check_start(folder: Path, data: Data) -> None:
+    """Refuse a start that does not fit, or that has trained on images which this run judges by."""
+    start = Run.open(folder)
+    Checkpoint.load(start.checkpoint_path)
+    if start.facts.classes != tuple(data.classes):
+        raise ConfigError(
+            f"--init-from {folder}: expected this data set's {len(data.classes)} classes, "
+            f"found {len(start.facts.classes)} that are not the same"
+        )
+    seen, now = Split.load(start.folder / "split.npz"), data.split
+    if seen.fingerprint == now.fingerprint:
+        for part in (now.validation, now.test):
+            if part.part == seen.train.part and np.intersect1d(part.rows, seen.train.rows).size:
+                raise ConfigError(
+                    f"--init-from {folder}: it was trained on images that this run validates or tests on; "
+                    "give both the same --split-seed and --validation-share"
+                )
