@@ -130,10 +130,7 @@ class Model:
             threads: threads that compute; one for each core if 0.
             providers: ONNX Runtime's execution providers (see `Engine`).
             strict: every provider asked for must be had.
-            max_queue_rows: how many images may wait before requests are refused.
-            max_batch: the most images in one run of a stage.
-            default_budget: of requests that name none.
-            emit: gets the events of `serving.events`.
+            max_queue_rows, max_batch, default_budget, emit: see the class.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.

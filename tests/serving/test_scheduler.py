@@ -238,16 +238,12 @@ def test_closing_lets_those_who_are_in_finish(fixture: Fixture) -> None:
 
 def test_nobody_starves_while_new_rows_keep_coming() -> None:
     fixture = Fixture(capacity=1000)
-    random = np.random.default_rng(0)
-    longest = 0.0
-    requests = []
+    random, requests = np.random.default_rng(0), []
     for _ in range(600):
         requests.append(send(fixture, int(random.integers(0, 3)))[0])
         fixture.scheduler.step()
     fixture.drain()
-    for event in fixture.events:
-        if isinstance(event, StageRan):
-            longest = max(longest, *event.queue_seconds)
+    longest = max(max(event.queue_seconds) for event in fixture.events if isinstance(event, StageRan))
     assert all(request.over for request in requests)
     # Once old (0.05 s), a row waits for the full batches and the older rows that are there: a few steps.
     assert longest < 0.2
