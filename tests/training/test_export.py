@@ -1,0 +1,119 @@
+"""A run becomes a bundle that the judge passes, and that answers what torch answers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from serving.bundle import Bundle, read_bundle
+from serving.check import judge
+from serving.engine import Engine
+from tests.training.runs import trained
+from training import export as module
+from training.calibration import engine_probabilities
+from training.checkpoint import Checkpoint
+from training.errors import RunError
+from training.export import MAX_DIFFERENCE, export, main
+from training.flops import exit_flops, segment_flops
+from training.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained(tmp_path_factory.mktemp("runs") / "run", epochs=1, method="joint")
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("models") / "digits"
+    assert main([str(run.folder), "--out", str(folder)]) == 0
+    return read_bundle(folder)
+
+
+def test_the_judge_passes_it(bundle: Bundle) -> None:
+    assert [verdict.detail for verdict in judge(bundle.folder) if not verdict.ok] == []
+
+
+def test_it_answers_what_torch_answers(run: Run, bundle: Bundle) -> None:
+    engine, model = Engine(bundle), run.model()
+    for batch in run.data().test():
+        with torch.inference_mode():
+            expected = torch.stack(model(batch.images), dim=1).softmax(-1).numpy()
+        served = engine_probabilities(engine, batch.images.numpy())
+        assert np.abs(served - expected).max() <= MAX_DIFFERENCE
+
+
+def test_the_manifest_tells_where_it_comes_from(run: Run, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.classes == tuple("0123456789")
+    assert manifest.architecture.name == "msdnet"
+    assert manifest.architecture.options["blocks"] == 2
+    assert manifest.method.name == "joint"
+    assert manifest.method.options["epochs"] == 1
+    assert manifest.data_set.name == "digits"
+    assert manifest.data_set.train_images == 160
+    assert manifest.preprocessing == run.facts.preprocessing
+    assert manifest.exit_flops == tuple(exit_flops(segment_flops(run.model())))
+    assert manifest.versions["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_calibration_is_the_validation_part_and_half_is_kept(run: Run, bundle: Bundle) -> None:
+    calibration, data = bundle.calibration, run.data()
+    np.testing.assert_array_equal(calibration.labels, data.labels("validation"))
+    assert abs(int(calibration.certify.sum()) - int(calibration.fit.sum())) <= 1
+    assert bundle.manifest.segments[1].validation_accuracy == pytest.approx(calibration.accuracy[1])
+
+
+def test_nothing_of_the_machine_is_in_the_files(run: Run, bundle: Bundle) -> None:
+    for path in bundle.folder.iterdir():
+        data = path.read_bytes()
+        for folder in (run.folder, Path.home(), Path(module.__file__).parents[1]):
+            assert str(folder).encode() not in data, path.name
+
+
+def test_an_existing_bundle_is_kept_without_force(
+    run: Run, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run.folder), "--out", str(bundle.folder)]) == 2
+    assert "exists already; choose another folder, or replace it with --force" in capsys.readouterr().err
+
+
+def test_a_run_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--out", str(tmp_path / "new")]) == 2
+    assert "not a run folder" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_difference_from_torch_is_an_error_and_writes_nothing(
+    run: Run, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = with_weights(run, tmp_path / "run", lambda weights: weights * 1.5)
+    segments = [bundle.segment_bytes(index) for index in range(2)]
+    monkeypatch.setattr(module, "export_whole", lambda model: None)
+    monkeypatch.setattr(module, "cut", lambda whole, parts: segments)
+    with pytest.raises(RunError, match=r"exit \d of the exported model is off by .* nothing was written"):
+        export(other, tmp_path / "models" / "digits")
+    assert not (tmp_path / "models").exists()
+
+
+def test_weights_that_are_not_finite_are_not_exported(run: Run, tmp_path: Path) -> None:
+    broken = with_weights(run, tmp_path / "run", lambda weights: weights * float("nan"))
+    with pytest.raises(RunError, match="NaN or infinity"):
+        export(broken, tmp_path / "models" / "digits")
+    assert not (tmp_path / "models").exists()
+
+
+def with_weights(run: Run, folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Run:
+    """Copy a run, its floating-point weights changed."""
+    folder.mkdir()
+    for name in ("config.json", "split.npz"):
+        (folder / name).write_bytes((run.folder / name).read_bytes())
+    stored = Checkpoint.load(run.checkpoint_path)
+    weights = {
+        name: change(value) if value.is_floating_point() else value for name, value in stored.model.items()
+    }
+    replace(stored, model=weights).save(folder / "checkpoint.pt")
+    return Run.open(folder)
