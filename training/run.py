@@ -135,7 +135,7 @@ class Run:
         config = self.config if workers is None else self.config.model_copy(update={"workers": workers})
         return open_data(
             config,
-            image_size=self.facts.preprocessing.height,
+            spec=self.facts.preprocessing,
             batch_size=batch_size or self.config.batch_size,
             seed=self.config.seed,
             device=device,
