@@ -5,7 +5,6 @@ with Model.load("exported_models/digits") as model:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from serving.answer import Answer
 from serving.budget import affordable, parse_budget
 from serving.bundle import Bundle, read_bundle
 from serving.confidence import FloatArray, calibration_score, max_probability
@@ -28,33 +28,12 @@ from serving.scheduler import Scheduler
 from serving.thresholds import GeometricPolicy, Plan
 from serving.worker import Worker
 
+__all__ = ["DEFAULT_BUDGET", "Answer", "Budget", "Model"]
+
 DEFAULT_BUDGET = "100%"
 _PLANS_KEPT = 512
 
 Budget = str | float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model says about one image.
-
-    Attributes:
-        class_name: of the likeliest class.
-        class_index: the same as an index into the bundle's classes, from 0.
-        confidence: its probability.
-        exit: where the image left, from 1.
-        flops: what that cost, every earlier head included.
-        budget_flops: what it could have cost on average, in FLOPs per image.
-        model: the model's name.
-    """
-
-    class_name: str
-    class_index: int
-    confidence: float
-    exit: int
-    flops: int
-    budget_flops: float
-    model: str
 
 
 class Model:
@@ -130,7 +109,10 @@ class Model:
             threads: threads that compute; one for each core if 0.
             providers: ONNX Runtime's execution providers (see `Engine`).
             strict: every provider asked for must be had.
-            max_queue_rows, max_batch, default_budget, emit: see the class.
+            max_queue_rows: how many images may wait before requests are refused.
+            max_batch: the most images in one run of a stage.
+            default_budget: of requests that name none.
+            emit: gets the events of `serving.events`.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.

@@ -1,0 +1,26 @@
+"""What a caller gets for one image."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says about one image.
+
+    Attributes:
+        class_name: of the likeliest class.
+        class_index: the same as an index into the bundle's classes, from 0.
+        confidence: its probability.
+        exit: where the image left, from 1.
+        flops: what that cost, every earlier head included.
+        budget_flops: what it could have cost on average, in FLOPs per image.
+        model: the model's name.
+    """
+
+    class_name: str
+    class_index: int
+    confidence: float
+    exit: int
+    flops: int
+    budget_flops: float
+    model: str
