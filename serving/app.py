@@ -27,7 +27,7 @@ def create_app(service: Service) -> FastAPI:
     )
     for router in (classify.router, models.router, health.router):
         app.include_router(router(service))
-    problems.install(app)
+    problems.install(app, get_logger())
     app.add_middleware(Gate, service=service, logger=get_logger("offramp.access"))
     for model in service.models.values():
         service.metrics.loaded(model.name, len(model.exit_flops))

@@ -63,7 +63,7 @@ def get_logger(name: str = "offramp") -> FilteringBoundLogger:
 
 
 class EventLog:
-    """A listener that logs what an operator must see: deaths and failures, not the traffic.
+    """A listener that logs what an operator must see: deaths and abandoned work, not the traffic.
 
     Args:
         logger: where to write.
@@ -77,7 +77,5 @@ class EventLog:
         match event:
             case WorkerDied(model, error):
                 self._logger.critical("worker_died", model=model, error=error)
-            case RequestFailed(model, "EngineError" as error, rows):
-                self._logger.error("request_failed", model=model, error=error, rows=rows)
             case RequestFailed(model, error, rows):
-                self._logger.info("request_failed", model=model, error=error, rows=rows)
+                self._logger.info("request_not_answered", model=model, error=error, rows=rows)

@@ -11,10 +11,16 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from structlog.typing import FilteringBoundLogger
 
 from serving.errors import BodyTimeoutError, OfframpError, OverloadedError
 
 MEDIA_TYPE = "application/problem+json"
+_SERVER_ERRORS = {
+    500: "the engine failed on a batch that this request was part of; the server's log says why",
+    503: "the model takes no more requests: it is shutting down, or its worker died (see /v2/health/ready)",
+}
+"""Said instead of an error's own text, which may quote the engine or the machine; that goes to the log."""
 CLIENT_GONE = 499
 """The status under which an abandoned request is counted; nobody is there to read it."""
 
@@ -54,8 +60,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem."""
+def install(app: FastAPI, logger: FilteringBoundLogger) -> None:
+    """Make every error of `app` a problem; `logger` gets what clients are not to see."""
 
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, OfframpError)  # noqa: S101 - how starlette types its handlers
@@ -64,7 +70,9 @@ def install(app: FastAPI) -> None:
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
         if isinstance(error, BodyTimeoutError):
             headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
-        return problem(error.status, str(error), error.title, headers)
+        if error.status in _SERVER_ERRORS:
+            logger.error("request_failed", error=type(error).__name__, reason=str(error))
+        return problem(error.status, _SERVER_ERRORS.get(error.status, str(error)), error.title, headers)
 
     async def frameworks(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101

@@ -60,6 +60,6 @@ def test_deaths_and_failures_are_logged_and_refusals_are_not(stream: StringIO) -
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["event"], line["level"], line["error"]) for line in lines] == [
         ("worker_died", "critical", "MemoryError"),
-        ("request_failed", "error", "EngineError"),
-        ("request_failed", "info", "CancelledError"),
+        ("request_not_answered", "info", "EngineError"),
+        ("request_not_answered", "info", "CancelledError"),
     ]

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import gzip
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from typing import Any
@@ -188,15 +189,16 @@ def test_a_slow_body_times_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "status"), [(OverloadedError("full", 2.1), 429), (ClosedError("closing"), 503)]
+    ("failure", "status"), [(OverloadedError("full", 2.1), 429), (ClosedError("died at 0x7f"), 503)]
 )
 def test_what_the_model_refuses(failure: Exception, status: int) -> None:
     response = post(fake_service(FakeModel(failure=failure))[0], "/classify")
     assert response.status_code == status
+    assert "at 0x7f" not in response.text
     assert response.headers.get("retry-after") == ("3" if status == 429 else None)
 
 
-def test_a_failure_of_the_engine_is_not_a_refusal() -> None:
+def test_a_failure_of_the_engine_is_logged_not_shown_and_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
     model = FakeModel(held=True)
     service, events = fake_service(model)
 
@@ -206,11 +208,15 @@ def test_a_failure_of_the_engine_is_not_a_refusal() -> None:
         ) as client:
             waiting = asyncio.create_task(client.post("/classify", content=encoded(IMAGES[0]), headers=PNG))
             await until(lambda: bool(model.works))
-            model.works[0].future.set_exception(EngineError("stage 2 failed"))
+            model.works[0].future.set_exception(EngineError("stage 2 failed on secret"))
             return await waiting
 
-    response = asyncio.run(scenario())
-    assert (response.status_code, response.json()["detail"]) == (500, "stage 2 failed")
+    with caplog.at_level(logging.ERROR, "offramp"):
+        response = asyncio.run(scenario())
+    assert response.status_code == 500
+    assert "the server's log says why" in response.json()["detail"]
+    assert "secret" not in response.text
+    assert "secret" in caplog.text
     assert events == []
 
 
