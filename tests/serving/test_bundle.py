@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.bundle import bundle_folders, read_bundle, write_bundle
+from serving.bundle import Manifest, bundle_folders, read_bundle, write_bundle
 from serving.errors import BundleError
 from tests.bundles import (
     CLASSES,
@@ -256,3 +256,11 @@ def test_what_does_not_read_back_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"segment_1.onnx: its inputs are"):
         write_bundle(tmp_path / "tiny", tiny_manifest(), tiny_segments()[::-1], tiny_calibration())
     assert not any(tmp_path.iterdir())
+
+
+def test_the_documented_manifest_is_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    example = text.partition("```json\n")[2].partition("```")[0]
+    manifest = Manifest.model_validate_json(example, strict=True)
+    assert manifest.exit_flops == (3138, 3460)
+    assert manifest.model_dump(mode="json") == json.loads(example)
