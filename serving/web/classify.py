@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
+from serving.answer import Answer
 from serving.budget import parse_budget
 from serving.errors import ClosedError, OfframpError
 from serving.events import RequestRefused
@@ -20,9 +21,6 @@ from serving.web.problems import documented
 from serving.web.query import read_query
 from serving.web.schemas import AnswerBody, AnswersBody, ImagesBody, binary
 from serving.web.service import Service, Work
-
-if TYPE_CHECKING:  # HTTP needs the shape of an answer, not the engine behind it.
-    from serving.model import Answer
 
 BUDGET_PARAMETER = {
     "name": "budget",
@@ -95,7 +93,7 @@ async def _admit(service: Service, request: Request) -> tuple[Work, bool]:
     return model.submit(images.pixels, budget), images.listed
 
 
-async def _answers(work: Work, receive: Receive) -> "Sequence[Answer]":
+async def _answers(work: Work, receive: Receive) -> Sequence[Answer]:
     """Wait for the answers, or for the caller to hang up: then the rows are dropped.
 
     Raises:
@@ -130,7 +128,7 @@ def _forget(answers: asyncio.Future[Any]) -> None:
         answers.exception()
 
 
-def _as_json(answer: "Answer") -> dict[str, Any]:
+def _as_json(answer: Answer) -> dict[str, Any]:
     return {
         "class_name": answer.class_name,
         "class_index": answer.class_index,

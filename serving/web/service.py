@@ -24,7 +24,7 @@ class Work(Protocol):
 
     @property
     def future(self) -> Future[Any]:
-        """Gets the answers, `list[serving.model.Answer]`, or an error."""
+        """Gets the answers, `list[serving.answer.Answer]`, or an error."""
 
     def cancel(self) -> None:
         """Drop its rows; nobody waits for them any more."""
