@@ -15,22 +15,18 @@ import numpy as np
 from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from serving.bundle import Bundle, Calibration, Manifest, check_target, read_bundle, write_bundle
-from serving.confidence import calibration_score
 from serving.engine import Engine
-from serving.thresholds import Plan, judge
 from training import cli
-from training.calibration import Labels, Probabilities, calibration_of, engine_probabilities, policy_of
+from training.calibration import Labels, Probabilities, calibration_of, engine_probabilities
+from training.calibration_tables import show
 from training.data.images import decode
 from training.data.source import Source, load_source
 from training.data.split import Subset, make_split
 from training.errors import DataError
 
 CHUNK = 256
-SHOWN_BUDGETS = (0.25, 0.5, 0.75)
-"""Budgets of the printed comparison, on the way from the cheapest exit to full depth."""
 
 
 class CalibrateConfig(BaseModel):
@@ -137,55 +133,6 @@ def _manifest(old: Manifest, calibration: Calibration, source: str) -> Manifest:
     )
 
 
-def compare(old: Bundle, new: Bundle) -> list[tuple[Plan, Plan]]:
-    """Return what the old thresholds and the new ones do at a few budgets.
-
-    Both are judged on the half of the new images that no threshold was fitted on.
-    """
-    held_out, costs = new.calibration.certify, new.manifest.exit_flops
-    measure = new.manifest.calibration.confidence
-    score = calibration_score(new.calibration.confidence[measure])[held_out]
-    correct = new.calibration.correct[held_out]
-    plans = []
-    for share in SHOWN_BUDGETS:
-        budget_flops = costs[0] + share * (costs[-1] - costs[0])
-        before, after = (
-            policy_of(bundle.calibration, bundle.manifest).plan(budget_flops) for bundle in (old, new)
-        )
-        plans.append(
-            (
-                judge(score, correct, costs, before.thresholds, budget_flops),
-                judge(score, correct, costs, after.thresholds, budget_flops),
-            )
-        )
-    return plans
-
-
-def _show(old: Bundle, new: Bundle, console: Console) -> None:
-    exits = Table("exit", "accuracy before %", "accuracy now %", title=f"{new.name}: every image at one exit")
-    for number, (before, now) in enumerate(
-        zip(old.manifest.segments, new.manifest.segments, strict=True), start=1
-    ):
-        exits.add_row(
-            str(number), f"{100 * before.validation_accuracy:.2f}", f"{100 * now.validation_accuracy:.2f}"
-        )
-    console.print(exits)
-    table = Table(
-        *("budget", "old spends", "new spends", "old accuracy %", "new accuracy %"),
-        title="old and new thresholds on the images set aside, MFLOPs",
-    )
-    for before_plan, after_plan in compare(old, new):
-        table.add_row(
-            *(
-                f"{flops / 1e6:.2f}"
-                for flops in (before_plan.budget_flops, before_plan.expected_flops, after_plan.expected_flops)
-            ),
-            f"{100 * before_plan.expected_accuracy:.2f}",
-            f"{100 * after_plan.expected_accuracy:.2f}",
-        )
-    console.print(table)
-
-
 def _knows(old: Bundle, new: Bundle) -> bool:
     """Tell whether a bundle was calibrated on the data set it was trained on."""
     return (new.manifest.calibration.source or "").startswith(f"{old.manifest.data_set.name} (")
@@ -217,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "sure; give --split validation, or images it has not seen",
                 style="yellow",
             )
-        _show(old, new, console)
+        show(old, new, console)
         console.print(
             f"{len(new.calibration.labels):,} images of {new.manifest.calibration.source}; "
             f"wrote {config.out or given.bundle}",

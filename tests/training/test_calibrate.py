@@ -13,8 +13,9 @@ from serving.check import judge
 from serving.engine import Engine
 from serving.preprocess import to_array
 from tests.bundles import CLASSES, tiny_bundle, tiny_images
-from training.calibrate import class_indices, compare, main
+from training.calibrate import class_indices, main
 from training.calibration import calibration_of, engine_probabilities
+from training.calibration_tables import compare
 from training.errors import DataError
 
 IMAGES = 10
