@@ -22,11 +22,12 @@ from training.data import Data
 from training.devices import use_device
 from training.environment import differences, environment
 from training.logs import RunLogs
+from training.loss_weighting import LOSS_WEIGHTINGS
 from training.methods import Method, method
 from training.models.multi_exit import MultiExitModel
 from training.predict import accuracy_per_exit, predict
 from training.problem import Recipe, TrainingProblem
-from training.progress import EpochWatch, FitProgress
+from training.progress import EpochWatch, FitProgress, ShowRun
 from training.run import Run
 from training.schedules import SCHEDULES
 from training.start import resumed, started
@@ -56,29 +57,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(command)
 
 
-def fit(run: Run, data: Data, clock: Callable[[], float] = time.monotonic) -> None:
+def fit(
+    run: Run, data: Data, clock: Callable[[], float] = time.monotonic, show: ShowRun = FitProgress
+) -> None:
     """Train `run` from its last whole epoch to its end, or until its time is up.
 
     Args:
         run: new, or stopped at any moment.
         data: the run's data, on the run's device.
         clock: seconds, for the record and `--max-minutes`.
+        show: makes what shows the progress.
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
     """
     config, device = run.config, use_device(run.config.device, run.config.threads)
-    torch.manual_seed(config.seed)
-    model = run.fresh_model()
-    if config.init_from:
-        model.load_state_dict(Run.open(config.init_from).model().state_dict())
-    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    problem = TrainingProblem(model, data, _recipe(config))
+    model = untrained(run)
+    problem = problem_of(run, model, data, device)
     how = method(config.method, problem, config.method_option)
     done, history, seconds = _restore(run, model, how)
     steps = [data.steps(phase.share) for phase in how.phases()]
     logs = RunLogs(run.folder, history)
-    with FitProgress(config.epochs, how.phases(), steps, done) as progress:
+    with show(config.epochs, how.phases(), steps, done) as progress:
         now = environment(torch.get_num_threads(), config.workers, device)
         for difference in differences(run.facts.environment, now):
             progress.say(
@@ -112,8 +112,20 @@ def fit(run: Run, data: Data, clock: Callable[[], float] = time.monotonic) -> No
     logs.close()
 
 
-def _recipe(config: FitConfig) -> Recipe:
-    return Recipe(
+def untrained(run: Run) -> MultiExitModel:
+    """Return the model as the run's first epoch meets it."""
+    torch.manual_seed(run.config.seed)
+    model = run.fresh_model()
+    if run.config.init_from:
+        model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
+    return model
+
+
+def problem_of(run: Run, model: MultiExitModel, data: Data, device: str) -> TrainingProblem:
+    """Return the run's training problem for `model`, which is moved to the device, in place."""
+    config = run.config
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    recipe = Recipe(
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
@@ -121,7 +133,9 @@ def _recipe(config: FitConfig) -> Recipe:
         epochs=config.epochs,
         seed=config.seed,
         bf16=config.precision == "bf16",
+        loss_weighting=LOSS_WEIGHTINGS[config.loss_weighting],
     )
+    return TrainingProblem(model, data, recipe)
 
 
 def _restore(run: Run, model: MultiExitModel, how: Method) -> tuple[int, list[dict[str, Any]], float]:

@@ -15,7 +15,7 @@ from training.devices import use_device
 from training.environment import environment
 from training.errors import ConfigError, RunError
 from training.methods import method_options
-from training.models import architecture
+from training.models import Architecture, architecture
 from training.run import Run, RunFacts
 
 
@@ -26,9 +26,7 @@ def started(folder: Path, config: FitConfig) -> tuple[Run, Data]:
         ConfigError, DataError, RunError: something does not fit; nothing was written.
     """
     device = use_device(config.device, config.threads)
-    method_options(config.method, config.method_option)
-    given_size = {} if config.image_size is None else {"image_size": str(config.image_size)}
-    settled = architecture(config.model, {**given_size, **config.model_option})
+    settled = checked(config)
     if (folder / "config.json").exists():
         raise RunError(f"{folder} already holds a run: go on with --resume, or choose another --out")
     data = open_data(
@@ -65,6 +63,28 @@ def resumed(folder: Path, given: dict[str, Any]) -> tuple[Run, Data]:
     run = Run.open(folder)
     config = FitConfig.model_validate({**run.config.stored(), **given})
     device = use_device(config.device, config.threads)
+    check_unchanged(run, config)
+    run = Run(folder, config, run.facts)
+    return run, run.data(device=device)
+
+
+def checked(config: FitConfig) -> Architecture:
+    """Check the settings that need no data, and return the architecture they ask for.
+
+    Raises:
+        ConfigError: an unknown method, model or option.
+    """
+    method_options(config.method, config.method_option)
+    given_size = {} if config.image_size is None else {"image_size": str(config.image_size)}
+    return architecture(config.model, {**given_size, **config.model_option})
+
+
+def check_unchanged(run: Run, config: FitConfig) -> None:
+    """Refuse to go on with `run` under settings that would have made it another run.
+
+    Raises:
+        ConfigError: a setting differs that is not in `RESUMABLE`.
+    """
     changed = [
         f"{cli.flag(name)} is {getattr(run.config, name)!r}, found {getattr(config, name)!r}"
         for name in FitConfig.model_fields
@@ -72,11 +92,9 @@ def resumed(folder: Path, given: dict[str, Any]) -> tuple[Run, Data]:
     ]
     if changed:
         raise ConfigError(
-            f"{folder} was started with other settings: {'; '.join(changed)}. "
+            f"{run.folder} was started with other settings: {'; '.join(changed)}. "
             "Leave them out to go on with the run's own, or start a new one with another --out"
         )
-    run = Run(folder, config, run.facts)
-    return run, run.data(device=device)
 
 
 def _check_start(folder: Path, data: Data) -> None:
