@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from serving.calibration import MAX_BYTES, Calibration
-from serving.confidence import CONFIDENCE
+from serving.confidence import MEASURES, Scorer
 from serving.errors import BundleError
 from serving.folders import new_folder, read_plain_file
 from serving.manifest import (
@@ -67,6 +67,11 @@ class Bundle:
         """Return the name the bundle is asked for by: that of its folder."""
         return self.folder.name
 
+    @property
+    def scorer(self) -> Scorer:
+        """Return how rows are scored before they are held against thresholds."""
+        return self.calibration.scorer(self.manifest.calibration.confidence)
+
     def segment_path(self, exit_index: int) -> Path:
         """Return the path of the ONNX file of an exit (0-based)."""
         return self.folder / self.manifest.segments[exit_index].file
@@ -98,9 +103,9 @@ def read_bundle(folder: Path | str) -> Bundle:
         with _blamed(folder, segment.file):
             check_segment(_read_checked(folder / segment.file, segment.sha256, _MAX_SEGMENT_BYTES), segment)
     spec = manifest.calibration
-    if spec.confidence not in CONFIDENCE:
+    if spec.confidence not in MEASURES:
         raise BundleError(
-            f"bundle {folder.name!r}: {MANIFEST}: expected a confidence out of {sorted(CONFIDENCE)}; "
+            f"bundle {folder.name!r}: {MANIFEST}: expected a confidence out of {sorted(MEASURES)}; "
             f"found {spec.confidence!r}"
         )
     with _blamed(folder, spec.file):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.confidence import ScoreArray, Scorer, calibration_score
 from serving.errors import BundleError
 
 MAX_BYTES = 512 * 2**20
@@ -46,6 +47,14 @@ class Calibration:
     def correct(self) -> npt.NDArray[np.bool_]:
         """Return, bool [N, K], whether each exit is right about each image."""
         return np.asarray(self.prediction == self.labels[:, None])
+
+    def score(self, measure: str) -> ScoreArray:
+        """Return what thresholds on a measure are held against, float64 [N, K], for every image."""
+        return calibration_score(self.confidence[measure])
+
+    def scorer(self, measure: str) -> Scorer:
+        """Return how served rows are scored, so that thresholds fitted on `score` fit them."""
+        return Scorer(measure, tuple(self.temperature[measure].tolist()))
 
     @property
     def accuracy(self) -> tuple[float, ...]:

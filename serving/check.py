@@ -18,10 +18,9 @@ import numpy.typing as npt
 
 from serving.budget import format_flops
 from serving.bundle import Bundle, TensorSpec, read_bundle
-from serving.confidence import calibration_score
 from serving.engine import Engine
 from serving.errors import OfframpError
-from serving.thresholds import GeometricPolicy
+from serving.policies import served_policy
 
 IMAGES = 3
 _SUM_TOLERANCE = 1e-3
@@ -100,11 +99,8 @@ def _accuracy(bundle: Bundle) -> str:
 
 
 def _plans(bundle: Bundle) -> str:
-    calibration, costs = bundle.calibration, bundle.manifest.exit_flops
-    confidence = calibration.confidence[bundle.manifest.calibration.confidence]
-    policy = GeometricPolicy(
-        calibration_score(confidence)[calibration.fit], calibration.correct[calibration.fit], costs
-    )
+    costs = bundle.manifest.exit_flops
+    policy = served_policy(bundle.manifest, bundle.calibration)
     budgets = np.linspace(costs[0], costs[-1], _BUDGETS)
     plans = [policy.plan(float(budget)) for budget in budgets]
     for plan, richer in pairwise(plans):

@@ -4,6 +4,7 @@ Legend of shapes: N rows, C classes, K exits.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -61,6 +62,48 @@ CONFIDENCE: dict[str, Callable[[FloatArray], FloatArray]] = {
     "margin": margin,
     "entropy": entropy,
 }
+"""The measures, by name."""
+
+SCALED = "+temperature"
+"""Ends the name of a measure that is taken of probabilities after temperature scaling."""
+MEASURES = tuple(name + ending for name in CONFIDENCE for ending in ("", SCALED))
+"""Every name that a bundle may give to a measure."""
+
+
+def scale(probabilities: FloatArray, temperature: float) -> FloatArray:
+    """Probabilities as softmax would give them of logits divided by a temperature: p^(1/T), normalised again.
+
+    Guo et al., *On Calibration of Modern Neural Networks* (ICML 2017), section 4.2, but from probabilities,
+    since logits do not leave a segment: the constant that softmax loses cancels out. A probability that came
+    out as 0 stays 0.
+
+    Args:
+        probabilities: float32 [N, C].
+        temperature: over 1 makes them less sure, under 1 surer; 1 returns them as they are.
+
+    Returns:
+        float32 [N, C].
+
+    >>> scale(np.array([[0.2, 0.8]], np.float32), temperature=0.5).round(3).tolist()
+    [[0.05900000035762787, 0.9409999847412109]]
+    """
+    if temperature == 1:
+        return probabilities
+    # Relative to the largest one, which becomes exactly 1: no power can vanish in all classes at once.
+    powers = (probabilities / probabilities.max(axis=1, keepdims=True)) ** np.float32(1 / temperature)
+    scaled: FloatArray = powers / powers.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def confidence(probabilities: FloatArray, measure: str, temperature: float = 1.0) -> FloatArray:
+    """How sure rows are by a measure, [N, C] -> [N] in [0, 1].
+
+    Args:
+        probabilities: float32 [N, C].
+        measure: one of `MEASURES`; the ending only tells names apart, the temperature decides.
+        temperature: see `scale`.
+    """
+    return CONFIDENCE[measure.removesuffix(SCALED)](scale(probabilities, temperature))
 
 
 def tie_break(probabilities: FloatArray) -> ScoreArray:
@@ -80,7 +123,7 @@ def tie_break(probabilities: FloatArray) -> ScoreArray:
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def score(probabilities: FloatArray, measure: str) -> ScoreArray:
+def score(probabilities: FloatArray, measure: str, temperature: float = 1.0) -> ScoreArray:
     """What a served row is held against its thresholds with: its confidence, and its tie break under it.
 
     A quarter or more of the confidences of a trained net can be exactly 1 in float32; no threshold on the
@@ -88,12 +131,31 @@ def score(probabilities: FloatArray, measure: str) -> ScoreArray:
 
     Args:
         probabilities: float32 [N, C].
-        measure: a key of `CONFIDENCE`.
+        measure: one of `MEASURES`.
+        temperature: of the exit; see `scale`.
 
     Returns:
         float64 [N] within [0, 1 + `TIE`).
     """
-    return CONFIDENCE[measure](probabilities).astype(np.float64) + TIE * tie_break(probabilities)
+    certain = confidence(probabilities, measure, temperature).astype(np.float64)
+    return certain + TIE * tie_break(probabilities)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores the answers of any exit as the thresholds expect them.
+
+    Args:
+        measure: one of `MEASURES`.
+        temperature: one per exit; 1 leaves its probabilities as they are.
+    """
+
+    measure: str
+    temperature: tuple[float, ...]
+
+    def __call__(self, exit_index: int, probabilities: FloatArray) -> ScoreArray:
+        """Score the probabilities [N, C] of one exit: float64 [N], see `score`."""
+        return score(probabilities, self.measure, self.temperature[exit_index])
 
 
 def calibration_score(confidence: FloatArray, seed: int = 0) -> ScoreArray:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serving.confidence import FloatArray, score
+from serving.confidence import FloatArray, Scorer
 from serving.rows import Row
 
 
@@ -19,16 +19,16 @@ class BudgetDecider:
     share a batch, and a row's exit never depends on the rows beside it.
 
     Args:
-        measure: the confidence that the thresholds cut, a key of `serving.confidence.CONFIDENCE`.
+        scorer: scores rows as the thresholds expect it (`Calibration.scorer`).
     """
 
-    def __init__(self, measure: str) -> None:
-        self._measure = measure
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
 
     def __call__(self, stage: int, rows: Sequence[Row], probabilities: FloatArray) -> npt.NDArray[np.bool_]:
         """Say who leaves: bool [N], from probabilities [N, C]."""
         thresholds = np.fromiter(
             (row.request.terms.thresholds[stage] for row in rows), np.float64, count=len(rows)
         )
-        leaves: npt.NDArray[np.bool_] = score(probabilities, self._measure) >= thresholds
+        leaves: npt.NDArray[np.bool_] = self._scorer(stage, probabilities) >= thresholds
         return leaves

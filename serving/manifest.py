@@ -79,11 +79,13 @@ class DataSet(BaseModel):
 
 
 class CalibrationSpec(_Frozen):
-    """The file that thresholds are fitted on, and the confidence measure they cut."""
+    """The file that thresholds are fitted on, the confidence measure they cut, and the policy behind them."""
 
     file: str = Field(default="calibration.npz", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)
     sha256: str = Checksum
     confidence: str = "max_probability"
+    policy: Named = Named(name="geometric")
+    """How budgets become thresholds (`serving.policies`); the options are for people."""
     source: str | None = None
     """Where its images come from when not the validation images of the training run."""
 

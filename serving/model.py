@@ -16,16 +16,17 @@ import numpy.typing as npt
 from serving.answer import Answer
 from serving.budget import affordable, parse_budget
 from serving.bundle import Bundle, read_bundle
-from serving.confidence import FloatArray, calibration_score, max_probability
+from serving.confidence import FloatArray, max_probability
 from serving.deciders import BudgetDecider
 from serving.dispatch import deepest_full
 from serving.engine import Engine
 from serving.errors import ImageError
 from serving.events import Listener
 from serving.manifest import Manifest
+from serving.policies import served_policy
 from serving.rows import Request, Terms
 from serving.scheduler import Scheduler
-from serving.thresholds import GeometricPolicy, Plan
+from serving.thresholds import Plan
 from serving.worker import Worker
 
 __all__ = ["DEFAULT_BUDGET", "Answer", "Budget", "Model"]
@@ -71,16 +72,14 @@ class Model:
         self.providers = engine.providers
         self.default_budget = default_budget
         self._max_queue_rows = max_queue_rows
-        measure, fit = bundle.manifest.calibration.confidence, bundle.calibration.fit
-        scores = calibration_score(bundle.calibration.confidence[measure][fit])
-        self._policy = GeometricPolicy(scores, bundle.calibration.correct[fit], self.exit_flops)
+        self._policy = served_policy(bundle.manifest, bundle.calibration)
         self._offer = lru_cache(maxsize=_PLANS_KEPT, typed=True)(self._solve)
         self._offer(default_budget)
         scheduler = Scheduler(
             name=self.name,
             exit_flops=self.exit_flops,
             run=engine.run,
-            decide=BudgetDecider(measure),
+            decide=BudgetDecider(bundle.scorer),
             answer=self._answers,
             capacity=max_queue_rows,
             dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle import Calibration, Manifest
-from serving.confidence import CONFIDENCE, calibration_score
+from serving.bundle import Calibration
+from serving.confidence import CONFIDENCE
 from serving.engine import Engine
-from serving.thresholds import GeometricPolicy
 from training.errors import DataError
 
 Probabilities = npt.NDArray[np.float32]
@@ -61,10 +60,3 @@ def calibration_of(answers: Iterable[tuple[Probabilities, Labels]], seed: int = 
         temperature={measure: np.ones(exits) for measure in CONFIDENCE},
         certify=np.random.default_rng(seed).permutation(images) < images // 2,
     )
-
-
-def policy_of(calibration: Calibration, manifest: Manifest) -> GeometricPolicy:
-    """Fit the serving policy on the half of a calibration that is there for it."""
-    confidence = calibration.confidence[manifest.calibration.confidence]
-    fit = calibration.fit
-    return GeometricPolicy(calibration_score(confidence)[fit], calibration.correct[fit], manifest.exit_flops)

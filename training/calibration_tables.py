@@ -4,9 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.bundle import Bundle
-from serving.confidence import calibration_score
+from serving.policies import served_policy
 from serving.thresholds import Plan, judge
-from training.calibration import policy_of
 
 SHOWN_BUDGETS = (0.25, 0.5, 0.75)
 """Budgets of the comparison, on the way from the cheapest exit to full depth."""
@@ -19,13 +18,13 @@ def compare(old: Bundle, new: Bundle) -> list[tuple[Plan, Plan]]:
     """
     held_out, costs = new.calibration.certify, new.manifest.exit_flops
     measure = new.manifest.calibration.confidence
-    score = calibration_score(new.calibration.confidence[measure])[held_out]
+    score = new.calibration.score(measure)[held_out]
     correct = new.calibration.correct[held_out]
     plans = []
     for share in SHOWN_BUDGETS:
         budget_flops = costs[0] + share * (costs[-1] - costs[0])
         before, after = (
-            policy_of(bundle.calibration, bundle.manifest).plan(budget_flops) for bundle in (old, new)
+            served_policy(bundle.manifest, bundle.calibration).plan(budget_flops) for bundle in (old, new)
         )
         plans.append(
             (

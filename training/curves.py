@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.thresholds import FIGURE_GRID, Plan, judge
+from serving.geometric import FIGURE_GRID
+from serving.thresholds import Plan, judge
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -22,9 +22,10 @@ from rich.console import Console
 
 from serving.bundle import Bundle, read_bundle
 from serving.engine import Engine
-from serving.thresholds import GeometricPolicy
+from serving.policies import DEFAULT_POLICY, fit_policy, served_policy
+from serving.thresholds import PathPolicy
 from training import cli
-from training.calibration import Labels, Probabilities, engine_probabilities, policy_of
+from training.calibration import Labels, Probabilities, engine_probabilities
 from training.data import Batch, Data, open_data
 from training.data.config import DataConfig
 from training.devices import use_device
@@ -101,7 +102,7 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> Evaluation:
     measured = (
         fitted if config.split == "validation" else Scored.of(*predict(model, data.test()), RUN_MEASURE)
     )
-    policy = GeometricPolicy(fitted.score, fitted.correct, flops)
+    policy = fit_policy(DEFAULT_POLICY, fitted.score, fitted.correct, flops)
     fitted_on = f"{len(fitted.score):,} validation images"
     return _evaluation(run.folder, "run", data, config.split, fitted_on, flops, policy, measured)
 
@@ -119,7 +120,7 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> Evaluation:
     manifest, calibration = bundle.manifest, bundle.calibration
     engine = Engine(bundle, threads=config.threads or os.cpu_count() or 1)
     measured = Scored.of(*served(engine, data.test()), manifest.calibration.confidence)
-    policy, fitted_on = policy_of(calibration, manifest), f"{calibration.fit.sum():,} calibration images"
+    policy, fitted_on = served_policy(manifest, calibration), f"{calibration.fit.sum():,} calibration images"
     return _evaluation(
         bundle.folder, "bundle", data, "test", fitted_on, manifest.exit_flops, policy, measured
     )
@@ -161,7 +162,7 @@ def _evaluation(
     split: str,
     fitted_on: str,
     flops: Sequence[int],
-    policy: GeometricPolicy,
+    policy: PathPolicy,
     measured: Scored,
 ) -> Evaluation:
     return Evaluation(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.confidence import score
+from serving.confidence import Scorer, score
 from serving.deciders import BudgetDecider
 from serving.rows import Request, Row, Terms
 
@@ -15,7 +15,7 @@ def row(*thresholds: float) -> Row:
 
 
 def test_every_row_is_held_against_its_own_threshold_at_the_stage() -> None:
-    decide = BudgetDecider("max_probability")
+    decide = BudgetDecider(Scorer("max_probability", (1.0, 1.0)))
     rows = [row(0.5, 0.9), row(0.8, 0.1), row(0.5, 0.9)]
     probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.5, 0.5]], np.float32)
     assert decide(0, rows, probabilities).tolist() == [True, False, True]
@@ -24,15 +24,17 @@ def test_every_row_is_held_against_its_own_threshold_at_the_stage() -> None:
 
 def test_the_measure_is_the_one_that_was_asked_for() -> None:
     probabilities = np.array([[0.6, 0.4]], np.float32)  # the margin is 0.2
-    assert not BudgetDecider("margin")(0, [row(0.5)], probabilities).any()
-    assert BudgetDecider("margin")(0, [row(0.15)], probabilities).all()
+    assert not BudgetDecider(Scorer("margin", (1.0, 1.0)))(0, [row(0.5)], probabilities).any()
+    assert BudgetDecider(Scorer("margin", (1.0, 1.0)))(0, [row(0.15)], probabilities).all()
 
 
 def test_saturated_confidences_can_still_be_cut() -> None:
     probabilities = np.array([[1, 1e-12], [1, 2e-12]], np.float32)
     low, high = np.sort(score(probabilities, "max_probability"))
     between = row((low + high) / 2)
-    assert BudgetDecider("max_probability")(0, [between, between], probabilities).sum() == 1
+    assert (
+        BudgetDecider(Scorer("max_probability", (1.0, 1.0)))(0, [between, between], probabilities).sum() == 1
+    )
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 12))
@@ -40,7 +42,7 @@ def test_neighbours_have_no_say(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.full(3, 0.3), count).astype(np.float32)
     rows = [row(float(threshold)) for threshold in random.random(count)]
-    decide = BudgetDecider("max_probability")
+    decide = BudgetDecider(Scorer("max_probability", (1.0, 1.0)))
     together = decide(0, rows, probabilities)
     order = random.permutation(count)
     shuffled = decide(0, [rows[index] for index in order], probabilities[order])

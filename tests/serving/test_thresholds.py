@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from serving.confidence import calibration_score
 from serving.errors import BudgetError
+from serving.geometric import FIGURE_GRID, geometric_thresholds
+from serving.policies import fit_policy
 from serving.thresholds import (
     EVERYBODY_LEAVES,
-    FIGURE_GRID,
     NOBODY_LEAVES,
-    GeometricPolicy,
+    PathPolicy,
     Plan,
     exits_taken,
-    geometric_thresholds,
     judge,
 )
 
@@ -36,8 +36,8 @@ class Case:
     correct: np.ndarray
     flops: tuple[int, ...]
 
-    def policy(self) -> GeometricPolicy:
-        return GeometricPolicy(self.score, self.correct, self.flops)
+    def policy(self) -> PathPolicy:
+        return fit_policy("geometric", self.score, self.correct, self.flops)
 
     def budget(self, fraction: float) -> float:
         return self.flops[0] + fraction * (self.flops[-1] - self.flops[0])
@@ -80,13 +80,13 @@ def test_judging_thresholds_by_hand() -> None:
 
 
 def test_a_plan_cannot_be_changed_by_those_who_share_it() -> None:
-    plan = GeometricPolicy(SCORE, CORRECT, FLOPS).plan(20)
+    plan = fit_policy("geometric", SCORE, CORRECT, FLOPS).plan(20)
     with pytest.raises(ValueError, match="read-only"):
         plan.thresholds[0] = 0
 
 
 def test_the_ends_are_exact() -> None:
-    policy = GeometricPolicy(SCORE, CORRECT, FLOPS)
+    policy = fit_policy("geometric", SCORE, CORRECT, FLOPS)
     cheapest, dearest, beyond = policy.plan(10), policy.plan(40), policy.plan(1e9)
     np.testing.assert_array_equal(cheapest.shares, [1, 0, 0])
     assert cheapest.thresholds[0] == EVERYBODY_LEAVES
@@ -98,7 +98,7 @@ def test_the_ends_are_exact() -> None:
 @pytest.mark.parametrize("budget_flops", [9.999, 0, -1, float("nan")])
 def test_a_budget_under_the_cheapest_exit_names_it(budget_flops: float) -> None:
     with pytest.raises(BudgetError, match="exit 1, which costs 10 FLOPs"):
-        GeometricPolicy(SCORE, CORRECT, FLOPS).plan(budget_flops)
+        fit_policy("geometric", SCORE, CORRECT, FLOPS).plan(budget_flops)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_what_no_policy_can_be_made_of(
     score: np.ndarray, correct: np.ndarray, flops: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        GeometricPolicy(score, correct, flops)
+        fit_policy("geometric", score, correct, flops)
 
 
 @given(case=cases(), fractions=st.tuples(st.floats(0, 1), st.floats(0, 1)))
@@ -162,7 +162,7 @@ def test_on_many_rows_the_policy_is_as_good_as_the_heuristic_s_grid(seed: int) -
     confidence = 1 / (1 + np.exp(-4 * (random.normal(size=(2000, 1)) + 0.6 * random.normal(size=(2000, 4)))))
     score, correct = calibration_score(confidence.astype(np.float32)), random.random((2000, 4)) < confidence
     flops = (10, 20, 30, 40)
-    policy = GeometricPolicy(score, correct, flops)
+    policy = fit_policy("geometric", score, correct, flops)
     gains = []
     for q in FIGURE_GRID[3::4]:
         plain = judge(score, correct, flops, geometric_thresholds(score, q), 0)

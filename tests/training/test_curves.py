@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from serving.thresholds import FIGURE_GRID, GeometricPolicy, Plan
+from serving.geometric import FIGURE_GRID
+from serving.policies import fit_policy
+from serving.thresholds import Plan
 from training.curves import budgeted_curve, grid_budgets
 
 INF = np.inf
@@ -50,7 +52,7 @@ def test_the_serving_policy_holds_its_budgets_on_images_like_those_it_was_fitted
     generator = np.random.default_rng(0)
     fitted, measured = generator.random((2, 4000, 3))
     right = generator.random((2, 4000, 3)) < (fitted, measured)  # surer is righter
-    policy = GeometricPolicy(fitted, right[0], FLOPS)
+    policy = fit_policy("geometric", fitted, right[0], FLOPS)
     curve = budgeted_curve(policy, grid_budgets(FLOPS), measured, right[1], FLOPS)
     for point in curve:
         assert point.spent_flops == pytest.approx(point.budget_flops, rel=0.05)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from serving.confidence import TIE
-from serving.thresholds import GeometricPolicy
+from serving.policies import fit_policy
 from training.curves import Point
 from training.evaluation import Evaluation, Scored, curve_of, show, write
 
@@ -51,7 +51,7 @@ def test_json_counts_exits_from_one_and_holds_every_budget() -> None:
 def test_the_ends_of_a_curve_are_its_fixed_exits() -> None:
     generator = np.random.default_rng(1)
     halves = [Scored(generator.random((200, 3)), generator.random((200, 3)) < 0.7) for _ in range(2)]
-    policy = GeometricPolicy(halves[0].score, halves[0].correct, [10, 20, 40])
+    policy = fit_policy("geometric", halves[0].score, halves[0].correct, [10, 20, 40])
     curve = curve_of(policy, halves[1], [10, 20, 40])
     assert curve[0].spent_flops == pytest.approx(10, rel=0.02)  # new images may fall under a fitted threshold
     assert curve[-1].spent_flops == 40
