@@ -23,7 +23,7 @@ from training.run import Run
 EPOCHS = 3
 FIT = [
     *("--model", "msdnet-tiny", "--method", "joint", "--epochs", str(EPOCHS), "--schedule", "cosine"),
-    *("--train-limit", "8000", "--batch-size", "128", "--threads", "1", "--workers", "0"),
+    *("--train-limit", "3000", "--validation-share", "0.05", "--threads", "1", "--workers", "0"),
 ]
 PIECE = 250  # images in one request
 LADDER = (0.15, 0.4, 0.6, 0.85)  # budgets, on the way from the cheapest exit to full depth
@@ -86,7 +86,7 @@ def test_the_run_logged_every_epoch_and_its_evaluation_is_what_torch_says(road: 
     evaluation = json.loads((road.run.folder / "evaluation" / "evaluation.json").read_text())
     right = (road.probabilities.argmax(-1) == road.labels[:, None]).mean(0)
     assert [row["accuracy"] for row in evaluation["exits"]] == pytest.approx(right.tolist(), abs=2e-3)
-    assert right.min() > 0.25  # it did learn: guessing would be right once in ten
+    assert right.min() > 0.2  # it did learn: guessing would be right once in ten
 
 
 @pytest.mark.parametrize("share", LADDER)
@@ -115,10 +115,8 @@ def test_the_published_files_get_the_answers_of_their_pixels(road: Road) -> None
     with httpx.Client(base_url=road.address, timeout=60) as client:
         by_pixels = classify(client, road.images[:20], "50%")
         for index, answer in enumerate(by_pixels):
-            png = part.images[index]["image"]["bytes"]
-            response = client.post(
-                "/classify", params={"budget": "50%"}, content=png, headers={"content-type": "image/png"}
-            )
+            published = part.images[index]["image"]["bytes"]  # PNG or WebP: without a type, the bytes tell
+            response = client.post("/classify", params={"budget": "50%"}, content=published)
             assert response.json() == answer
 
 
