@@ -6,9 +6,11 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from training.data.config import DataConfig
+from training.loss_weighting import LOSS_WEIGHTINGS
 from training.schedules import SCHEDULES
 
 ScheduleName = Literal["constant", "step", "cosine"]
+LossWeightingName = Literal["plain", "sdn-tau"]
 
 
 class FitConfig(DataConfig):
@@ -18,8 +20,11 @@ class FitConfig(DataConfig):
 
     model: str = Field("msdnet-small", description="model preset (see training.describe)")
     model_option: dict[str, str] = Field({}, description="key=value over the preset's own options")
-    method: str = Field("meta-gf", description="joint or meta-gf")
+    method: str = Field("meta-gf", description="joint, ge, pcgrad, cagrad, meta-gf or torchjd:NAME")
     method_option: dict[str, str] = Field({}, description="key=value options of the method")
+    loss_weighting: LossWeightingName = Field(
+        "plain", description=f"what each exit's loss counts: {', '.join(LOSS_WEIGHTINGS)}"
+    )
     epochs: int = Field(20, ge=1, description="epochs; an outer epoch of meta-gf costs several plain ones")
     max_minutes: float | None = Field(
         None, gt=0, description="stop after the last whole epoch that fits into this many minutes of training"

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from training.data.seeds import generator
 from training.errors import NonFiniteLossError
+from training.loss_weighting import LossWeighting, plain
 from training.methods.problem import Batch, Phase, Snapshot
 from training.models.multi_exit import MultiExitModel
 from training.reach import reach
@@ -42,6 +44,7 @@ class Recipe:
         epochs: length of the run.
         seed: of everything random in training but the data's own streams (dropout).
         bf16: run forward passes in bfloat16 autocast.
+        loss_weighting: what each exit's loss counts, as a function of exits, epoch and epochs.
     """
 
     lr: float
@@ -51,6 +54,7 @@ class Recipe:
     epochs: int
     seed: int = 0
     bf16: bool = False
+    loss_weighting: LossWeighting = plain
 
 
 @dataclass(frozen=True)
@@ -94,16 +98,24 @@ class TrainingProblem:
             yield batch
             images += len(batch.labels)
             if (done + 1) % CHECK_EVERY_STEPS == 0 or done + 1 == steps:
-                sums.add(self._fetch(phase, done + 1))
+                sums.add(self._fetch(phase, done + 1), phase.exits)
                 self.on_progress(Progress(phase.name, done + 1, steps, images, sums.means()))
 
-    def losses(self, batch: Batch, exits: Sequence[int]) -> Tensor:
-        """Return the mean cross-entropy of each of `exits` over the batch."""
+    def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
+        """Return the mean cross-entropy of each of `exits` over the batch, weighted as the recipe says."""
         with self._autocast(batch.labels.device.type):
             logits = self._model(batch.images, exits)
-            losses = torch.stack([F.cross_entropy(exit_logits, batch.labels) for exit_logits in logits])
-        self._losses.append((exits, losses.detach()))
-        return losses
+            losses = [F.cross_entropy(exit_logits, batch.labels) for exit_logits in logits]
+        # What is reported, and watched for NaN, is the plain loss: weights that change hide how it goes.
+        self._losses.append((exits, torch.stack(losses).detach()))
+        if not weighted or self._recipe.loss_weighting is plain:
+            return losses
+        weights = self._recipe.loss_weighting(self._model.exits, self.epoch, self._recipe.epochs)
+        return [weights[exit_index] * loss for exit_index, loss in zip(exits, losses, strict=True)]
+
+    def generator(self, purpose: str, step: int) -> np.random.Generator:
+        """Return random numbers that depend on seed, epoch, purpose and step alone."""
+        return generator(self._recipe.seed, purpose, self.epoch, step)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return fresh SGD."""
@@ -168,10 +180,12 @@ class _Means:
         self._sums: dict[int, float] = {}
         self._counts: dict[int, int] = {}
 
-    def add(self, losses: list[dict[int, float]]) -> None:
-        """Take in the losses of some steps."""
+    def add(self, losses: list[dict[int, float]], exits: Sequence[int] | None) -> None:
+        """Take in the losses of some steps: those of `exits`, or all where None."""
         for step in losses:
             for exit_index, loss in step.items():
+                if exits is not None and exit_index not in exits:
+                    continue
                 self._sums[exit_index] = self._sums.get(exit_index, 0.0) + loss
                 self._counts[exit_index] = self._counts.get(exit_index, 0) + 1
 

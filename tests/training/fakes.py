@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.data.seeds import generator
 from training.methods.problem import Batch, Phase, Snapshot
 
 
@@ -21,36 +23,50 @@ class FakeBatch:
 class Quadratics:
     """Exit k's loss is half the squared distance of its parameters from `targets[k]`.
 
-    Parameter 0 is shared by all exits, parameter k + 1 belongs to exit k alone.
+    Parameter 0 is shared by all exits, parameter k + 1 belongs to exit k alone, and the last one is used by
+    all exits but the first, as a deeper block is.
     """
 
     targets: Tensor  # [exits, size]
     lr: float = 0.5
     steps: int = 1
+    weights: Sequence[float] = ()  # of the exits' losses; 1 where empty
+    epoch: int = 0
     phases: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         exits, size = self.targets.shape
         self.parameters: Sequence[nn.Parameter] = [
-            nn.Parameter(torch.zeros(size, dtype=self.targets.dtype)) for _ in range(exits + 1)
+            nn.Parameter(torch.zeros(size, dtype=self.targets.dtype)) for _ in range(exits + 2)
         ]
+        deeper = torch.arange(exits).unsqueeze(1) > 0
         self.reach = torch.cat(
-            [torch.ones(exits, 1, dtype=torch.bool), torch.eye(exits, dtype=torch.bool)], 1
+            [torch.ones(exits, 1, dtype=torch.bool), torch.eye(exits, dtype=torch.bool), deeper], 1
         )
         self.statistics = torch.zeros(1)
+
+    def agree(self) -> "Quadratics":
+        """Bring the deeper parameter home, so that exits of equal targets have equal gradients."""
+        with torch.no_grad():
+            self.parameters[-1].copy_(self.targets[-1])
+        return self
 
     def batches(self, phase: Phase) -> Iterator[Batch]:
         self.phases.append(phase.name)
         for _ in range(self.steps):
             yield FakeBatch(torch.ones(1), torch.zeros(1, dtype=torch.int64))
 
-    def losses(self, batch: Batch, exits: Sequence[int]) -> Tensor:
+    def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
         self.statistics += 1  # as BatchNorm would move its running statistics
-        distances = []
+        losses = []
         for k in exits:
-            own, shared = self.parameters[k + 1] - self.targets[k], self.parameters[0] - self.targets[k]
-            distances.append((own**2 + shared**2).sum() / 2)
-        return torch.stack(distances)
+            used = [p for p, reached in zip(self.parameters, self.reach[k], strict=True) if reached]
+            distance = torch.stack([((p - self.targets[k]) ** 2).sum() / 2 for p in used]).sum()
+            losses.append(distance * self.weights[k] if weighted and self.weights else distance)
+        return losses
+
+    def generator(self, purpose: str, step: int) -> np.random.Generator:
+        return generator(0, purpose, self.epoch, step)
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters, lr=self.lr, momentum=0.9)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import NonFiniteLossError
+from training.loss_weighting import sdn_tau
 from training.methods.problem import Phase
 from training.models import architecture
 from training.models.multi_exit import MultiExitModel
@@ -67,7 +68,7 @@ def test_losses_are_those_of_the_exits_asked_for() -> None:
     every = problem.losses(batch, range(3))
 
     torch.testing.assert_close(problem.losses(batch, [1])[0], every[1])
-    assert every.shape == (3,)
+    assert [loss.shape for loss in every] == [()] * 3
 
 
 def test_progress_reports_mean_losses_by_exit() -> None:
@@ -75,7 +76,7 @@ def test_progress_reports_mean_losses_by_exit() -> None:
     heard: list[Progress] = []
     problem.on_progress = heard.append
 
-    seen = [problem.losses(batch, [2]).item() for batch in problem.batches(ALL)]
+    seen = [problem.losses(batch, [2])[0].item() for batch in problem.batches(ALL)]
 
     assert (heard[-1].step, heard[-1].steps, heard[-1].images) == (5, 5, 20)
     assert heard[-1].losses == pytest.approx({2: sum(seen) / 5})
@@ -103,7 +104,7 @@ def test_a_snapshot_brings_back_parameters_and_statistics() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     snapshot, optimizer = problem.snapshot(), problem.optimizer()
     for batch in problem.batches(ALL):
-        problem.losses(batch, range(3)).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(problem.losses(batch, range(3))).sum().backward()  # type: ignore[no-untyped-call]
         problem.step(optimizer)
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -131,4 +132,41 @@ def test_mixed_precision_keeps_losses_in_float32() -> None:
 
     losses = problem.losses(FakeImages().all[0], range(3))
 
-    assert losses.dtype == torch.float32
+    assert all(loss.dtype == torch.float32 for loss in losses)
+
+
+def test_losses_are_weighted_and_reported_plain() -> None:
+    _, problem = make(loss_weighting=sdn_tau, epochs=2)
+    heard: list[Progress] = []
+    problem.on_progress, problem.epoch = heard.append, 1
+    (batch, *_) = FakeImages().all
+
+    seen = [problem.losses(some, [0])[0].item() / 0.235 for some in problem.batches(ALL)]
+    plain = torch.stack(problem.losses(batch, range(3), weighted=False))
+    weighted = torch.stack(problem.losses(batch, range(3)))
+
+    # Half-way through, τ has come to 0.01 and half of its ceiling: of 0.45, 0.9, and 1 for the last.
+    torch.testing.assert_close(weighted, plain * torch.tensor([0.235, 0.46, 1.0]))
+    assert heard[-1].losses == pytest.approx({0: sum(seen) / 5})
+
+
+def test_a_phase_reports_the_exits_it_is_about() -> None:
+    _, problem = make()
+    heard: list[Progress] = []
+    problem.on_progress = heard.append
+
+    for batch in problem.batches(Phase("exit 2", exits=(1,))):
+        problem.losses(batch, range(3))
+
+    assert heard[-1].losses.keys() == {1}
+
+
+def test_random_numbers_depend_on_seed_epoch_and_step_alone() -> None:
+    def drawn(seed: int, epoch: int, step: int) -> int:
+        _, problem = make(seed=seed)
+        problem.epoch = epoch
+        torch.rand(3)
+        return int(problem.generator("order", step).integers(2**62))
+
+    assert drawn(0, 1, 2) == drawn(0, 1, 2)
+    assert len({drawn(0, 1, 2), drawn(1, 1, 2), drawn(0, 2, 2), drawn(0, 1, 3)}) == 4

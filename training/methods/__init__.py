@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from training.errors import ConfigError
+from training.methods.aggregators import Aggregated, aggregator, aggregator_options
+from training.methods.cagrad import CAGrad, CAGradOptions
+from training.methods.gradient_equilibrium import GradientEquilibrium, GradientEquilibriumOptions
 from training.methods.joint import Joint, JointOptions
 from training.methods.meta_gf import MetaGF, MetaGFOptions
+from training.methods.pcgrad import PCGrad, PCGradOptions
 from training.methods.problem import Phase, Problem
 
 
@@ -30,36 +35,61 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method and the model of its options."""
+    """A method and the model of its options.
+
+    Args:
+        build: makes the method for a problem.
+        options: what can be chosen.
+        check: raises ConfigError where options cannot be used that their model lets through.
+    """
 
     build: Callable[[Problem, Any], Method]
     options: type[BaseModel]
+    check: Callable[[Any], object] = lambda _: None
 
+
+TORCHJD = "torchjd:"
 
 METHODS: dict[str, MethodEntry] = {
     "joint": MethodEntry(Joint, JointOptions),
+    "ge": MethodEntry(GradientEquilibrium, GradientEquilibriumOptions),
+    "pcgrad": MethodEntry(PCGrad, PCGradOptions),
+    "cagrad": MethodEntry(CAGrad, CAGradOptions),
     "meta-gf": MethodEntry(MetaGF, MetaGFOptions),
 }
+
+
+def method_entry(name: str) -> MethodEntry:
+    """Return what is known of a method: one of `METHODS`, or `torchjd:` and the name of an aggregator.
+
+    Raises:
+        ConfigError: no such method.
+    """
+    if name.startswith(TORCHJD):
+        chosen = name.removeprefix(TORCHJD)
+        return MethodEntry(
+            partial(Aggregated, chosen), aggregator_options(chosen), partial(aggregator, chosen)
+        )
+    if name not in METHODS:
+        raise ConfigError(f"unknown method {name!r}; known: {', '.join(METHODS)}, {TORCHJD}NAME")
+    return METHODS[name]
 
 
 def method_options(name: str, options: Mapping[str, Any] | None = None) -> BaseModel:
     """Read a method's options from values or text.
 
     Raises:
-        ConfigError: an unknown method or option, or a value that does not fit.
+        ConfigError: an unknown method or option, a value that does not fit, or a package that is missing.
     """
-    if name not in METHODS:
-        raise ConfigError(f"unknown method {name!r}; known: {', '.join(sorted(METHODS))}")
+    entry = method_entry(name)
     try:
-        return METHODS[name].options.model_validate(dict(options or {}))
+        settled = entry.options.model_validate(dict(options or {}))
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, p['loc']))}: "
-            + ("no such option" if p["type"] == "extra_forbidden" else f"{p['msg']}, found {p['input']!r}")
-            for p in error.errors(include_url=False)
-        )
-        known = ", ".join(METHODS[name].options.model_fields) or "none"
+        problems = "; ".join(_problem(p["type"], p["loc"], p["msg"], p["input"]) for p in error.errors())
+        known = ", ".join(entry.options.model_fields) or "none"
         raise ConfigError(f"options of {name}: {problems} (known: {known})") from error
+    entry.check(settled)
+    return settled
 
 
 def method(name: str, problem: Problem, options: Mapping[str, Any] | None = None) -> Method:
@@ -69,4 +99,10 @@ def method(name: str, problem: Problem, options: Mapping[str, Any] | None = None
         ConfigError: an unknown method or option, or a value that does not fit.
     """
     settled = method_options(name, options)
-    return METHODS[name].build(problem, settled)
+    return method_entry(name).build(problem, settled)
+
+
+def _problem(kind: str, where: tuple[int | str, ...], message: str, found: object) -> str:
+    """Return a validation problem in words."""
+    texts = {"extra_forbidden": "no such option", "missing": "required"}
+    return f"{'.'.join(map(str, where))}: {texts.get(kind, f'{message}, found {found!r}')}"

@@ -4,13 +4,13 @@ Source: Huang et al., "Multi-Scale Dense Networks", ICLR 2018, eq. 1 with every 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
-from training.methods.problem import Phase, Problem
-
-_PHASE = Phase("all exits")
+from training.methods.problem import Problem
+from training.methods.stepwise import StepMethod
 
 
 class JointOptions(BaseModel):
@@ -19,7 +19,7 @@ class JointOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Joint:
+class Joint(StepMethod):
     """Steps along the gradient of the sum of all exits' losses.
 
     Args:
@@ -28,25 +28,8 @@ class Joint:
     """
 
     def __init__(self, problem: Problem, options: JointOptions) -> None:
-        self._problem = problem
-        self._optimizer = problem.optimizer()
+        super().__init__(problem)
 
-    def phases(self) -> Sequence[Phase]:
-        """Return the one pass over all training images."""
-        return (_PHASE,)
-
-    def epoch(self) -> None:
-        """Train for one pass over the data."""
-        exits = range(len(self._problem.reach))
-        for batch in self._problem.batches(_PHASE):
-            self._optimizer.zero_grad(set_to_none=True)
-            self._problem.losses(batch, exits).sum().backward()  # type: ignore[no-untyped-call]
-            self._problem.step(self._optimizer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the optimizer's momentum."""
-        return {"optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a saved momentum."""
-        self._optimizer.load_state_dict(state["optimizer"])
+    def backward(self, losses: Sequence[Tensor], step: int) -> None:
+        """Set every parameter's gradient to that of the sum."""
+        torch.stack(list(losses)).sum().backward()  # type: ignore[no-untyped-call]

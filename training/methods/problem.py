@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,10 +19,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Phase:
-    """One pass that a method makes over (a share of) the training images within an epoch."""
+    """One pass that a method makes over (a share of) the training images within an epoch.
+
+    Args:
+        name: keys the pass's random streams, so it is unique within the epoch.
+        share: how much of the images it sees, in 0..1.
+        exits: the exits that it is about: their losses are reported. All whose loss it takes, where None.
+    """
 
     name: str
     share: float = 1.0
+    exits: Sequence[int] | None = None
 
 
 class Batch(Protocol):
@@ -48,8 +56,19 @@ class Problem(Protocol):
     def batches(self, phase: Phase) -> Iterable[Batch]:
         """Yield the phase's batches; their order and augmentation depend on seed, epoch and phase alone."""
 
-    def losses(self, batch: Batch, exits: Sequence[int]) -> Tensor:
-        """Return the mean loss of each of `exits` [len(exits)]; layers after the deepest are not run."""
+    def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> Sequence[Tensor]:
+        """Return the mean loss of each of `exits`, one scalar each; layers after the deepest are not run.
+
+        They are not stacked: the gradient of one row of a stack runs through the graphs of all of them.
+
+        Args:
+            batch: the images.
+            exits: 0-based, ascending.
+            weighted: times each exit's weight in the run's loss weighting, or plain.
+        """
+
+    def generator(self, purpose: str, step: int) -> np.random.Generator:
+        """Return random numbers that depend on seed, epoch, purpose and step alone."""
 
     def optimizer(self) -> Optimizer:
         """Return a fresh optimizer over all parameters, with no memory of earlier steps."""

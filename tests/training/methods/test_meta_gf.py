@@ -3,10 +3,15 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from tests.training.fakes import Quadratics
+from training.methods.fusion import NORMALISATIONS
+from training.methods.joint import Joint, JointOptions
+from training.methods.learned_fusion import FusionRecipe, LearnedFusion
 from training.methods.meta_gf import MetaGF, MetaGFOptions
 from training.methods.problem import Phase, Problem
+from training.methods.tasks import expected_gradients, tasks_of
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0]], dtype=torch.float64)
 
@@ -34,7 +39,7 @@ def test_learned_weights_lower_the_joint_loss() -> None:
         problem = Quadratics(TARGETS, steps=30, lr=0.9)
         method(problem, eta_ema=0.0, eta_lr=eta_lr).epoch()
         batch = next(iter(problem.batches(Phase("probe"))))
-        return float(problem.losses(batch, range(3)).detach().sum())
+        return float(torch.stack(problem.losses(batch, range(3))).detach().sum())
 
     assert joint_loss(0.1) < joint_loss(1e-9)
 
@@ -66,7 +71,7 @@ def test_the_parameters_are_those_of_the_averaged_eta() -> None:
         optimizer = alone.optimizer()
         for batch in alone.batches(meta.phases()[k]):
             optimizer.zero_grad()
-            alone.losses(batch, [k]).sum().backward()  # type: ignore[no-untyped-call]
+            alone.losses(batch, [k])[0].backward()  # type: ignore[no-untyped-call]
             alone.step(optimizer)
         expected += weights[k] * (alone.parameters[0].detach() - start[0])
     torch.testing.assert_close(problem.parameters[0].detach(), expected)
@@ -121,15 +126,112 @@ def test_gradients_are_wanted_again_after_the_fusion() -> None:
     assert all(parameter.requires_grad for parameter in problem.parameters)
 
 
-@pytest.mark.parametrize(("granularity", "groups"), [("tensor", 1), ("channel", 2)])
-def test_importances_per_tensor_and_per_channel(granularity: str, groups: int) -> None:
-    meta = method(Quadratics(TARGETS, steps=3), granularity=granularity)
+@pytest.mark.parametrize("weights", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(("granularity", "groups"), [("tensor", 1), ("channel", 2), ("element", 2)])
+def test_importances_of_every_granularity(granularity: str, groups: int, weights: str) -> None:
+    meta = method(Quadratics(TARGETS, steps=3), granularity=granularity, weights=weights)
 
     meta.epoch()
 
-    (weights,) = meta.weights().values()
-    assert weights.shape == (3, groups)
-    torch.testing.assert_close(weights.sum(0), torch.ones(groups, dtype=torch.float64))
+    shared, deeper = meta.weights().values()
+    assert (shared.shape, deeper.shape) == ((3, groups), (2, groups))
+    for found in (shared, deeper):
+        torch.testing.assert_close(found.sum(0), torch.ones(groups, dtype=torch.float64))
+        assert found.std(0).max() > 0
+
+
+def test_a_channel_of_a_matrix_is_a_row_and_an_element_an_entry() -> None:
+    problem = Quadratics(TARGETS)
+    problem.parameters = [nn.Parameter(torch.zeros(2, 3, 3, dtype=torch.float64)) for _ in problem.parameters]
+
+    groups = [
+        method(problem, granularity=granularity).weights()[0].shape[1]
+        for granularity in ("tensor", "channel", "element")
+    ]
+
+    assert groups == [1, 2, 18]
+
+
+def test_frozen_importances_are_those_of_the_first_epoch() -> None:
+    """What the authors' public code does, for the ablation."""
+    problem = Quadratics(TARGETS, steps=3)
+    meta = method(problem, freeze_eta=True)
+    meta.epoch()
+    first, state = meta.weights()[0].clone(), copy.deepcopy(meta.state_dict())
+
+    meta.epoch()
+    resumed = method(Quadratics(TARGETS, steps=3), freeze_eta=True)
+    resumed.load_state_dict(state)
+    resumed.epoch()
+
+    assert problem.phases.count("fusion") == 1
+    assert torch.equal(meta.weights()[0], first)
+    assert torch.equal(resumed.weights()[0], first)
+
+
+def test_auxiliary_losses_pull_a_task_towards_the_other_exits() -> None:
+    problem = Quadratics(TARGETS, lr=0.1)
+
+    moves = expected_gradients(problem, problem.snapshot(), tasks_of(3, 1, 1.0), aux_weight=0.5)
+
+    # Task 1 goes along its own target, and half-way along those of the others.
+    torch.testing.assert_close(moves[0][0], 0.1 * (TARGETS[0] + 0.5 * (TARGETS[1] + TARGETS[2])))
+    # What a task moves behind its exit is left out: a head's only expected gradient is its own task's.
+    assert [len(move) for move in moves] == [3, 1, 1, 1, 2]
+    torch.testing.assert_close(moves[2][0], 0.1 * TARGETS[1])
+
+
+def test_all_exits_in_one_task_is_joint_training() -> None:
+    together, joint = Quadratics(TARGETS, steps=4), Quadratics(TARGETS, steps=4)
+
+    method(together, exits_per_task=3).epoch()
+    Joint(joint, JointOptions()).epoch()
+
+    for a, b in zip(together.parameters, joint.parameters, strict=True):
+        torch.testing.assert_close(a, b)
+    assert together.phases == ["exits 1–3", "batchnorm"]
+
+
+def test_neighbouring_exits_can_share_a_task() -> None:
+    problem = Quadratics(TARGETS)
+    meta = method(problem, exits_per_task=2)
+
+    meta.epoch()
+
+    assert problem.phases == ["exit 1", "exits 2–3", "fusion", "batchnorm"]
+    assert [weights.shape for weights in meta.weights().values()] == [(2, 1)]  # the deeper one has one task
+
+
+def test_tasks_and_fusion_can_do_with_a_part_of_the_images() -> None:
+    meta = method(Quadratics(TARGETS), task_share=0.5, fusion_share=0.2, bn_share=0.1)
+
+    assert [phase.share for phase in meta.phases()] == [0.5, 0.5, 0.5, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(("fusion_loss", "same"), [("plain", True), ("weighted", False)])
+def test_the_fusion_follows_the_loss_weighting_or_not(fusion_loss: str, same: bool) -> None:
+    # The tasks are alike in both runs only as far as their direction goes, so both start from given moves.
+    def learned(weights: list[float]) -> torch.Tensor:
+        problem = Quadratics(TARGETS, steps=3, weights=weights)
+        recipe = FusionRecipe(NORMALISATIONS["softmax"], "tensor", 0.1, 0.0, fusion_loss == "weighted")
+        fusion = LearnedFusion(problem, problem.reach, recipe)
+        start = problem.snapshot()
+        moves = expected_gradients(Quadratics(TARGETS), start, tasks_of(3, 1, 1.0))
+        fusion.learn(start, moves, Phase("fusion"))
+        return fusion.weights()[0]
+
+    assert torch.equal(learned([]), learned([0.1, 0.5, 1.0])) is same
+
+
+def test_no_more_than_nine_copies_of_the_weights_are_held() -> None:
+    """Moves of seven exits, the start, and the fused weights' one gradient."""
+    problem = Quadratics(torch.randn(7, 5))
+
+    start = problem.snapshot()
+    moves = expected_gradients(problem, start, tasks_of(7, 1, 1.0))
+
+    copies = sum(move.numel() for move in moves) + sum(p.numel() for p in start.parameters)
+    assert copies <= 8 * sum(p.numel() for p in problem.parameters)
 
 
 def test_a_single_exit_needs_no_eta() -> None:

@@ -1,0 +1,83 @@
+"""Meta-GF's tasks: each trains some exits alone for an epoch, and what it moved is its expected gradient."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.methods.problem import Phase, Problem, Snapshot
+
+
+@dataclass(frozen=True)
+class Task:
+    """Exits that are trained together from the shared start, as a rule a single one."""
+
+    exits: tuple[int, ...]
+    share: float = 1.0
+
+    @property
+    def phase(self) -> Phase:
+        """The task's pass over the data."""
+        first, last = self.exits[0] + 1, self.exits[-1] + 1
+        return Phase(f"exit {last}" if first == last else f"exits {first}–{last}", self.share, self.exits)
+
+
+def tasks_of(exits: int, exits_per_task: int, share: float) -> list[Task]:
+    """Divide the exits into tasks of neighbours; where they do not come out even, the first is smaller.
+
+    >>> [task.exits for task in tasks_of(5, exits_per_task=2, share=1.0)]
+    [(0,), (1, 2), (3, 4)]
+    """
+    ends = range(exits, 0, -exits_per_task)
+    return [Task(tuple(range(max(0, end - exits_per_task), end)), share) for end in reversed(ends)]
+
+
+def task_reach(tasks: Sequence[Task], reach: Tensor) -> Tensor:
+    """Return bool [tasks, parameters]: which tasks' exits depend on which parameter."""
+    return torch.stack([reach[list(task.exits)].any(0) for task in tasks])
+
+
+def expected_gradients(
+    problem: Problem, start: Snapshot, tasks: Sequence[Task], aux_weight: float = 0.0
+) -> list[Tensor]:
+    """Train each task from the shared start W0, and return what each moved.
+
+    A task sees nothing of another: it starts from W0's parameters and buffers, with an optimizer of its own.
+
+    Args:
+        problem: what is trained; left where the last task ended.
+        start: W0.
+        tasks: what to train.
+        aux_weight: what the other exits' losses count in a task; with 0, layers behind its exits are not run.
+
+    Returns:
+        W_i − W0 of every parameter [tasks that reach it, size].
+    """
+    reach = task_reach(tasks, problem.reach)
+    moves = [
+        parameter.detach().new_empty(sharers, parameter.numel())
+        for parameter, sharers in zip(problem.parameters, reach.sum(0).tolist(), strict=True)
+    ]
+    for number, task in enumerate(tasks):
+        problem.restore(start)
+        _train(problem, task, aux_weight)
+        for index in reach[number].nonzero().flatten().tolist():
+            row = int(reach[:number, index].sum())
+            moved = problem.parameters[index].detach() - start.parameters[index]
+            moves[index][row] = moved.flatten()
+    return moves
+
+
+def _train(problem: Problem, task: Task, aux_weight: float) -> None:
+    optimizer = problem.optimizer()
+    exits = range(len(problem.reach)) if aux_weight else task.exits
+    for batch in problem.batches(task.phase):
+        optimizer.zero_grad(set_to_none=True)
+        losses = [
+            loss if exit_index in task.exits else aux_weight * loss
+            for exit_index, loss in zip(exits, problem.losses(batch, exits), strict=True)
+        ]
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        problem.step(optimizer)
+    optimizer.zero_grad(set_to_none=True)
