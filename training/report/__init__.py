@@ -1,0 +1,1 @@
+"""The comparison of methods: which runs it takes, what they came to, and how that is written down."""
