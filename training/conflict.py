@@ -1,0 +1,188 @@
+"""`python -m training.conflict RUN`: how the exits' gradients of the parameters that they share conflict.
+
+The cosine between two exits' gradients, over the parameters that at least two exits reach (one flattened
+vector, zero where an exit does not use them), of the whole net, per segment and per parameter tensor.
+Measured twice: on training batches (the noisy gradients that a step method combines) for the exits' plain
+losses, and for the expected gradients W_i − W0 of Meta-GF, each from a task of its own.
+
+`--epochs E` also trains a fresh copy of the run by its own settings for E epochs and measures the mini-batch
+cosines before the first and after every (`--every`-th) epoch. The run itself stays as it is.
+
+`conflict.json` holds: run, epoch; `mini_batch` and `expected`, each {samples, whole: {parameters, cosine,
+negative_share}, segments: a list of {segment, parameters, cosine}, tensors: a list of {name, parameters,
+exits, cosine}};
+`training`, a list of {epoch, cosine}. A cosine is a matrix of exits × exits, the mean over the samples, null
+where two exits share nothing there; exits and segments are numbered from 1.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, Field
+from rich.console import Console
+from rich.progress import Progress
+
+from training import cli
+from training.analysis import heat_maps
+from training.analysis.conflict import Conflict, plain
+from training.analysis.cosines import Floats, mean_cosines, shared_parameters
+from training.analysis.gradients import expected_grams, mini_batch_grams
+from training.checkpoint import Checkpoint
+from training.data import Data
+from training.devices import use_device
+from training.errors import ConfigError
+from training.fit import problem_of, untrained
+from training.methods import method
+from training.problem import Progress as PhaseProgress
+from training.run import Run, write_atomically
+
+FIGURES = {"mini_batch": "mini-batch gradients", "expected": "expected gradients"}
+"""What is measured, by its key in `conflict.json`."""
+
+
+class ConflictConfig(BaseModel):
+    """What is measured."""
+
+    batches: int = Field(16, ge=1, description="training batches whose gradients are compared")
+    expected: bool = Field(True, description="measure the expected gradients too, by a task per exit")
+    share: float = Field(1.0, gt=0, le=1, description="share of the training images in an exit's task")
+    epochs: int = Field(0, ge=0, description="train a fresh copy for this many epochs, measuring as it goes")
+    every: int = Field(1, ge=1, description="epochs between two measurements of the fresh copy")
+    out: Path | None = Field(None, description="folder of the results; RUN/conflict where not given")
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure the run that the command line names; write JSON and heat maps."""
+    parser = argparse.ArgumentParser(
+        description="Cosines between the exits' gradients on shared parameters.", allow_abbrev=False
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    cli.add_fields(parser, ConflictConfig)
+
+    def command() -> None:
+        given = parser.parse_args(argv)
+        config = cli.read_fields(ConflictConfig, given)
+        out = config.out or given.run / "conflict"
+        conflict(Run.open(given.run), config, out)
+        Console().print(f"wrote {out}/conflict.json and its figures", soft_wrap=True, highlight=False)
+
+    return cli.run(command)
+
+
+def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
+    """Measure `run` and write the results into `out`.
+
+    Raises:
+        ConfigError: more epochs than the run has, or exits that share no parameter.
+        DataError: the data set cannot be found or has changed.
+        RunError: the run has no finished epoch.
+    """
+    if config.epochs > run.config.epochs:
+        raise ConfigError(
+            f"--epochs {config.epochs}: expected at most the run's own {run.config.epochs}, whose "
+            "learning-rate schedule the copy follows"
+        )
+    epoch = Checkpoint.load(run.checkpoint_path).epoch
+    device = use_device(config.device, config.threads)
+    data, model = run.data(device=device), run.model()
+    problem = problem_of(run, model, data, device)
+    problem.epoch = epoch - 1  # the learning rate of the last epoch done
+    shared = shared_parameters(problem.reach)
+    if not shared:
+        raise ConfigError(f"{run.folder}: no parameter is used by two exits, so that none can conflict")
+    names = [name for name, _ in model.named_parameters()]
+
+    def measured(grams: Floats) -> Conflict:
+        return Conflict(
+            names=[names[index] for index in shared],
+            sizes=[problem.parameters[index].numel() for index in shared],
+            segments=[int(names[index].split(".")[1]) for index in shared],
+            used_by=problem.reach[:, shared].cpu().numpy(),
+            grams=grams,
+        )
+
+    share = min(1.0, config.batches * data.batch_size / len(data.split.train))
+    found: dict[str, Conflict] = {}
+    history: list[tuple[int, Floats]] = []
+    with Progress(console=Console()) as bars:
+        bar = bars.add_task("mini-batches", total=data.steps(share))
+        found["mini_batch"] = measured(mini_batch_grams(problem, share, lambda: bars.advance(bar)))
+        if config.expected:
+            problem.on_progress = _TaskBar(bars, len(problem.reach) * data.steps(config.share))
+            found["expected"] = measured(expected_grams(problem, config.share))
+        if config.epochs:
+            bar = bars.add_task("training a copy", total=config.epochs)
+            for done, grams in trained_copy(run, data, config, out, device, share):
+                history.append((done, mean_cosines(grams.sum(1))))
+                bars.update(bar, completed=done)
+    name = run.folder.resolve().name
+    result = {
+        "run": name,
+        "epoch": epoch,
+        **{key: found[key].to_json() if key in found else None for key in FIGURES},
+        "training": [{"epoch": done, "cosine": plain(values)} for done, values in history],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "conflict.json", json.dumps(result, indent=1) + "\n")
+    _draw(out, name, epoch, found, history)
+
+
+def trained_copy(
+    run: Run, data: Data, config: ConflictConfig, out: Path, device: str, share: float
+) -> Iterator[tuple[int, Floats]]:
+    """Train a fresh copy of `run` by its own settings; yield (epochs done, Gram matrices) as it goes."""
+    # In another folder there is no checkpoint: the copy starts from what the run started from.
+    model = untrained(replace(run, folder=out / "copy"))
+    problem = problem_of(run, model, data, device)
+    how = method(run.config.method, problem, run.config.method_option)
+    yield 0, mini_batch_grams(problem, share)
+    for epoch in range(config.epochs):
+        problem.epoch = epoch
+        how.epoch()
+        if (epoch + 1) % config.every == 0 or epoch + 1 == config.epochs:
+            yield epoch + 1, mini_batch_grams(problem, share)
+
+
+class _TaskBar:
+    """Hears how the exits' tasks go."""
+
+    def __init__(self, bars: Progress, steps: int) -> None:
+        self._bars, self._bar = bars, bars.add_task("tasks", total=steps)
+        self._done: dict[str, int] = {}
+
+    def __call__(self, progress: PhaseProgress) -> None:
+        self._done[progress.phase] = progress.step
+        steps = sum(self._done.values())
+        self._bars.update(self._bar, completed=steps, description=f"task of {progress.phase}")
+
+
+def _draw(
+    out: Path,
+    name: str,
+    epoch: int,
+    found: dict[str, Conflict],
+    history: Sequence[tuple[int, Floats]],
+) -> None:
+    wholes = [(FIGURES[key], one.whole) for key, one in found.items()]
+    heat_maps.exit_maps(
+        out / "whole.png", f"all shared parameters: {name}, epoch {epoch}", wholes, len(wholes)
+    )
+    for key, one in found.items():
+        head = f"{FIGURES[key]}: {name}, epoch {epoch}"
+        maps = [(f"segment {index + 1}", values) for index, values in enumerate(one.per_segment)]
+        heat_maps.exit_maps(out / f"segments-{key}.png", head, maps, min(4, len(maps)))
+        heat_maps.layer_map(out / f"layers-{key}.png", head, one.per_tensor, one.segments)
+    if history:
+        epochs, values = [epoch for epoch, _ in history], np.stack([one for _, one in history])
+        heat_maps.over_training(out / "training.png", f"{name}, trained anew", epochs, values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
