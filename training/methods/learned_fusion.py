@@ -33,8 +33,8 @@ class FusionRecipe:
 class LearnedFusion:
     """Holds η of every parameter that at least two tasks share, and sets the parameters to what it gives.
 
-    η, the last η, its gradient and Adam's two moments have an entry per task and group: almost nothing with an
-    η per tensor, and 5 copies of the shared parameters *per task* with one per element.
+    η, the last η, its gradient and Adam's two moments have an entry per task and group: almost nothing with
+    an η per tensor, and 5 copies of the shared parameters *per task* with one per element.
 
     Args:
         problem: what is trained.
