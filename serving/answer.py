@@ -15,6 +15,7 @@ class Answer:
         flops: what that cost, every earlier head included.
         budget_flops: what it could have cost on average, in FLOPs per image.
         model: the model's name.
+        deadline_met: whether the answer was there by the deadline; None where none was asked for.
     """
 
     class_name: str
@@ -24,3 +25,4 @@ class Answer:
     flops: int
     budget_flops: float
     model: str
+    deadline_met: bool | None = None

@@ -28,11 +28,17 @@ class Barrier:
             (grouped.setdefault(row.request, []) if row.request.barrier else free).append(index)
         ready = [batch.select(free)] if free else []
         for request, indices in grouped.items():
-            held = self._held.setdefault(request, [])
-            held.append(batch.select(indices))
-            if sum(len(part.rows) for part in held) == request.unanswered:
-                ready.append(Batch.join(self._held.pop(request)))
+            self._held.setdefault(request, []).append(batch.select(indices))
+            if (whole := self.complete(request)) is not None:
+                ready.append(whole)
         return ready
+
+    def complete(self, request: Request[Any]) -> Batch | None:
+        """Take the rows that are held for a request if nobody else of it is left to wait for."""
+        held = self._held.get(request, [])
+        if not held or sum(len(part.rows) for part in held) != request.unanswered:
+            return None
+        return Batch.join(self._held.pop(request))
 
     def forget(self, request: Request[Any]) -> int:
         """Drop the rows that are held for a request that is over, and say how many they were."""

@@ -3,13 +3,16 @@
 Legend of shapes: N rows, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from serving.confidence import FloatArray, Scorer
+from serving.confidence import FloatArray, ScoreArray, Scorer
+from serving.decisions import Decide, Mask
 from serving.rows import Row
+
+Observe = Callable[[int, ScoreArray, Sequence[tuple[float, ...]]], None]
+"""Told of the scores [N] at an exit, and of the thresholds of the N rows."""
 
 
 class BudgetDecider:
@@ -20,15 +23,41 @@ class BudgetDecider:
 
     Args:
         scorer: scores rows as the thresholds expect it (`Calibration.scorer`).
+        observe: told of what was decided on; has no say.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, observe: Observe | None = None) -> None:
         self._scorer = scorer
+        self._observe = observe
 
-    def __call__(self, stage: int, rows: Sequence[Row], probabilities: FloatArray) -> npt.NDArray[np.bool_]:
+    def __call__(self, stage: int, rows: Sequence[Row], probabilities: FloatArray) -> Mask:
         """Say who leaves: bool [N], from probabilities [N, C]."""
-        thresholds = np.fromiter(
-            (row.request.terms.thresholds[stage] for row in rows), np.float64, count=len(rows)
-        )
-        leaves: npt.NDArray[np.bool_] = self._scorer(stage, probabilities) >= thresholds
-        return leaves
+        thresholds = [row.request.terms.thresholds for row in rows]
+        scores = self._scorer(stage, probabilities)
+        if self._observe is not None:
+            self._observe(stage, scores, thresholds)
+        limits = np.fromiter((vector[stage] for vector in thresholds), np.float64, count=len(rows))
+        return np.asarray(scores >= limits)
+
+
+class RowsOrGroups:
+    """Asks one decider about rows that stand for themselves, another about requests as a whole.
+
+    Args:
+        rows: for rows of requests without a barrier.
+        groups: for requests with one; the scheduler sends each on its own.
+    """
+
+    def __init__(self, rows: Decide, groups: Decide) -> None:
+        self._rows = rows
+        self._groups = groups
+
+    def __call__(self, stage: int, rows: Sequence[Row], probabilities: FloatArray) -> Mask:
+        """Say who leaves: bool [N], from probabilities [N, C]."""
+        decide = self._groups if rows[0].request.barrier else self._rows
+        return decide(stage, rows, probabilities)
+
+
+def nobody_leaves(stage: int, rows: Sequence[Row], probabilities: FloatArray) -> Mask:
+    """Take every row to the last exit."""
+    return np.zeros(len(rows), np.bool_)

@@ -1,15 +1,18 @@
 """Which stage runs next, and on how many rows: a pure function of how long the queues are and how old."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True, slots=True)
 class StageLoad:
-    """How many rows wait for a stage, and for how many seconds the first of them has."""
+    """How many rows wait for a stage, for how many seconds the first of them has, and the most urgent can."""
 
     rows: int
     oldest_age_seconds: float
+    slack_seconds: float = math.inf
 
 
 Dispatch = Callable[[Sequence[StageLoad]], tuple[int, int]]
@@ -39,3 +42,31 @@ def deepest_full(loads: Sequence[StageLoad], *, max_batch: int, max_age_seconds:
             return stage, load.rows
     stage, load = deepest_first[-1]
     return stage, load.rows
+
+
+DEFAULT_DISPATCH: Dispatch = partial(deepest_full, max_batch=32, max_age_seconds=0.05)
+
+
+def in_time(
+    loads: Sequence[StageLoad], *, dispatch: Dispatch, seconds: Callable[[int, int], float]
+) -> tuple[int, int]:
+    """Halve the batch that `dispatch` chose until it does not make the stage's most urgent row late.
+
+    Args:
+        loads: of every stage.
+        dispatch: chooses the stage and the size.
+        seconds: how long a stage takes on so many rows (`CostModel.seconds`).
+
+    Where no size is in time, the batch stays whole: the urgent row is lost, and the others need not suffer.
+
+    >>> load = StageLoad(8, 0.0, slack_seconds=0.5)
+    >>> choose = lambda loads: (0, loads[0].rows)
+    >>> in_time([load], dispatch=choose, seconds=lambda stage, rows: rows / 10)
+    (0, 4)
+    """
+    stage, size = dispatch(loads)
+    smaller = size
+    while smaller > 1 and seconds(stage, smaller) > loads[stage].slack_seconds:
+        smaller //= 2
+    fits = seconds(stage, smaller) <= loads[stage].slack_seconds
+    return stage, smaller if fits else size

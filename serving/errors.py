@@ -4,6 +4,7 @@ OfframpError
 ├── RequestError (400)             the caller asked for something that cannot be done as asked
 │   ├── QueryError (422)           a query parameter that does not exist, or comes twice
 │   ├── BudgetError (422)          a budget that cannot be read or cannot be met
+│   ├── TermsError (422)           parameters that cannot be used, or that do not go together
 │   ├── ModelChoiceError (400)     several models are loaded and the request names none
 │   ├── UnknownModelError (404)    the request names a model that is not loaded
 │   ├── ImageError (422)           an image or array that cannot be read
@@ -11,6 +12,7 @@ OfframpError
 │   │   └── ImageSizeError (413)   more pixels than are allowed, refused from the header
 │   ├── BodyTooLargeError (413)    a body over the limit
 │   └── BodyTimeoutError (408)     a body that did not arrive in time
+├── DeadlineError (504)            no exit was done for an image when its deadline came
 ├── OverloadedError (429)          the queue is full: try again after `retry_after_seconds`
 ├── ClosedError (503)              the model is shutting down or its worker died
 ├── EngineError (500)              the engine failed on a batch that this request was part of
@@ -47,6 +49,13 @@ class BudgetError(RequestError):
 
     status = 422
     title = "unusable budget"
+
+
+class TermsError(RequestError):
+    """A mode, a deadline or a guarantee that cannot be used, or that contradicts another parameter."""
+
+    status = 422
+    title = "unusable terms"
 
 
 class ModelChoiceError(RequestError):
@@ -95,6 +104,13 @@ class BodyTimeoutError(RequestError):
 
     status = 408
     title = "body too slow"
+
+
+class DeadlineError(OfframpError):
+    """The deadline came before the first exit was done for every image of the request."""
+
+    status = 504
+    title = "deadline passed"
 
 
 class OverloadedError(OfframpError):

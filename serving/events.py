@@ -21,13 +21,17 @@ class StageRan:
 
 @dataclass(frozen=True, slots=True)
 class RequestDone:
-    """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed."""
+    """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed.
+
+    `kind` says which promise it was given (`serving.rows.Kind`).
+    """
 
     model: str
     exits: tuple[int, ...]
     flops: tuple[int, ...]
     budget_flops: float
     seconds: float
+    kind: str = "average"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +58,53 @@ class WorkerDied:
     error: str
 
 
-Event = StageRan | RequestDone | RequestFailed | RequestRefused | WorkerDied
+@dataclass(frozen=True, slots=True)
+class BudgetCorrected:
+    """The closed loop changed a budget class: `factor` on its budgets, and what its images lately cost.
+
+    `budget_class` is the class's lower edge as a share of the full depth; `error` is the mean FLOPs spent of
+    late over those asked for, less 1.
+    """
+
+    model: str
+    budget_class: str
+    factor: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExitWatched:
+    """An image that had left early was run to the end: did its exit and the last one name the same class?"""
+
+    model: str
+    exit_index: int
+    agreed: bool
+    extra_flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriftMeasured:
+    """A window of scores at an exit was held against the calibration's; `score` over `limit` is drift.
+
+    `changed` says whether the alarm was raised, or lowered, by this window.
+    """
+
+    model: str
+    exit_index: int
+    score: float
+    limit: float
+    alarm: bool
+    changed: bool
+
+
+Event = (
+    StageRan
+    | RequestDone
+    | RequestFailed
+    | RequestRefused
+    | WorkerDied
+    | BudgetCorrected
+    | ExitWatched
+    | DriftMeasured
+)
 Listener = Callable[[Event], None]

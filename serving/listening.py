@@ -22,3 +22,13 @@ def shielded(listener: Listener | None) -> Listener:
             _LOGGER.exception("a listener failed on %s; serving goes on", type(event).__name__)
 
     return listen
+
+
+def fan_out(*listeners: Listener) -> Listener:
+    """Return one listener that tells all of `listeners`, in their order."""
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen

@@ -4,37 +4,33 @@ with Model.load("exported_models/digits") as model:
     answers = model.classify(images, budget="50%")  # uint8 [N, H, W, 3]
 """
 
-from collections.abc import Sequence
-from functools import lru_cache, partial
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.answer import Answer
-from serving.budget import affordable, parse_budget
+from serving.ask import Ask
 from serving.bundle import Bundle, read_bundle
-from serving.confidence import FloatArray, max_probability
-from serving.deciders import BudgetDecider
-from serving.dispatch import deepest_full
+from serving.cost import CostModel, measure
 from serving.engine import Engine
-from serving.errors import ImageError
 from serving.events import Listener
+from serving.health import Health
+from serving.listening import shielded
+from serving.machinery import Machinery
 from serving.manifest import Manifest
-from serving.policies import served_policy
-from serving.rows import Request, Terms
-from serving.scheduler import Scheduler
+from serving.offers import Budget, Rules, refuse_if_late
+from serving.rows import Request
+from serving.stacking import image_shape, stack
 from serving.thresholds import Plan
-from serving.worker import Worker
 
-__all__ = ["DEFAULT_BUDGET", "Answer", "Budget", "Model"]
+__all__ = ["Answer", "Ask", "Budget", "Model", "Rules"]
 
-DEFAULT_BUDGET = "100%"
-_PLANS_KEPT = 512
-
-Budget = str | float
+_RULES = Rules()
 
 
 class Model:
@@ -48,11 +44,13 @@ class Model:
         max_queue_rows: how many images may wait before requests are refused.
         max_batch: the most images in one run of a stage.
         max_age_seconds: an image that waits longer for a deeper stage goes before new ones.
-        default_budget: of requests that name none.
+        rules: the default budget, and how promises are kept.
+        cost: how long stages take, for deadlines; without one it is learned from the first batches.
+        clock: seconds from any origin, never going back.
         emit: gets the events of `serving.events`, from the worker's thread as a rule.
 
     Raises:
-        BudgetError: the default budget cannot be used.
+        BudgetError, TermsError: a default of the rules cannot be used.
     """
 
     def __init__(
@@ -63,30 +61,30 @@ class Model:
         max_queue_rows: int = 1024,
         max_batch: int = 32,
         max_age_seconds: float = 0.05,
-        default_budget: str = DEFAULT_BUDGET,
+        rules: Rules = _RULES,
+        cost: CostModel | None = None,
+        clock: Callable[[], float] = time.monotonic,
         emit: Listener | None = None,
     ) -> None:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
         self.exit_flops = bundle.manifest.exit_flops
         self.providers = engine.providers
-        self.default_budget = default_budget
+        self._image_shape = image_shape(bundle)
         self._max_queue_rows = max_queue_rows
-        self._policy = served_policy(bundle.manifest, bundle.calibration)
-        self._offer = lru_cache(maxsize=_PLANS_KEPT, typed=True)(self._solve)
-        self._offer(default_budget)
-        scheduler = Scheduler(
-            name=self.name,
-            exit_flops=self.exit_flops,
-            run=engine.run,
-            decide=BudgetDecider(bundle.scorer),
-            answer=self._answers,
-            capacity=max_queue_rows,
-            dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),
-            emit=emit,
-            keep_rows=4 * max_batch,
+        self._clock = clock
+        self._machinery = Machinery(
+            bundle,
+            engine.run,
+            cost=cost or CostModel(engine.stages),
+            rules=rules,
+            max_queue_rows=max_queue_rows,
+            max_batch=max_batch,
+            max_age_seconds=max_age_seconds,
+            clock=clock,
+            emit=shielded(emit),
         )
-        self._worker = Worker(scheduler, name=self.name, emit=emit)
+        self._offers, self._worker = self._machinery.offers, self._machinery.worker
 
     @classmethod
     def load(
@@ -98,10 +96,10 @@ class Model:
         strict: bool = False,
         max_queue_rows: int = 1024,
         max_batch: int = 32,
-        default_budget: str = DEFAULT_BUDGET,
+        rules: Rules = _RULES,
         emit: Listener | None = None,
     ) -> Self:
-        """Load a bundle, or the folder of one.
+        """Load a bundle, or the folder of one, and time its stages.
 
         Args:
             bundle: a bundle or its folder.
@@ -110,22 +108,25 @@ class Model:
             strict: every provider asked for must be had.
             max_queue_rows: how many images may wait before requests are refused.
             max_batch: the most images in one run of a stage.
-            default_budget: of requests that name none.
+            rules: the default budget, and how promises are kept.
             emit: gets the events of `serving.events`.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
             EngineError: a provider is missing and `strict` is set.
-            BudgetError: the default budget cannot be used.
+            BudgetError, TermsError: a default of the rules cannot be used.
         """
         whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         engine = Engine(whole, threads=threads, providers=providers, strict=strict)
+        sizes = sorted({1, min(8, max_batch), max_batch})
+        cost = measure(engine.run, image_shape(whole), engine.stages, sizes, clock=time.monotonic)
         return cls(
             whole,
             engine,
             max_queue_rows=max_queue_rows,
             max_batch=max_batch,
-            default_budget=default_budget,
+            rules=rules,
+            cost=cost,
             emit=emit,
         )
 
@@ -135,7 +136,7 @@ class Model:
         return self._worker.alive
 
     def plan(self, budget: Budget | None = None) -> Plan:
-        """What a budget buys: solved in milliseconds, remembered for the next time.
+        """What a budget buys on the calibration images; solved in milliseconds, and remembered.
 
         Args:
             budget: text such as "150MFLOPs" or "50%", or FLOPs per image; the default budget if None.
@@ -143,44 +144,87 @@ class Model:
         Raises:
             BudgetError: no such budget, or none that buys an exit.
         """
-        return self._offer(self.default_budget if budget is None else budget)[0]
+        return self._offers.plan(budget)
 
-    def submit(self, images: npt.NDArray[np.uint8], budget: Budget | None = None) -> Request[list[Answer]]:
+    def prepare(self, ask: Ask) -> None:
+        """Plan what a request asks for ahead of `submit`, which finds it done; it may take milliseconds.
+
+        Raises:
+            BudgetError, TermsError: what it asks for cannot be used.
+        """
+        self._offers.terms(ask, self._clock())
+
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: Ask | Budget | None = None,
+        *,
+        received_at: float | None = None,
+    ) -> Request[list[Answer]]:
         """Admit images without waiting for the answers.
 
         Args:
             images: uint8 [N, H, W, 3] as `serving.preprocess` makes them, or one, [H, W, 3]; not to be
                 changed while they are under way.
-            budget: as for `plan`.
+            ask: what is asked for; a budget alone, as for `plan`, asks for no more than that.
+            received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now
+                if None.
 
         Returns:
             A request, whose `future` gets one answer per image, and whose `cancel` drops it.
 
         Raises:
             ImageError: not such an array.
-            BudgetError: as for `plan`.
+            BudgetError, TermsError: what is asked for cannot be used.
+            DeadlineError: the deadline is over already; later it is the future that gets one.
             BodyTooLargeError, OverloadedError, ClosedError: not admitted.
         """
-        stacked = self._stacked(images)
-        _, terms = self._offer(self.default_budget if budget is None else budget)
-        return self._worker.submit((stacked,), terms)
+        stacked = stack(images, self.name, self._image_shape)
+        wanted = ask if isinstance(ask, Ask) else Ask(budget=ask)
+        now = self._clock()
+        terms = self._offers.terms(wanted, now if received_at is None else received_at)
+        refuse_if_late(terms, now)
+        request = self._worker.submit((stacked,), terms, barrier=terms.kind == "hard")
+        self._machinery.watcher.follow(stacked, request.future)
+        return request
 
-    def classify(self, images: npt.NDArray[np.uint8], budget: Budget | None = None) -> list[Answer]:
+    def classify(self, images: npt.NDArray[np.uint8], budget: Ask | Budget | None = None) -> list[Answer]:
         """Answer images, however many: more than the queue holds go in one queueful after the other.
 
         Args:
             images: uint8 [N, H, W, 3], or one, [H, W, 3].
-            budget: as for `plan`.
+            budget: a budget, as for `plan`, or all that is asked for, as for `submit`.
 
         Raises:
-            ImageError, BudgetError, OverloadedError, ClosedError: as for `submit`.
+            ImageError, BudgetError, TermsError, OverloadedError, ClosedError: as for `submit`.
+            DeadlineError: at the deadline an image had no answer.
             EngineError: the engine failed on them.
         """
-        stacked = self._stacked(images)
+        stacked = stack(images, self.name, self._image_shape)
+        started = self._clock()
         answers: list[Answer] = []
         for start in range(0, len(stacked), self._max_queue_rows):
-            answers += self.submit(stacked[start : start + self._max_queue_rows], budget).future.result()
+            part = stacked[start : start + self._max_queue_rows]
+            answers += self.submit(part, budget, received_at=started).future.result()
         return answers
+
+    def health(self) -> Health:
+        """How the model is doing: corrections of budgets, drift, agreement of early answers."""
+        return self._machinery.health()
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """What the closed loop has learned, as plain numbers; empty if it is off."""
+        controller = self._machinery.controller
+        return {} if controller is None else controller.state()
+
+    def restore(self, state: dict[str, dict[str, float]]) -> None:
+        """Go on from what `state` returned, if the loop is closed.
+
+        Raises:
+            ValueError: it is not of that form.
+        """
+        if self._machinery.controller is not None:
+            self._machinery.controller.restore(state)
 
     def close(self, drain: bool = True, timeout_seconds: float | None = None) -> None:
         """Stop, by default after answering what was admitted (see `Worker.close`)."""
@@ -193,41 +237,3 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(drain=error is None)
-
-    def _solve(self, budget: Budget) -> tuple[Plan, Terms]:
-        if isinstance(budget, str):
-            budget_flops = parse_budget(budget, self.exit_flops)
-        else:
-            budget_flops = min(affordable(float(budget), self.exit_flops), float(self.exit_flops[-1]))
-        plan = self._policy.plan(budget_flops)
-        return plan, Terms(plan.budget_flops, tuple(plan.thresholds.tolist()))
-
-    def _stacked(self, images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        preprocessing = self.manifest.preprocessing
-        shape = (preprocessing.height, preprocessing.width, 3)
-        if not isinstance(images, np.ndarray):
-            raise ImageError(f"expected a NumPy array of images, found {type(images).__name__}")
-        stacked = images[None] if images.ndim == 3 else images
-        if stacked.dtype != np.uint8 or stacked.shape[1:] != shape or not len(stacked):
-            height, width, _ = shape
-            raise ImageError(
-                f"model {self.name!r} expected images uint8 [N > 0, {height}, {width}, 3], "
-                f"found {images.dtype} {list(images.shape)}"
-            )
-        return stacked
-
-    def _answers(self, terms: Terms, exits: Sequence[int], probabilities: FloatArray) -> list[Answer]:
-        likeliest = probabilities.argmax(axis=1).tolist()
-        confidences = max_probability(probabilities).tolist()
-        return [
-            Answer(
-                class_name=self.manifest.classes[class_index],
-                class_index=class_index,
-                confidence=confidence,
-                exit=exit_index + 1,
-                flops=self.exit_flops[exit_index],
-                budget_flops=terms.budget_flops,
-                model=self.name,
-            )
-            for class_index, confidence, exit_index in zip(likeliest, confidences, exits, strict=True)
-        ]

@@ -5,7 +5,7 @@ from typing import Any, Generic
 
 from serving.admission import Admission
 from serving.confidence import FloatArray
-from serving.errors import EngineError, OfframpError
+from serving.errors import DeadlineError, EngineError, OfframpError
 from serving.events import Listener, RequestDone, RequestFailed
 from serving.rows import Request, ResultT, Terms
 
@@ -49,8 +49,9 @@ class Resolver(Generic[ResultT]):
 
     def finish(self, request: Request[Any]) -> None:
         """Answer a request whose rows have all left."""
+        exits, probabilities = request.take()
         try:
-            result = self._answer(request.terms, request.exits, request.probabilities)
+            result = self._answer(request.terms, exits, probabilities)
         except Exception as error:
             self.fail(request, engine_error("the answer could not be made", error))
             return
@@ -59,13 +60,25 @@ class Resolver(Generic[ResultT]):
         self._emit(
             RequestDone(
                 self._name,
-                exits=tuple(request.exits),
-                flops=tuple(self._exit_flops[exit_index] for exit_index in request.exits),
+                exits=exits,
+                flops=tuple(self._exit_flops[exit_index] for exit_index in exits),
                 budget_flops=request.terms.budget_flops,
                 seconds=self._clock() - request.admitted_at,
+                kind=request.terms.kind,
             )
         )
         request.future.set_result(result)
+
+    def finish_early(self, request: Request[Any]) -> None:
+        """Answer a request with what its rows have; if one has been through no exit, the deadline is missed.
+
+        May be called from any thread. Its rows that are under way are dropped where they are next touched.
+        """
+        exits, _ = request.take()
+        if missing := exits.count(-1):
+            self.fail(request, deadline_error(missing, request.size))
+        else:
+            self.finish(request)
 
     def fail(self, request: Request[Any], error: OfframpError) -> None:
         """End a request in an error; does nothing if it was ended before."""
@@ -95,6 +108,14 @@ class Resolver(Generic[ResultT]):
     def _set_error(self, request: Request[Any], error: OfframpError) -> None:
         self._emit(RequestFailed(self._name, type(error).__name__, request.size))
         request.future.set_exception(error)
+
+
+def deadline_error(missing_rows: int, rows: int) -> DeadlineError:
+    """The error of a request, `missing_rows` of whose images have no answer in time."""
+    return DeadlineError(
+        f"at the deadline no exit was done for {missing_rows} of {rows} images: allow more milliseconds, "
+        "send fewer images at once, or try again when fewer wait"
+    )
 
 
 def engine_error(message: str, cause: Exception) -> EngineError:

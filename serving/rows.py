@@ -1,9 +1,11 @@
 """What goes through the stages: requests, their rows (one per image), and batches of rows from many."""
 
+import math
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,8 @@ from serving.confidence import FloatArray
 Tensors = tuple[npt.NDArray[Any], ...]
 IndexArray = npt.NDArray[np.intp]
 ResultT = TypeVar("ResultT")
+Kind = Literal["average", "hard", "deadline", "guarantee"]
+"""Which promise a request was given; the closed loop of budgets counts `average` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,17 @@ class Terms:
 
     Attributes:
         budget_flops: what its images may cost on average, in FLOPs per image.
-        thresholds: one per exit: a row leaves where its score reaches it.
+        thresholds: one per exit: a row leaves where its score reaches it; none where thresholds have no say.
+        kind: which promise it was given.
+        answer_at: the clock's seconds at which the answers so far are taken, however deep they are.
+        deadline_at: the clock's seconds at which the caller wants them; a little later than `answer_at`.
     """
 
     budget_flops: float
     thresholds: tuple[float, ...]
+    kind: Kind = "average"
+    answer_at: float = math.inf
+    deadline_at: float = math.inf
 
 
 class Request(Generic[ResultT]):
@@ -39,11 +49,22 @@ class Request(Generic[ResultT]):
 
     Attributes:
         future: gets the result or an error, exactly once; cancelling it abandons the request.
-        exits: the exit index of each row that was answered, -1 for the others.
-        unanswered: how many rows were not answered yet.
+        exits: the deepest exit index that each row went through, -1 for none.
+        unanswered: how many rows have not left yet.
     """
 
-    __slots__ = ("_probabilities", "admitted_at", "barrier", "exits", "future", "size", "terms", "unanswered")
+    __slots__ = (
+        "_lock",
+        "_probabilities",
+        "_taken",
+        "admitted_at",
+        "barrier",
+        "exits",
+        "future",
+        "size",
+        "terms",
+        "unanswered",
+    )
 
     def __init__(self, size: int, terms: Terms, *, barrier: bool, admitted_at: float) -> None:
         self.size = size
@@ -54,28 +75,39 @@ class Request(Generic[ResultT]):
         self.exits = [-1] * size
         self.unanswered = size
         self._probabilities: FloatArray | None = None
+        self._taken = False
+        self._lock = threading.Lock()
 
     @property
     def over(self) -> bool:
         """Whether nobody waits any more: answered, failed or abandoned."""
         return self.future.done()
 
-    @property
-    def probabilities(self) -> FloatArray:
-        """What the exits answered, float32 [size, C]; rows without an answer hold nothing of use."""
-        return np.empty((self.size, 0), np.float32) if self._probabilities is None else self._probabilities
-
     def cancel(self) -> None:
         """Abandon the request: its rows are dropped where they are next touched; no answer comes."""
         self.future.cancel()
 
-    def record(self, position: int, exit_index: int, probabilities: FloatArray) -> None:
-        """Keep the answer of one row, probabilities [C]."""
-        if self._probabilities is None:
-            self._probabilities = np.empty((self.size, len(probabilities)), np.float32)
-        self._probabilities[position] = probabilities
-        self.exits[position] = exit_index
-        self.unanswered -= 1
+    def note(self, position: int, exit_index: int, probabilities: FloatArray) -> None:
+        """Keep what an exit says of one row, probabilities [C], in place of what the exit before said."""
+        with self._lock:
+            if self._taken:
+                return
+            if self._probabilities is None:
+                self._probabilities = np.empty((self.size, len(probabilities)), np.float32)
+            self._probabilities[position] = probabilities
+            self.exits[position] = exit_index
+
+    def take(self) -> tuple[tuple[int, ...], FloatArray]:
+        """Take the answers so far, from any thread; they do not change any more.
+
+        Returns:
+            The deepest exit index of each row, -1 for none, and what these exits say, float32 [size, C]; a
+            row without an exit holds nothing of use.
+        """
+        with self._lock:
+            self._taken = True
+            nothing = np.empty((self.size, 0), np.float32)
+            return tuple(self.exits), nothing if self._probabilities is None else self._probabilities
 
 
 @dataclass(slots=True, eq=False)
@@ -115,3 +147,8 @@ class Batch:
                 np.concatenate(parts) for parts in zip(*(batch.features for batch in batches), strict=True)
             ),
         )
+
+
+def requests_of(rows: Sequence[Row]) -> list[Request[Any]]:
+    """The different requests of rows, in their order."""
+    return list(dict.fromkeys(row.request for row in rows))

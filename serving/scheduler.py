@@ -6,29 +6,21 @@ called from anywhere, `step` by one thread at a time.
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Generic
+from typing import Generic
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.admission import Admission
 from serving.barrier import Barrier
-from serving.confidence import FloatArray
-from serving.dispatch import Dispatch, StageLoad, deepest_full
+from serving.deadlines import Deadlines
+from serving.decisions import Decide, Mask, Run, Start, checked, everybody_starts
+from serving.dispatch import DEFAULT_DISPATCH, Dispatch
 from serving.errors import EngineError, OfframpError
 from serving.events import Listener, StageRan
 from serving.listening import shielded
-from serving.resolver import Answer, Resolver, engine_error
-from serving.rows import Batch, Request, ResultT, Row, Tensors, Terms
+from serving.resolver import Answer, Resolver, deadline_error, engine_error
+from serving.rows import Batch, Request, ResultT, Row, Tensors, Terms, requests_of
 from serving.stage_queue import StageQueue
-
-Run = Callable[[int, Tensors], tuple[FloatArray, Tensors]]
-"""(stage, inputs, each [N, ...]) -> probabilities float32 [N, C], features; new arrays, not views."""
-Decide = Callable[[int, Sequence[Row], FloatArray], npt.NDArray[np.bool_]]
-"""(stage, N rows, their probabilities [N, C]) -> bool [N], who leaves; not asked at the last stage."""
-
-DEFAULT_DISPATCH: Dispatch = partial(deepest_full, max_batch=32, max_age_seconds=0.05)
 
 
 class Scheduler(Generic[ResultT]):
@@ -39,6 +31,7 @@ class Scheduler(Generic[ResultT]):
         exit_flops: the cost of leaving at each exit, in FLOPs per image; there are as many stages.
         run: runs a stage. An exception fails the requests with rows in the batch, and only these.
         decide: says who leaves. An exception does the same.
+        start: says who may start a stage. An exception does the same.
         answer: makes a result of a request whose rows have all left.
         capacity: of rows admitted and not answered.
         dispatch: chooses the next stage and how many rows of it.
@@ -56,6 +49,7 @@ class Scheduler(Generic[ResultT]):
         decide: Decide,
         answer: Answer[ResultT],
         capacity: int,
+        start: Start = everybody_starts,
         dispatch: Dispatch = DEFAULT_DISPATCH,
         clock: Callable[[], float] = time.monotonic,
         emit: Listener | None = None,
@@ -64,11 +58,13 @@ class Scheduler(Generic[ResultT]):
         self._name = name
         self._run = run
         self._decide = decide
+        self._start = start
         self._dispatch = dispatch
         self._clock = clock
         self._emit = shielded(emit)
         self._queues = [StageQueue(keep_rows) for _ in exit_flops]
         self._barrier = Barrier()
+        self._deadlines = Deadlines()
         self._admission = Admission(capacity)
         self._resolver = Resolver(
             name=name,
@@ -89,6 +85,11 @@ class Scheduler(Generic[ResultT]):
         """Whether a step would find rows."""
         return self._admission.has_arrivals or any(self._queues)
 
+    @property
+    def seconds_to_answer(self) -> float:
+        """How long until `answer_due` has something to do, 0 if it has; infinity if nobody has a deadline."""
+        return max(0.0, self._deadlines.next_answer_at - self._clock())
+
     def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
         """Admit a request; its rows wait for stage 0 from the next step on.
 
@@ -108,22 +109,26 @@ class Scheduler(Generic[ResultT]):
             raise ValueError("expected at least one row, found none")
         request: Request[ResultT] = Request(size, terms, barrier=barrier, admitted_at=self._clock())
         self._admission.admit(request, inputs)
+        self._deadlines.add(request)
         return request
 
     def step(self) -> bool:
         """Run one batch through one stage; False if there was nothing to do."""
         self._take_in()
         now = self._clock()
-        loads = [
-            StageLoad(len(queue), now - queue.oldest_queued_at if queue else 0.0) for queue in self._queues
-        ]
+        loads = [queue.load(now, urgent=bool(self._deadlines)) for queue in self._queues]
         if not any(load.rows for load in loads):
             return False
         stage, size = self._dispatch(loads)
-        rows, inputs = self._pop(stage, size)
+        rows, inputs = self._who_starts(stage, *self._pop(stage, size))
         if rows:
             self._run_stage(stage, rows, inputs)
         return True
+
+    def answer_due(self) -> None:
+        """Answer the requests whose time is up with what they have; may be called from any thread."""
+        for request in self._deadlines.due(self._clock()):
+            self._resolver.finish_early(request)
 
     def close(self, reason: str) -> None:
         """Admit nobody from now on; those who are in stay."""
@@ -152,6 +157,32 @@ class Scheduler(Generic[ResultT]):
             inputs = tuple(tensor[~np.array(over)] for tensor in inputs)
         return rows, inputs
 
+    def _who_starts(self, stage: int, rows: list[Row], inputs: Tensors) -> tuple[list[Row], Tensors]:
+        """Keep the rows that may start a stage; the others leave."""
+        if not rows:
+            return rows, inputs
+        try:
+            starts = checked(self._start(stage, rows), len(rows))
+        except Exception as error:
+            self._fail(rows, f"deciding on {len(rows)} images failed before stage {stage + 1}", error)
+            return [], ()
+        if starts.all():
+            return rows, inputs
+        self._turn_away(stage, [rows[index] for index in np.flatnonzero(~starts)])
+        return [rows[index] for index in np.flatnonzero(starts)], tuple(tensor[starts] for tensor in inputs)
+
+    def _turn_away(self, stage: int, rows: Sequence[Row]) -> None:
+        """Let rows go that may not start a stage; before the first one they have no answer to leave with."""
+        if stage == 0:
+            for request in requests_of(rows):
+                self._resolver.fail(request, deadline_error(request.exits.count(-1), request.size))
+            self._drop(rows)
+            return
+        self._leave(rows)
+        for request in requests_of(rows):
+            if (whole := self._barrier.complete(request)) is not None:
+                self._settle(stage, whole)
+
     def _run_stage(self, stage: int, rows: list[Row], inputs: Tensors) -> None:
         started = self._clock()
         try:
@@ -172,6 +203,8 @@ class Scheduler(Generic[ResultT]):
 
     def _settle(self, stage: int, batch: Batch) -> int:
         """Let those leave who may, queue the others for the next stage, and say how many left."""
+        for row, probabilities in zip(batch.rows, batch.probabilities, strict=True):
+            row.request.note(row.position, stage, probabilities)
         try:
             leaves = self._who_leaves(stage, batch)
             staying = np.flatnonzero(~leaves)
@@ -181,45 +214,36 @@ class Scheduler(Generic[ResultT]):
         except Exception as error:
             self._fail(batch.rows, f"deciding on {len(batch.rows)} images failed at exit {stage + 1}", error)
             return 0
-        leaving = np.flatnonzero(leaves).tolist()
-        finished: list[Request[Any]] = []
-        for index in leaving:
-            row = batch.rows[index]
-            row.request.record(row.position, stage, batch.probabilities[index])
-            if row.request.unanswered == 0:
-                finished.append(row.request)
-        self._admission.release(len(leaving))  # before callers hear of it and come back with more
-        for request in finished:
-            self._resolver.finish(request)
+        leaving = [batch.rows[index] for index in np.flatnonzero(leaves).tolist()]
+        self._leave(leaving)
         return len(leaving)
 
-    def _who_leaves(self, stage: int, batch: Batch) -> npt.NDArray[np.bool_]:
+    def _leave(self, rows: Sequence[Row]) -> None:
+        """Let rows go with the answers they have, and answer the requests that waited for them alone."""
+        for row in rows:
+            row.request.unanswered -= 1
+        self._admission.release(len(rows))  # before callers hear of it and come back with more
+        for request in requests_of(rows):
+            if request.unanswered == 0:
+                self._resolver.finish(request)
+
+    def _who_leaves(self, stage: int, batch: Batch) -> Mask:
         if self._is_last(stage):
             return np.ones(len(batch.rows), np.bool_)
-        leaves = self._decide(stage, batch.rows, batch.probabilities)
-        if leaves.dtype != np.bool_ or leaves.shape != (len(batch.rows),):
-            raise EngineError(
-                f"expected a decision bool [{len(batch.rows)}], found {leaves.dtype} {list(leaves.shape)}"
-            )
-        return leaves
+        return checked(self._decide(stage, batch.rows, batch.probabilities), len(batch.rows))
 
     def _is_last(self, stage: int) -> bool:
         return stage == len(self._queues) - 1
 
     def _fail(self, rows: Sequence[Row], message: str, cause: Exception) -> None:
         """Fail the requests of rows that are in no queue; their other rows go when they are next touched."""
-        for request in _requests(rows):
+        for request in requests_of(rows):
             self._resolver.fail(request, engine_error(message, cause))
         self._drop(rows)
 
     def _drop(self, rows: Sequence[Row]) -> None:
         """Make room where rows were whose request is over, and where the barrier held others of it."""
-        requests = _requests(rows)
+        requests = requests_of(rows)
         self._admission.release(len(rows) + sum(self._barrier.forget(request) for request in requests))
         for request in requests:
             self._resolver.abandon(request)
-
-
-def _requests(rows: Sequence[Row]) -> list[Request[Any]]:
-    """The different requests of rows, in their order."""
-    return list(dict.fromkeys(row.request for row in rows))

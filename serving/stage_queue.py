@@ -1,10 +1,12 @@
 """The rows that wait for one stage, first in, first out, with their features side by side in memory."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
+from serving.dispatch import StageLoad
 from serving.rows import IndexArray, Row, Tensors
 
 
@@ -28,10 +30,12 @@ class StageQueue:
     def __len__(self) -> int:
         return len(self._rows)
 
-    @property
-    def oldest_queued_at(self) -> float:
-        """When the row at the front joined, in the clock's seconds; only for a queue with rows."""
-        return self._rows[0].queued_at
+    def load(self, now: float, *, urgent: bool = False) -> StageLoad:
+        """Say how much waits at the clock's second `now`; `urgent` also looks for the nearest deadline."""
+        if not self._rows:
+            return StageLoad(0, 0.0)
+        answer_at = min(row.request.terms.answer_at for row in self._rows) if urgent else math.inf
+        return StageLoad(len(self._rows), now - self._rows[0].queued_at, answer_at - now)
 
     def push(self, rows: Sequence[Row], tensors: Tensors, chosen: IndexArray | None, now: float) -> None:
         """Append rows.

@@ -1,14 +1,16 @@
 """The thread that runs a scheduler's steps: asleep when there is nothing to do, never polling."""
 
 import logging
+import math
 import threading
-from typing import Generic
+from typing import Any, Generic
 
 from serving.errors import ClosedError
 from serving.events import Listener, WorkerDied
 from serving.listening import shielded
 from serving.rows import Request, ResultT, Tensors, Terms
 from serving.scheduler import Scheduler
+from serving.timekeeper import Timekeeper
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -23,16 +25,26 @@ class Worker(Generic[ResultT]):
         scheduler: nobody else may step it.
         name: of the model.
         emit: gets `WorkerDied`.
+        idle: a scheduler whose steps are taken only when the first has nothing to do; given up on closing.
     """
 
-    def __init__(self, scheduler: Scheduler[ResultT], *, name: str, emit: Listener | None = None) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler[ResultT],
+        *,
+        name: str,
+        emit: Listener | None = None,
+        idle: Scheduler[Any] | None = None,
+    ) -> None:
         self._scheduler = scheduler
+        self._idle = idle
         self._name = name
         self._emit = shielded(emit)
         self._changed = threading.Condition()
         self._draining = False
         self._stopping = False
         self._dead = False
+        self._timekeeper = Timekeeper(scheduler, name=name)
         # A daemon: a process whose owner forgot to close it can still end.
         self._thread = threading.Thread(target=self._work, name=f"offramp-{name}", daemon=True)
         self._thread.start()
@@ -47,7 +59,14 @@ class Worker(Generic[ResultT]):
         with self._changed:
             request = self._scheduler.submit(inputs, terms, barrier=barrier)
             self._changed.notify()
+        if terms.answer_at < math.inf:
+            self._timekeeper.wake()
         return request
+
+    def wake(self) -> None:
+        """Wake the thread: there is something to do in idle time."""
+        with self._changed:
+            self._changed.notify()
 
     def close(self, drain: bool = True, timeout_seconds: float | None = None) -> None:
         """Admit nobody from now on, and end the thread; may be called again.
@@ -70,14 +89,20 @@ class Worker(Generic[ResultT]):
         if self._thread.is_alive():
             self._stopping = True
             self._abort_closing()
+        self._timekeeper.close()
+        if self._idle is not None:
+            self._idle.abort(self._closed_error)
 
     def _abort_closing(self) -> None:
-        self._scheduler.abort(lambda: ClosedError(f"model {self._name!r} shut down before it could answer"))
+        self._scheduler.abort(self._closed_error)
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"model {self._name!r} shut down before it could answer")
 
     def _work(self) -> None:
         try:
             while self._wait_for_work():
-                while not self._stopping and self._scheduler.step():
+                while not self._stopping and (self._scheduler.step() or self._step_idle()):
                     pass
         except BaseException as error:
             _LOGGER.critical("the worker of model %r died", self._name, exc_info=True)
@@ -86,8 +111,17 @@ class Worker(Generic[ResultT]):
     def _wait_for_work(self) -> bool:
         """Sleep until there are rows; False when it is time to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._scheduler.has_work or self._draining)
-            return self._scheduler.has_work and not self._stopping
+            self._changed.wait_for(lambda: self._has_work or self._draining)
+            return self._has_work and not self._stopping
+
+    @property
+    def _has_work(self) -> bool:
+        idle = self._idle is not None and not self._draining and self._idle.has_work
+        return self._scheduler.has_work or idle
+
+    def _step_idle(self) -> bool:
+        """Take one step of what has time; once the model is to close, nothing has."""
+        return self._idle is not None and not self._draining and self._idle.step()
 
     def _die(self, error: BaseException) -> None:
         self._dead = True  # before anyone is told: who hears of it finds the model not alive
@@ -100,3 +134,6 @@ class Worker(Generic[ResultT]):
             return closed
 
         self._scheduler.abort(make_error)
+        if self._idle is not None:
+            self._idle.abort(make_error)
+        self._timekeeper.close()

@@ -19,11 +19,12 @@ from serving.errors import (
     OverloadedError,
 )
 from serving.events import Event, RequestDone, StageRan
-from serving.model import Answer, Model
+from serving.model import Answer, Ask, Model, Rules
 from serving.rows import Tensors
 from serving.thresholds import Plan, exits_taken
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 
+OPEN_LOOP = Rules(controller=False)
 BUDGETS = ("1000", "40%", "3.5kFLOPs", "100%")
 
 
@@ -39,7 +40,7 @@ def events() -> list[Event]:
 
 @pytest.fixture
 def model(bundle: Bundle, events: list[Event]) -> Iterator[Model]:
-    with Model.load(bundle, threads=1, max_batch=8, emit=events.append) as model:
+    with Model.load(bundle, threads=1, max_batch=8, rules=OPEN_LOOP, emit=events.append) as model:
         yield model
 
 
@@ -96,10 +97,10 @@ def test_the_cheapest_budget_leaves_at_the_first_exit_and_the_full_one_at_the_la
 
 def test_the_default_budget_is_full_depth_unless_said_otherwise(bundle: Bundle, model: Model) -> None:
     assert model.classify(tiny_images(1))[0].budget_flops == EXIT_FLOPS[-1]
-    with Model.load(bundle, default_budget="50%") as half:
+    with Model.load(bundle, rules=Rules(default_budget="50%")) as half:
         assert half.classify(tiny_images(1))[0].budget_flops == EXIT_FLOPS[-1] / 2
     with pytest.raises(BudgetError, match="unknown unit"):
-        Model.load(bundle, default_budget="50 potatoes")
+        Model.load(bundle, rules=Rules(default_budget="50 potatoes"))
 
 
 def test_budgets_are_text_or_flops_and_a_plan_is_made_once(model: Model) -> None:
@@ -142,7 +143,7 @@ def test_one_image_needs_no_batch_dimension(model: Model) -> None:
 
 def test_classify_takes_more_than_the_queue_holds_and_submit_does_not(bundle: Bundle) -> None:
     images = tiny_images(50)
-    with Model.load(bundle, max_queue_rows=16) as small, Model.load(bundle) as large:
+    with Model.load(bundle, max_queue_rows=16, rules=OPEN_LOOP) as small, Model.load(bundle) as large:
         assert small.classify(images, "50%") == large.classify(images, "50%")
         with pytest.raises(BodyTooLargeError):
             small.submit(images)

@@ -46,7 +46,7 @@ def test_survivors_are_picked_and_merged_behind_those_of_other_batches() -> None
     for start, chosen, now in ((0, [1, 3], 1.0), (10, [0, 4], 2.0)):
         rows, tensors = numbered(start, 5)
         queue.push([rows[index] for index in chosen], tensors, np.array(chosen), now)
-    assert queue.oldest_queued_at == 1.0
+    assert queue.load(now=1.5).oldest_age_seconds == 0.5
     rows, (wide, narrow) = queue.pop(9)
     assert [row.position for row in rows] == narrow.tolist() == wide[:, 0].tolist() == [1, 3, 10, 14]
     assert [row.queued_at for row in rows] == [1.0, 1.0, 2.0, 2.0]

@@ -1,0 +1,29 @@
+"""Keeps rows from stages that would not be done before their answer is due."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from serving.decisions import Mask
+from serving.rows import Row
+
+
+class DeadlineDecider:
+    """A row starts a stage only if the stage is likely to be done in time; a `serving.decisions.Start`.
+
+    Args:
+        seconds: how long a stage takes on so many rows (`CostModel.seconds`).
+        clock: the scheduler's.
+    """
+
+    def __init__(self, seconds: Callable[[int, int], float], clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._clock = clock
+
+    def __call__(self, stage: int, rows: Sequence[Row]) -> Mask:
+        """Say who may start: bool [N]."""
+        answer_at = np.fromiter((row.request.terms.answer_at for row in rows), np.float64, count=len(rows))
+        if answer_at.min() == math.inf:
+            return np.ones(len(rows), np.bool_)
+        return np.asarray(answer_at >= self._clock() + self._seconds(stage, len(rows)))

@@ -1,0 +1,153 @@
+"""Puts the parts around one engine together: deciders, schedulers, controller, watch, worker."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from serving.answer import Answer
+from serving.bundle import Bundle
+from serving.confidence import FloatArray, max_probability
+from serving.controller import BudgetController
+from serving.cost import CostModel
+from serving.deadline_decider import DeadlineDecider
+from serving.deciders import BudgetDecider, RowsOrGroups, nobody_leaves
+from serving.decisions import Run
+from serving.dispatch import deepest_full, in_time
+from serving.drift import DriftMonitor
+from serving.events import Listener
+from serving.group_budget import GainTable, GroupDecider
+from serving.health import Health
+from serving.listening import fan_out, shielded
+from serving.offers import Offers, Rules
+from serving.rows import Request, Tensors, Terms
+from serving.scheduler import Scheduler
+from serving.watcher import Watcher
+from serving.worker import Worker
+
+_IDLE_BATCH = 8  # a caller that comes while it runs waits for it
+_IDLE_ROWS = 256
+
+
+class Machinery:
+    """All that a model is made of besides its bundle and its engine.
+
+    Args:
+        bundle: what is served.
+        run: runs a stage of it.
+        cost: how long stages take; learns from every batch.
+        rules: how promises are kept.
+        max_queue_rows, max_batch, max_age_seconds: see `Model`.
+        clock: seconds from any origin, never going back.
+        emit: gets every event.
+
+    Raises:
+        BudgetError, TermsError: a default of the rules cannot be used.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        run: Run,
+        *,
+        cost: CostModel,
+        rules: Rules,
+        max_queue_rows: int,
+        max_batch: int,
+        max_age_seconds: float,
+        clock: Callable[[], float],
+        emit: Listener,
+    ) -> None:
+        name, manifest, calibration = bundle.name, bundle.manifest, bundle.calibration
+        exit_flops = manifest.exit_flops
+        score = calibration.score(manifest.calibration.confidence)[calibration.fit]
+        correct = calibration.correct[calibration.fit]
+        self._model, self._classes, self._exit_flops = name, manifest.classes, exit_flops
+        self._clock, self._scorer = clock, bundle.scorer
+        tell = shielded(emit)
+        self.controller = BudgetController(name, exit_flops, emit=tell) if rules.controller else None
+        self.offers = Offers(bundle, rules, self.controller)
+        self._drift = DriftMonitor(name, score, emit=tell, window_rows=rules.drift_window_rows)
+        learners: list[Listener] = [cost, *([self.controller] if self.controller else [])]
+        groups = GroupDecider(self._scorer, GainTable(score, correct, exit_flops), exit_flops)
+        scheduler = Scheduler(
+            name=name,
+            exit_flops=exit_flops,
+            run=run,
+            decide=RowsOrGroups(BudgetDecider(self._scorer, self._drift.observe), groups),
+            answer=self._answers,
+            capacity=max_queue_rows,
+            start=DeadlineDecider(cost.seconds, clock),
+            dispatch=partial(
+                in_time,
+                dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),
+                seconds=cost.seconds,
+            ),
+            clock=clock,
+            emit=fan_out(*learners, tell),
+            keep_rows=4 * max_batch,
+        )
+        self._idle: Scheduler[Sequence[int]] = Scheduler(
+            name=name,
+            exit_flops=exit_flops,
+            run=run,
+            decide=nobody_leaves,
+            answer=lambda terms, exits, probabilities: probabilities.argmax(axis=1).tolist(),
+            capacity=_IDLE_ROWS,
+            dispatch=partial(
+                deepest_full, max_batch=min(_IDLE_BATCH, max_batch), max_age_seconds=float("inf")
+            ),
+            clock=clock,
+            keep_rows=2 * _IDLE_BATCH,
+        )
+        self.watcher = Watcher(
+            name,
+            exit_flops,
+            share=rules.sample_share,
+            seed=rules.sample_seed,
+            submit=self._submit_idle,
+            emit=tell,
+        )
+        self.worker = Worker(scheduler, name=name, emit=emit, idle=self._idle)
+
+    def health(self) -> Health:
+        """How all of it is doing."""
+        return Health(
+            alive=self.worker.alive,
+            corrections=None if self.controller is None else self.controller.corrections(),
+            drift=self._drift.latest(),
+            agreement=self.watcher.agreement(),
+            unchecked=self.watcher.missed,
+        )
+
+    def _submit_idle(self, inputs: Tensors) -> Request[Sequence[int]]:
+        request = self._idle.submit(inputs, Terms(float(self._exit_flops[-1]), ()))
+        self.worker.wake()
+        return request
+
+    def _answers(self, terms: Terms, exits: Sequence[int], probabilities: FloatArray) -> list[Answer]:
+        self._observe_last(terms, exits, probabilities)
+        likeliest = probabilities.argmax(axis=1).tolist()
+        confidences = max_probability(probabilities).tolist()
+        met = None if terms.deadline_at == float("inf") else self._clock() <= terms.deadline_at
+        return [
+            Answer(
+                class_name=self._classes[class_index],
+                class_index=class_index,
+                confidence=confidence,
+                exit=exit_index + 1,
+                flops=self._exit_flops[exit_index],
+                budget_flops=terms.budget_flops,
+                model=self._model,
+                deadline_met=met,
+            )
+            for class_index, confidence, exit_index in zip(likeliest, confidences, exits, strict=True)
+        ]
+
+    def _observe_last(self, terms: Terms, exits: Sequence[int], probabilities: FloatArray) -> None:
+        """Show the drift monitor the exit at which no decider is asked."""
+        last = len(self._exit_flops) - 1
+        there = np.flatnonzero(np.asarray(exits) == last)
+        if there.size and terms.thresholds:
+            scores = self._scorer(last, probabilities[there])
+            self._drift.observe(last, scores, [terms.thresholds] * int(there.size))

@@ -1,0 +1,141 @@
+"""Turns what a request asks for into the terms that it is served under."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from serving.ask import Ask, check
+from serving.budget import affordable, parse_budget
+from serving.bundle import Bundle
+from serving.controller import BudgetController
+from serving.errors import DeadlineError
+from serving.guarantee import Certifier, Guaranteed
+from serving.policies import served_policy
+from serving.rows import Kind, Terms
+from serving.thresholds import Plan
+
+Budget = str | float
+
+DEFAULT_BUDGET = "100%"
+
+_KEPT = 1024
+_LEAD_SECONDS = 0.002
+_LEAD_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a model keeps its promises.
+
+    Attributes:
+        default_budget: of requests that name none.
+        max_drop: a guarantee for requests that ask for nothing else, in place of the default budget.
+        controller: whether what images cost corrects what thresholds are planned for.
+        sample_share: of the images, whose early answers are checked in idle time, 0 to 1.
+        sample_seed: of the draw.
+        drift_window_rows: how many images at an exit make one measurement of drift.
+    """
+
+    default_budget: Budget = DEFAULT_BUDGET
+    max_drop: float | None = None
+    controller: bool = True
+    sample_share: float = 0.0
+    sample_seed: int = 0
+    drift_window_rows: int = 2000
+
+
+class Offers:
+    """The policy, the guarantee and the closed loop of one model, and what they make of a request.
+
+    Args:
+        bundle: what is served.
+        rules: the defaults.
+        controller: corrects budgets; None leaves them as they are.
+
+    Raises:
+        BudgetError, TermsError: a default cannot be used.
+    """
+
+    def __init__(self, bundle: Bundle, rules: Rules, controller: BudgetController | None) -> None:
+        self._bundle = bundle
+        self._rules = rules
+        self._exit_flops = bundle.manifest.exit_flops
+        self._controller = controller
+        self._policy = served_policy(bundle.manifest, bundle.calibration)
+        self._read = lru_cache(maxsize=_KEPT, typed=True)(self._parse)
+        self._plan = lru_cache(maxsize=_KEPT)(self._policy.plan)
+        self._thresholds = lru_cache(maxsize=_KEPT)(self._plan_thresholds)
+        self._guarantee = lru_cache(maxsize=_KEPT)(self._certify)
+        self.plan(None)
+        self.terms(Ask(), 0.0)
+
+    def plan(self, budget: Budget | None) -> Plan:
+        """What a budget buys on the calibration rows; the default budget if None.
+
+        Raises:
+            BudgetError: no such budget, or none that buys an exit.
+        """
+        return self._plan(self._read(self._rules.default_budget if budget is None else budget))
+
+    def terms(self, ask: Ask, received_at: float) -> Terms:
+        """What a request is served under: thresholds as they stand now, a deadline by the clock.
+
+        Args:
+            ask: what it asks for.
+            received_at: the clock's seconds from which its deadline counts.
+
+        Raises:
+            BudgetError, TermsError: what it asks for cannot be used.
+        """
+        check(ask)
+        alone = ask.budget is None and ask.mode == "average" and ask.deadline_seconds is None
+        max_drop = self._rules.max_drop if alone and ask.max_drop is None else ask.max_drop
+        if max_drop is not None:
+            cap_flops = None if ask.budget is None else self._read(ask.budget)
+            plan = self._guarantee(max_drop, cap_flops).plan
+            return Terms(plan.budget_flops, tuple(plan.thresholds.tolist()), "guarantee")
+        budget_flops = self._read(self._rules.default_budget if ask.budget is None else ask.budget)
+        if ask.mode == "hard":
+            terms = Terms(budget_flops, (), "hard")
+        else:
+            planned = budget_flops if self._controller is None else self._controller.effective(budget_flops)
+            terms = Terms(budget_flops, self._thresholds(planned))
+        return terms if ask.deadline_seconds is None else _due(terms, received_at, ask.deadline_seconds)
+
+    def _parse(self, budget: Budget) -> float:
+        if isinstance(budget, str):
+            return parse_budget(budget, self._exit_flops)
+        return min(affordable(float(budget), self._exit_flops), float(self._exit_flops[-1]))
+
+    def _plan_thresholds(self, budget_flops: float) -> tuple[float, ...]:
+        return tuple(self._plan(budget_flops).thresholds.tolist())
+
+    @cached_property
+    def _certifier(self) -> Certifier:
+        calibration = self._bundle.calibration
+        kept = calibration.certify
+        score = calibration.score(self._bundle.manifest.calibration.confidence)
+        return Certifier(self._policy, score[kept], calibration.correct[kept])
+
+    def _certify(self, max_drop: float, cap_flops: float | None) -> Guaranteed:
+        return self._certifier.plan(max_drop, budget_flops=cap_flops)
+
+
+def _due(terms: Terms, received_at: float, deadline_seconds: float) -> Terms:
+    """Give terms a deadline; the answer is taken a moment before it, the time it takes to hand it over."""
+    deadline_at = received_at + deadline_seconds
+    lead = min(_LEAD_SECONDS, _LEAD_SHARE * deadline_seconds)
+    kind: Kind = "hard" if terms.kind == "hard" else "deadline"
+    return replace(terms, kind=kind, answer_at=deadline_at - lead, deadline_at=deadline_at)
+
+
+def refuse_if_late(terms: Terms, now: float) -> None:
+    """Turn a request away whose deadline came before it could be admitted.
+
+    Raises:
+        DeadlineError: so it did.
+    """
+    if now >= terms.answer_at:
+        raise DeadlineError(
+            "the deadline came before the images were received and decoded: allow more milliseconds, or send "
+            "fewer or smaller images"
+        )
