@@ -1,0 +1,191 @@
+"""The closed loop: what counts, what it converges to, what bounds it, and what survives a restart."""
+
+import json
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.confidence import calibration_score
+from serving.controller import CLASS_WIDTH, BudgetController
+from serving.events import BudgetCorrected, Event, RequestDone
+from serving.policies import fit_policy
+from serving.thresholds import Plan, exits_taken
+
+EXIT_FLOPS = (10, 20, 40, 70, 100)
+BUDGET = 45.0
+
+
+def table(rows: int, harder: float, seed: int) -> np.ndarray:
+    """Scores [rows, exits] that rise with depth; `harder` images are less sure at every exit."""
+    random = np.random.default_rng(seed)
+    ease = random.beta(2, 1, rows)[:, None] * (1 - harder)
+    depth = np.linspace(0.4, 1, len(EXIT_FLOPS))
+    noise = 0.08 * random.standard_normal((rows, len(EXIT_FLOPS)))
+    confidence = np.clip(1 - (1 - ease) * (1.4 - depth) + noise, 0.05, 1)
+    return calibration_score(confidence.astype(np.float32), seed)
+
+
+class Loop:
+    """A controller, a policy, and a stream of images."""
+
+    def __init__(self, seed: int = 0) -> None:
+        calibration = table(3000, 0.0, seed=99)
+        correct = np.ones(calibration.shape, np.bool_)
+        self.plan = cache(fit_policy("geometric", calibration, correct, EXIT_FLOPS).plan)
+        self.events: list[Event] = []
+        self.controller = BudgetController("m", EXIT_FLOPS, emit=self.events.append)
+        self.random = np.random.default_rng(seed)
+
+    def planned(self, budget: float = BUDGET) -> Plan:
+        return self.plan(self.controller.effective(budget))
+
+    def cost(self, pool: np.ndarray, budget: float = BUDGET) -> np.ndarray:
+        costs: np.ndarray = np.array(EXIT_FLOPS)[exits_taken(pool, self.planned(budget).thresholds)]
+        return costs
+
+    def stream(self, pool: np.ndarray, images: int, batch: int = 8) -> float:
+        """Serve images drawn from a pool; the mean cost."""
+        total = 0
+        for _ in range(images // batch):
+            costs = self.cost(pool[self.random.integers(0, len(pool), batch)])
+            self.controller.learn(BUDGET, costs.tolist())
+            total += int(costs.sum())
+        return total / images
+
+
+@pytest.mark.parametrize("harder", [0.25, -0.1])
+def test_after_a_change_of_the_images_the_budget_holds_again(harder: float) -> None:
+    pool = table(10_000, harder, seed=1)
+    in_force, realised = [], []
+    for seed in range(4):
+        loop = Loop(seed)
+        loop.stream(table(2000, 0.0, seed=2), 2000)
+        assert abs(loop.cost(pool).mean() / BUDGET - 1) > 0.05  # else there is nothing to show
+        first = loop.stream(pool, 2000)
+        in_force.append(loop.cost(pool).mean() / BUDGET - 1)
+        realised.append((first * 2000 + loop.stream(pool, 8000) * 8000) / 10_000 / BUDGET - 1)
+    assert np.abs(in_force).mean() < 0.02
+    assert np.abs(realised).max() < 0.02
+
+
+def test_without_a_change_it_stays_near_what_was_asked() -> None:
+    loop = Loop()
+    realised = loop.stream(table(10_000, 0.0, seed=3), 20_000)
+    assert abs(realised / BUDGET - 1) < 0.02
+    assert loop.controller.effective(BUDGET) == pytest.approx(BUDGET, rel=0.06)
+
+
+def test_a_budget_that_was_never_asked_for_is_not_corrected() -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    controller.learn(40.0, [100] * 500)
+    assert controller.effective(80.0) == 80.0
+    assert controller.effective(40.0) < 40.0
+
+
+@pytest.mark.parametrize(("cost", "bound"), [(100, 10.0), (10, 100.0)])
+def test_it_saturates_at_what_there_is_and_comes_back_at_once(cost: int, bound: float) -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    controller.learn(BUDGET, [cost] * 50_000)
+    assert controller.effective(BUDGET) == pytest.approx(bound, rel=0.003)
+    assert 10 <= controller.effective(BUDGET) <= 100
+    other = 110 - cost
+    controller.learn(BUDGET, [other] * 500)
+    assert abs(math.log(controller.effective(BUDGET) / bound)) > 0.05
+
+
+@given(
+    st.lists(st.tuples(st.floats(10, 100), st.lists(st.sampled_from(EXIT_FLOPS), min_size=1, max_size=9))),
+    st.floats(10, 100),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_learned_the_effective_budget_can_be_planned_for(
+    learned: list[tuple[float, list[int]]], budget: float
+) -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    for asked, flops in learned:
+        controller.learn(asked, flops)
+    assert 10 <= controller.effective(budget) <= 100
+
+
+def test_only_average_budgets_of_its_own_model_count() -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+
+    def done(model: str, kind: str) -> RequestDone:
+        return RequestDone(
+            model, exits=(4,) * 100, flops=(100,) * 100, budget_flops=40.0, seconds=1, kind=kind
+        )
+
+    for kind in ("hard", "deadline", "guarantee"):
+        controller(done("m", kind))
+    controller(done("other", "average"))
+    assert controller.effective(40.0) == 40.0
+    assert controller.state() == {}
+    controller(done("m", "average"))
+    assert controller.effective(40.0) < 40.0
+
+
+def test_classes_are_five_percent_wide_and_named_by_their_share_of_the_full_depth() -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    edges = [10 * CLASS_WIDTH**number for number in range(5)]
+    assert [controller.budget_class(edge) for edge in edges] == list(range(5))
+    assert controller.budget_class(10 * 1.0499) == 0
+    assert controller.budget_class(100) == 47
+    assert [controller.label(number) for number in (0, 1, 47)] == ["10%", "10.5%", "99.1%"]
+
+
+def test_the_class_used_longest_ago_makes_room() -> None:
+    controller = BudgetController("m", EXIT_FLOPS, max_classes=2)
+    for budget in (20.0, 40.0, 20.0, 80.0):
+        controller.learn(budget, [100] * 50)
+    assert controller.effective(40.0) == 40.0
+    assert controller.effective(20.0) < 20.0
+    assert len(controller.state()) == 2
+
+
+def test_a_step_of_the_correction_is_told_once() -> None:
+    loop = Loop()
+    loop.controller.learn(40.0, [40])
+    assert loop.events == []
+    loop.controller.learn(40.0, [100] * 20)
+    loop.controller.learn(40.0, [40])
+    [event] = loop.events
+    assert isinstance(event, BudgetCorrected)
+    assert (event.model, event.budget_class) == ("m", loop.controller.label(28))
+    assert event.factor < 1 < 1 + event.error
+    [in_force] = loop.controller.corrections().values()
+    assert (in_force.budget_class, in_force.factor) == (event.budget_class, event.factor)
+
+
+def test_what_was_learned_survives_json() -> None:
+    one = BudgetController("m", EXIT_FLOPS)
+    one.learn(40.0, [100] * 500)
+    one.learn(80.0, [40] * 500)
+    two = BudgetController("m", EXIT_FLOPS)
+    two.restore(json.loads(json.dumps(one.state())))
+    assert two.state() == one.state()
+    for controller in (one, two):
+        controller.learn(40.0, [10] * 20)
+    assert two.effective(40.0) == one.effective(40.0)
+
+
+@pytest.mark.parametrize("state", [{"1": {}}, {"1": {"log_factor": 1.0}}, {"one": {}}])
+def test_a_foreign_state_is_refused_and_changes_nothing(state: dict[str, dict[str, float]]) -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    controller.learn(40.0, [100] * 500)
+    before = controller.state()
+    with pytest.raises(ValueError, match="expected"):
+        controller.restore(state)
+    assert controller.state() == before
+
+
+def test_a_state_with_a_number_that_is_not_finite_is_refused() -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    controller.learn(40.0, [100])
+    state = controller.state()
+    state["28"]["log_factor"] = math.nan
+    with pytest.raises(ValueError, match="finite"):
+        controller.restore(state)

@@ -1,0 +1,72 @@
+"""The cost model: predictions between, below and beyond what was seen, and what changes them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.cost import CostModel, measure
+from serving.events import RequestRefused, StageRan
+from serving.rows import Tensors
+from tests.serving.fakes import Clock
+
+
+def learned(*measurements: tuple[int, float]) -> CostModel:
+    model = CostModel(stages=2)
+    for rows, seconds in measurements:
+        model.learn(1, rows, seconds)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds"), [(1, 0.1), (2, 0.15), (3, 0.2), (6, 0.35), (8, 0.45), (16, 0.9)]
+)
+def test_lines_join_what_was_seen_and_what_is_larger_grows_with_the_rows(rows: int, seconds: float) -> None:
+    assert learned((1, 0.1), (4, 0.25), (8, 0.45)).seconds(1, rows) == pytest.approx(seconds)
+
+
+def test_under_the_smallest_size_nothing_is_cheaper() -> None:
+    assert learned((8, 0.4)).seconds(1, 1) == 0.4
+
+
+def test_a_size_between_two_powers_counts_for_the_larger_one() -> None:
+    assert learned((6, 0.3)).seconds(1, 8) == pytest.approx(0.4)
+
+
+def test_nothing_is_known_of_a_stage_that_never_ran_so_that_it_may_run() -> None:
+    assert learned((1, 0.1)).seconds(0, 32) == 0
+
+
+def test_it_moves_towards_what_it_sees_and_is_careful_while_that_varies() -> None:
+    model = learned((4, 0.1))
+    model(StageRan("m", stage=1, rows=4, seconds=0.3, queue_seconds=()))
+    assert 0.15 < model.seconds(1, 4) < 0.3
+    for _ in range(100):
+        model(StageRan("m", stage=1, rows=4, seconds=0.3, queue_seconds=()))
+    assert model.seconds(1, 4) == pytest.approx(0.3, rel=1e-4)
+    model(RequestRefused("BudgetError"))
+    assert model.seconds(1, 4) == pytest.approx(0.3, rel=1e-4)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 64), st.floats(1e-4, 1)), min_size=1, max_size=20), st.integers(1, 300)
+)
+def test_predictions_are_positive_and_finite(measurements: list[tuple[int, float]], rows: int) -> None:
+    assert 0 < learned(*measurements).seconds(1, rows) < np.inf
+
+
+def test_warming_up_takes_the_quicker_of_two_runs_of_every_stage_and_size() -> None:
+    clock = Clock()
+    runs: list[tuple[int, int]] = []
+
+    def run(stage: int, inputs: Tensors) -> tuple[np.ndarray, Tensors]:
+        rows = len(inputs[0])
+        first = (stage, rows) not in runs
+        runs.append((stage, rows))
+        clock.now += (stage + 1) * rows * 0.01 + first  # the first run of a size is a second slower
+        return np.full((rows, 2), 0.5, np.float32), (inputs[0],)
+
+    model = measure(run, (2, 2, 3), stages=2, sizes=(1, 8), clock=clock)
+    assert runs == [(s, n) for n in (1, 8) for s in (0, 0, 1, 1)]
+    assert model.seconds(0, 8) == pytest.approx(0.08)
+    assert model.seconds(1, 1) == pytest.approx(0.02)

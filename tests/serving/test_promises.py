@@ -1,0 +1,201 @@
+"""A real model under every kind of promise: deadlines by the wall clock, hard sums, guarantees, the watch."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from serving.ask import Ask
+from serving.bundle import Bundle
+from serving.confidence import FloatArray
+from serving.engine import Engine
+from serving.errors import BudgetError, DeadlineError, TermsError
+from serving.events import Event, ExitWatched, RequestDone
+from serving.model import Model
+from serving.offers import Rules
+from serving.rows import Tensors
+from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+WARM_UP = len(EXIT_FLOPS)  # runs, as an engine is made
+
+
+class Gated(Engine):
+    """Stages from `gated_from` on wait until the gate is open."""
+
+    gated_from = 99
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.gate = threading.Event()
+        super().__init__(bundle)
+
+    def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+        if stage >= self.gated_from:
+            self.gate.wait()
+        return super().run(stage, inputs)
+
+
+@pytest.fixture
+def gated(bundle: Bundle) -> Iterator[Callable[[int], Model]]:
+    engine, models = Gated(bundle), []
+
+    def make(gated_from: int) -> Model:
+        engine.gated_from = gated_from
+        models.append(Model(bundle, engine))
+        return models[-1]
+
+    yield make
+    engine.gate.set()
+    for model in models:
+        model.close()
+
+
+def test_the_answer_is_there_at_the_deadline_though_the_worker_is_stuck_in_a_stage(
+    gated: Callable[[int], Model],
+) -> None:
+    answers = gated(1).submit(tiny_images(3), Ask("100%", deadline_seconds=1.0)).future.result(30)
+    assert [answer.exit for answer in answers] == [1, 1, 1]
+    assert all(answer.deadline_met is not None for answer in answers)
+    assert {answer.budget_flops for answer in answers} == {EXIT_FLOPS[-1]}
+
+
+def test_where_no_exit_was_done_there_is_none(gated: Callable[[int], Model]) -> None:
+    request = gated(0).submit(tiny_images(3), Ask(deadline_seconds=0.05))
+    with pytest.raises(DeadlineError, match="no exit was done for 3 of 3 images"):
+        request.future.result(30)
+
+
+def test_a_deadline_far_away_changes_no_answer(bundle: Bundle) -> None:
+    with Model.load(bundle, rules=Rules(controller=False)) as model:
+        images = tiny_images(40)
+        answers = model.classify(images, Ask("50%", deadline_seconds=600))
+        assert {answer.deadline_met for answer in answers} == {True}
+        plain = model.classify(images, "50%")
+        assert {answer.deadline_met for answer in plain} == {None}
+        assert [answer.exit for answer in answers] == [answer.exit for answer in plain]
+
+
+def test_a_deadline_that_was_over_before_admission_admits_nothing(bundle: Bundle) -> None:
+    with Model.load(bundle) as model, pytest.raises(DeadlineError, match="received and decoded"):
+        model.submit(tiny_images(1), Ask(deadline_seconds=1), received_at=-1e9)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.6, 1.0])
+def test_a_hard_budget_holds_for_every_request(bundle: Bundle, share: float) -> None:
+    budget = share * EXIT_FLOPS[-1]
+    with Model.load(bundle, max_batch=8, max_queue_rows=64) as model:
+        for images in (1, 7, 64, 100):
+            answers = model.classify(tiny_images(images, seed=images), Ask(budget, mode="hard"))
+            assert len(answers) == images
+            assert sum(answer.flops for answer in answers) <= images * budget
+
+
+def test_a_guarantee_needs_images_and_takes_a_cap(bundle: Bundle) -> None:
+    with Model.load(bundle) as model:
+        answers = model.classify(tiny_images(20), Ask(max_drop=0.3))
+        assert answers[0].budget_flops <= EXIT_FLOPS[-1]
+        with pytest.raises(TermsError, match="certifying images"):
+            model.classify(tiny_images(1), Ask(max_drop=0.001))
+        with pytest.raises(BudgetError, match="over the budget"):
+            model.classify(tiny_images(1), Ask(budget=float(EXIT_FLOPS[0]), max_drop=0.1))
+
+
+def test_a_servers_guarantee_stands_in_for_the_default_budget_alone(bundle: Bundle) -> None:
+    events: list[Event] = []
+    with Model.load(bundle, rules=Rules(max_drop=0.3), emit=events.append) as model:
+        for ask in (None, "50%", Ask(mode="hard"), Ask(deadline_seconds=60)):
+            model.classify(tiny_images(1), ask)
+    kinds = [event.kind for event in events if isinstance(event, RequestDone)]
+    assert kinds == ["guarantee", "average", "hard", "deadline"]
+    with pytest.raises(TermsError, match="certifying images"):
+        Model.load(bundle, rules=Rules(max_drop=0.001))
+
+
+def test_the_loop_corrects_what_images_cost_and_remembers_it(bundle: Bundle) -> None:
+    images = tiny_images(400)
+    opened = Rules(controller=False)
+    with Model.load(bundle) as model, Model.load(bundle) as other, Model.load(bundle, rules=opened) as off:
+        for start in range(0, 400, 40):
+            model.classify(images[start : start + 40], "40%")
+        assert model.state()
+        other.restore(model.state())
+        assert other.health().corrections == model.health().corrections
+        assert (off.state(), off.health().corrections) == ({}, None)
+        off.restore(model.state())
+        assert off.state() == {}
+
+
+def test_early_answers_are_checked_in_idle_time_and_counted_for_nobody(bundle: Bundle) -> None:
+    events: list[Event] = []
+    checked = threading.Semaphore(0)
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, ExitWatched):
+            checked.release()
+
+    rules = Rules(default_budget="50%", sample_share=1.0)
+    images = tiny_images(60)
+    with Model.load(bundle, rules=rules, emit=listen) as model:
+        answers = model.classify(images)
+        early = [index for index, answer in enumerate(answers) if answer.exit < 3]
+        assert early
+        for _ in early:
+            assert checked.acquire(timeout=30)
+        final = model.classify(images[early], "100%")
+        health = model.health()
+    watched = [event for event in events if isinstance(event, ExitWatched)]
+    agreeing = [a.class_index == answers[i].class_index for i, a in zip(early, final, strict=True)]
+    assert sorted((e.exit_index, e.agreed) for e in watched) == sorted(
+        (answers[index].exit - 1, agreed) for index, agreed in zip(early, agreeing, strict=True)
+    )
+    assert sum(found.watched for found in health.agreement.values()) == len(early)
+    assert sum(len(event.exits) for event in events if isinstance(event, RequestDone)) == 60 + len(early)
+    assert (health.status, health.unchecked) == ("ok", 0)
+
+
+def test_callers_go_before_what_has_time(bundle: Bundle) -> None:
+    """A caller who comes while an early answer is checked waits for one stage of that, not for three."""
+    order: list[str] = []
+    caller_came, check_began = threading.Event(), threading.Event()
+
+    class Noting(Engine):
+        def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+            runs.append(stage)
+            if len(runs) > 1 + WARM_UP:
+                order.append(f"stage {stage + 1}")
+                if not check_began.is_set():
+                    check_began.set()
+                    assert caller_came.wait(30)
+            return super().run(stage, inputs)
+
+    runs: list[int] = []
+    engine = Noting(bundle)
+    rules = Rules(default_budget=float(EXIT_FLOPS[0]), sample_share=1.0, controller=False)
+    with Model(bundle, engine, rules=rules) as model:
+        model.submit(tiny_images(1))
+        assert check_began.wait(30)
+        second = model.submit(tiny_images(1, seed=1))
+        second.future.add_done_callback(lambda _: order.append("answered"))
+        caller_came.set()
+        second.future.result(30)
+    assert order[:3] == ["stage 1", "stage 1", "answered"]
+
+
+def test_health_tells_of_drift(bundle: Bundle) -> None:
+    """Random pixels score nothing like the tiny bundle's invented calibration."""
+    with Model.load(bundle, rules=Rules(drift_window_rows=50)) as model:
+        assert model.health().status == "ok"
+        model.classify(tiny_images(60), "100%")
+        health = model.health()
+        assert set(health.drift) == {0, 1, 2}
+        assert health.drift[0].score > health.drift[0].limit
+        assert health.status == "drifting"
+    assert model.health().status == "dead"
+    assert np.isfinite(health.drift[2].score)
