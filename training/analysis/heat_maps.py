@@ -81,7 +81,7 @@ def over_training(path: Path, title: str, epochs: Sequence[int], values: Floats)
     """
     pairs = _pairs(values.shape[-1])
     flat = np.stack([values[:, first, second] for first, second in pairs])
-    whole = figure(title, (max(5.5, 0.4 * len(epochs) + 2.8), max(3.2, 0.24 * len(pairs) + 1.6)))
+    whole = figure(title, (min(14.0, max(5.5, 0.4 * len(epochs) + 2.8)), max(3.2, 0.24 * len(pairs) + 1.6)))
     axes = whole.add_subplot()
     image = heat(axes, flat, colour_limit([flat]), "auto")
     every = max(1, math.ceil(len(epochs) / 20))

@@ -2,11 +2,11 @@
 
 Meta-GF's fusion weight π_i of a parameter is how much of its move exit i decides. Its importance to exit i is
 m·π_i, where m exits use the parameter: 1 is an equal share. (π_i itself would call everything important that
-few exits use.) The most important go first. The unit is the group of elements that share a π (a tensor, a channel or an
-element, as the run was trained): whole groups are set to zero in the order of importance, and the group at which a
-step ends in part, at random elements. The random control walks the same groups in random order, so that it
-prunes equally many weights in equally large pieces. Only weights of convolutions and linear layers are
-pruned: a BatchNorm scale of zero would remove a channel at the price of one parameter.
+few exits use.) The most important go first. The unit is the group of elements that share a π (a tensor, a
+channel or an element, as the run was trained): whole groups are set to zero in the order of importance, and
+the group at which a step ends in part, at random elements. The random control walks the same groups in random
+order, so that it prunes equally many weights in equally large pieces. Only weights of convolutions and linear
+layers are pruned: a BatchNorm scale of zero would remove a channel at the price of one parameter.
 
 Source: the poster's Fig. 4, which does not say how many parameters are pruned, nor in which unit.
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.lines import Line2D
 
 from training.analysis.cosines import Floats
 from training.analysis.heat_maps import colour_limit, figure, heat, write_values
@@ -29,23 +30,21 @@ def pruning_curves(
         important: per exit pruned for, accuracies [steps, K] in 0..1.
         random: the same when others are pruned, [draws, steps, K].
     """
-    columns = min(3, len(exits))
+    columns = min(3 if len(exits) < 7 else 4, len(exits))
     rows = math.ceil(len(exits) / columns)
-    whole = figure(title, (3.4 * columns + 1.2, 2.7 * rows + 0.7))
+    whole = figure(title, (3.2 * columns + 1.2, 2.7 * rows + 0.7))
     grid = whole.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     count = important[0].shape[-1]
     colours = colormaps["viridis"](np.linspace(0, 0.9, count))
-    x, handles = 100 * shares, {}
+    x = 100 * shares
     for axes, exit_index, mine, others in zip(grid.flat, exits, important, random, strict=False):
         for k in range(count):
-            (line,) = axes.plot(
-                x, 100 * mine[:, k], color=colours[k], linewidth=2.4 if k == exit_index else 1.3
-            )
-            mean, std = 100 * others[:, :, k].mean(0), 100 * others[:, :, k].std(0)
-            (dashed,) = axes.plot(x, mean, color=colours[k], linestyle="--", linewidth=1.0)
-            axes.fill_between(x, mean - std, mean + std, color=colours[k], alpha=0.12, linewidth=0)
-            handles[f"exit {k + 1}"] = line
-        handles["random"] = dashed
+            width = 2.6 if k == exit_index else 1.2
+            axes.plot(x, 100 * mine[:, k], color=colours[k], linewidth=width)
+        # At random, of that exit alone: all of them would hide the rest. The heat map has the others.
+        mean, std = 100 * others[:, :, exit_index].mean(0), 100 * others[:, :, exit_index].std(0)
+        axes.plot(x, mean, color="black", linestyle="--", linewidth=1.2)
+        axes.fill_between(x, mean - std, mean + std, color="black", alpha=0.12, linewidth=0)
         axes.set_title(f"important to exit {exit_index + 1}", fontsize=9)
         axes.grid(alpha=0.3)
         axes.xaxis.set_tick_params(labelbottom=True)
@@ -53,7 +52,9 @@ def pruning_curves(
         axes.set_axis_off()
     whole.supxlabel("pruned of the exit's shared weights (%)", fontsize=10)
     whole.supylabel("accuracy (%)", fontsize=10)
-    whole.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=8)
+    lines = [Line2D([], [], color=colour, label=f"exit {k + 1}") for k, colour in enumerate(colours)]
+    control = Line2D([], [], color="black", linestyle="--", label="that exit,\nat random")
+    whole.legend(handles=[*lines, control], loc="outside right center", fontsize=8)
     whole.savefig(path, format="png", dpi=150)
 
 

@@ -18,7 +18,7 @@ from training.methods import method_options
 
 COMMON = frozenset(DataConfig.model_fields) | {
     *("model", "model_option", "method", "method_option", "epochs", "max_minutes", "seed"),
-    *("threads", "device"),
+    *("exits", "pretrained", "threads", "device"),
 }
 """Settings that all contenders share."""
 

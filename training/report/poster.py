@@ -99,13 +99,9 @@ def differences(
             f"(poster: {table.exit_mflops[-1]:.1f})"
         )
     for name, field in FitConfig.model_fields.items():
-        value = getattr(config, name)
-        expected = table.recipe.get(name, field.default)
-        if (
-            name not in NOT_COMPARED
-            and value != expected
-            and not (name == "augment" and value == "crop-flip")
-        ):
+        value, expected = getattr(config, name), table.recipe.get(name, field.default)
+        # A setting left open is settled by the data set, as the recipe has it.
+        if name not in NOT_COMPARED and value is not None and value != expected:
             found.append(f"{name.replace('_', ' ')} {_text(value)} (poster: {_text(expected)})")
     for what, ours, theirs in (
         ("training", train_images, table.train_images),
