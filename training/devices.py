@@ -10,6 +10,9 @@ from training.errors import ConfigError
 def use_device(device: str, threads: int | None) -> str:
     """Choose the device, set the threads (all cores where None), and return the device's name.
 
+    Where torchrun started several processes on this machine, each takes a GPU of its own, or its share of the
+    cores.
+
     Raises:
         ConfigError: no such device here.
     """
@@ -17,6 +20,10 @@ def use_device(device: str, threads: int | None) -> str:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise ConfigError(f"--device {device}: expected cpu, or cuda where there is a GPU; found none")
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // neighbours))
     torch.use_deterministic_algorithms(True, warn_only=True)
     return device

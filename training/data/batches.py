@@ -26,6 +26,8 @@ class Data:
         batch_size: images per batch.
         seed: the training seed, of order and augmentation.
         feed: makes the feed of "train", "validation" or "test"; called once for each at most.
+        rank: this process's number among those that share every training batch.
+        ranks: how many of them there are.
     """
 
     def __init__(
@@ -40,7 +42,10 @@ class Data:
         batch_size: int,
         seed: int,
         feed: Callable[[str], Feed],
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
+        self.rank, self.ranks = rank, ranks
         self.name, self.classes, self.split, self.spec = name, classes, split, spec
         self.augment, self.batch_size, self.seed = augment, batch_size, seed
         self._labels, self._make_feed = labels, feed
@@ -50,27 +55,28 @@ class Data:
         """Yield augmented training batches in a shuffled order.
 
         Order and augmentation depend on (seed, epoch, phase) alone; a run can therefore be resumed without
-        generator state, and a rank of a data-parallel run can take its slice of every group of `order`.
+        generator state, and with another number of ranks. A rank takes its slice of every batch.
 
         Args:
             epoch: from 0.
             phase: name of the pass within the epoch.
             share: the first part of the shuffled order that is used, in 0 … 1.
         """
-        groups = self.order(epoch, phase, share)
+        groups = [group[self.rank :: self.ranks] for group in self.order(epoch, phase, share)]
         return self._feed("train").batches(groups, Draw(self.augment, self.seed, epoch, phase))
 
     def order(self, epoch: int, phase: str, share: float = 1.0) -> list[Ints]:
-        """Return the sample numbers of each training batch of a pass, int64 [≤ batch_size] each.
+        """Return the sample numbers of each training batch of a pass, of all ranks, int64 [≤ batch_size].
 
-        A last batch of a single image is left out: BatchNorm cannot train on it. Any other short one is kept.
+        A last batch that leaves a rank a single image is left out: BatchNorm cannot train on it. Any other
+        short one is kept, but for what the ranks cannot share equally.
         """
         order = generator(self.seed, "order", epoch, phase).permutation(len(self.split.train))
-        return grouped(order[: self._count(share)], self.batch_size, least=2)
+        return self._shared(order[: self._count(share)])
 
     def steps(self, share: float = 1.0) -> int:
         """Return how many batches a training pass over `share` of the images has."""
-        return len(grouped(np.arange(self._count(share)), self.batch_size, least=2))
+        return len(self._shared(np.arange(self._count(share))))
 
     def validation(self) -> Iterator[Batch]:
         """Yield the validation images in stored order, never augmented."""
@@ -110,6 +116,11 @@ class Data:
         if subset not in self._feeds:
             self._feeds[subset] = self._make_feed(subset)
         return self._feeds[subset]
+
+    def _shared(self, order: Ints) -> list[Ints]:
+        """Cut an order into batches that the ranks can share equally."""
+        groups = grouped(order, self.batch_size, least=2 * self.ranks)
+        return [group[: len(group) - len(group) % self.ranks] for group in groups]
 
     def _count(self, share: float) -> int:
         total = len(self.split.train)

@@ -9,6 +9,7 @@ from training.data.feeds import CachedFeed, Feed
 from training.data.images import Progress, decode
 from training.data.source import load_source
 from training.data.split import Split, make_split
+from training.errors import ConfigError
 from training.data.streaming import StreamedFeed
 
 CACHE_BYTES = 3 << 29
@@ -35,6 +36,8 @@ def open_data(
     split: Split | None = None,
     progress: Progress | None = None,
     cache_bytes: int = CACHE_BYTES,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> Data:
     """Open a data set, divide it, and decide how its images are fed.
 
@@ -48,11 +51,18 @@ def open_data(
         split: of the run to go on with or to judge; None draws one.
         progress: told how far decoding is.
         cache_bytes: decoded images up to this size in all are kept on the device.
+        rank: this process's number among those that share every training batch.
+        ranks: how many of them there are.
 
     Raises:
-        ConfigError: settings that do not fit the data set.
+        ConfigError: settings that do not fit the data set, or the number of ranks.
         DataError: the data set cannot be used, or is not the one that `split` was drawn for.
     """
+    if batch_size % ranks or batch_size < 2 * ranks:
+        raise ConfigError(
+            f"--batch-size {batch_size}: expected a multiple of the {ranks} processes that share a batch, "
+            "with at least 2 images for each"
+        )
     source = load_source(config.dataset, config.image_column, config.label_column)
     if split is None:
         split = make_split(
@@ -86,6 +96,8 @@ def open_data(
         batch_size=batch_size,
         seed=seed,
         feed=feed,
+        rank=rank,
+        ranks=ranks,
     )
 
 
