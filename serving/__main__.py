@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 from serving import logs
-from serving.app import create_app, fan_out
+from serving.app import create_app
 from serving.errors import OfframpError
+from serving.listening import fan_out
 from serving.loading import load_models
 from serving.metrics import Metrics
-from serving.model import Model
+from serving.model import Model, Rules
 from serving.settings import Settings, read_settings
+from serving.state import keep_state
 from serving.web.server import Server, reserve
 from serving.web.service import Service
 
@@ -46,6 +48,14 @@ def serve(settings: Settings) -> int:
     logger = logs.get_logger()
     metrics = Metrics()
     emit = fan_out(metrics, logs.EventLog(logger))
+    rules = Rules(
+        default_budget=settings.default_budget,
+        max_drop=settings.max_drop,
+        controller=settings.controller == "on",
+        sample_share=settings.sample_share,
+        sample_seed=settings.sample_seed,
+        drift_window_rows=settings.drift_window_images,
+    )
 
     def load(folder: Path) -> Model:
         return Model.load(
@@ -55,11 +65,13 @@ def serve(settings: Settings) -> int:
             max_batch=settings.max_batch,
             providers=settings.providers,
             strict=settings.strict_providers,
+            rules=rules,
             emit=emit,
         )
 
     with reserve(settings) as reserved:
         models = load_models(settings, load, logger)
+        keeper = keep_state(settings, models, logger)
         host, port = reserved.getsockname()[:2]
 
         def started() -> None:
@@ -76,6 +88,8 @@ def serve(settings: Settings) -> int:
             for model in models.values():  # Nobody waits any more: at most one batch is under way.
                 patience = 0 if server.force_exit else settings.shutdown_timeout_seconds
                 model.close(drain=False, timeout_seconds=patience)
+            if keeper is not None:
+                keeper.close()
     logger.info("stopped", graceful=not server.force_exit)
     return 0
 

@@ -1,11 +1,9 @@
 """Puts the HTTP application together."""
 
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from serving.events import Event, Listener
 from serving.logs import get_logger
 from serving.web import classify, health, models, problems
 from serving.web.gate import Gate
@@ -30,18 +28,8 @@ def create_app(service: Service) -> FastAPI:
     problems.install(app, get_logger())
     app.add_middleware(Gate, service=service, logger=get_logger("offramp.access"))
     for model in service.models.values():
-        service.metrics.loaded(model.name, len(model.exit_flops))
+        service.metrics.loaded(model.name, model.exit_flops)
     return app
-
-
-def fan_out(*listeners: Listener) -> Callable[[Event], None]:
-    """Return one listener that tells all of `listeners`."""
-
-    def emit(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return emit
 
 
 def _version() -> str:

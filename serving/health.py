@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from serving.events import BudgetCorrected, DriftMeasured
 from serving.watcher import Agreement
@@ -31,7 +32,7 @@ class Health:
         return any(measured.alarm for measured in self.drift.values())
 
     @property
-    def status(self) -> str:
+    def status(self) -> Literal["dead", "drifting", "ok"]:
         """The whole in a word: `dead`, `drifting` or `ok`."""
         if not self.alive:
             return "dead"

@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.budget import parse_budget
 from serving.bundle import bundle_folders
-from serving.errors import BudgetError, BundleError, OfframpError
+from serving.errors import BudgetError, BundleError, OfframpError, TermsError
 from serving.settings import Settings, SettingsValueError
 
 
@@ -52,6 +52,10 @@ def load_models(
     for folder in folders:
         try:
             model = load(folder)
+        except (BudgetError, TermsError) as error:
+            raise SettingsValueError(
+                f"--default-budget or --max-drop does not fit {folder.name}: {error}"
+            ) from error
         except OfframpError as error:
             logger.error("bundle_refused", bundle=folder.name, reason=str(error))
         else:

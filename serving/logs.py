@@ -7,7 +7,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from serving.events import Event, RequestFailed, WorkerDied
+from serving.events import DriftMeasured, Event, RequestFailed, WorkerDied
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -63,7 +63,7 @@ def get_logger(name: str = "offramp") -> FilteringBoundLogger:
 
 
 class EventLog:
-    """A listener that logs what an operator must see: deaths and abandoned work, not the traffic.
+    """A listener that logs what an operator must see: deaths, drift and abandoned work, not the traffic.
 
     Args:
         logger: where to write.
@@ -73,9 +73,15 @@ class EventLog:
         self._logger = logger
 
     def __call__(self, event: Event) -> None:
-        """Log one event, if it is a failure; called from any thread."""
+        """Log one event, if it is of that kind; called from any thread."""
         match event:
             case WorkerDied(model, error):
                 self._logger.critical("worker_died", model=model, error=error)
+            case DriftMeasured(model, exit_index, score, limit, alarm, True):
+                found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
+                if alarm:
+                    self._logger.warning("drift", **found)
+                else:
+                    self._logger.info("drift_over", **found)
             case RequestFailed(model, error, rows):
                 self._logger.info("request_not_answered", model=model, error=error, rows=rows)

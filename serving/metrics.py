@@ -5,10 +5,16 @@ loaded, exits those of the models, routes are templates, errors are class names.
 """
 
 from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from serving.events import Event, RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.promise_metrics import PromiseMetrics
+from serving.rows import Kind
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -38,11 +44,25 @@ class Metrics:
             "offramp_exits", "Images answered at each exit.", ("model", "exit"), registry=registry
         )
         self._spent = Counter(
-            "offramp_spent_flops", "Nominal FLOPs spent on answered images.", ("model",), registry=registry
+            "offramp_spent_flops",
+            "Nominal FLOPs spent on answered images, by the promise they were given.",
+            ("model", "kind"),
+            registry=registry,
         )
         self._asked = Counter(
-            "offramp_asked_flops", "Sum of the budgets of answered images.", ("model",), registry=registry
+            "offramp_asked_flops",
+            "Sum of the budgets of answered images, by the promise they were given.",
+            ("model", "kind"),
+            registry=registry,
         )
+        self._saved = Counter(
+            "offramp_saved_flops",
+            "Nominal FLOPs that the full depth would have cost on top.",
+            ("model",),
+            registry=registry,
+        )
+        self._full_flops: dict[str, int] = {}
+        self._promises = PromiseMetrics(registry)
         self._request_seconds = Histogram(
             "offramp_request_seconds",
             "From admission to answer.",
@@ -94,11 +114,13 @@ class Metrics:
                 queue = self._queue_seconds.labels(*labels)
                 for waited in queue_seconds:
                     queue.observe(waited)
-            case RequestDone(model, exits, flops, budget_flops, seconds):
+            case RequestDone(model, exits, flops, budget_flops, seconds, kind):
                 for exit_index, count in Tally(exits).items():
                     self._exits.labels(model, str(exit_index + 1)).inc(count)
-                self._spent.labels(model).inc(sum(flops))
-                self._asked.labels(model).inc(budget_flops * len(exits))
+                self._spent.labels(model, kind).inc(sum(flops))
+                self._asked.labels(model, kind).inc(budget_flops * len(exits))
+                if model in self._full_flops:
+                    self._saved.labels(model).inc(self._full_flops[model] * len(exits) - sum(flops))
                 self._request_seconds.labels(model).observe(seconds)
             case RequestFailed(model, error, rows):
                 self._errors.labels(error).inc()
@@ -107,14 +129,21 @@ class Metrics:
                 self._errors.labels(error).inc()
             case WorkerDied(model):
                 self._up.labels(model).set(0)
+            case _:
+                self._promises(event)
 
-    def loaded(self, model: str, exits: int) -> None:
+    def loaded(self, model: str, exit_flops: Sequence[int]) -> None:
         """Declare a model, so that its counters start at 0 instead of appearing with the first image."""
         self._up.labels(model).set(1)
-        for counter in (self._spent, self._asked, self._failed_rows):
+        self._full_flops[model] = exit_flops[-1]
+        for counter in (self._saved, self._failed_rows):
             counter.labels(model)
-        for number in range(1, exits + 1):
+        for kind in KINDS:
+            self._spent.labels(model, kind)
+            self._asked.labels(model, kind)
+        for number in range(1, len(exit_flops) + 1):
             self._exits.labels(model, str(number))
+        self._promises.loaded(model, len(exit_flops))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one HTTP answer; `route` is the template, never the path."""

@@ -41,6 +41,21 @@ class Settings(BaseSettings):
     default_model: str | None = None
     """The model of a request that names none; needed only where several are loaded."""
 
+    max_drop: float | None = Field(default=None, gt=0, lt=1)
+    """For requests that ask for nothing else: the share of answers that leaving early may lose."""
+    controller: Literal["on", "off"] = "on"
+    """Whether what images cost corrects the thresholds, so that budgets hold for other images too."""
+    state_dir: Path | None = None
+    """Where to keep what the controller has learned, so that a restart does not forget it."""
+    state_interval_seconds: float = Field(default=60, gt=0)
+    """How often to write it; it is written on stopping, too."""
+    sample_share: float = Field(default=0.01, ge=0, le=1)
+    """The share of images whose early answers are checked by the last exit in idle time; 0 checks none."""
+    sample_seed: int = Field(default=0, ge=0)
+    """Decides which images these are."""
+    drift_window_images: int = Field(default=2000, gt=0)
+    """How many images at an exit make one measurement of drift."""
+
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     """The largest request body; larger ones are answered with 413."""
     max_images: int = Field(default=256, gt=0)

@@ -11,6 +11,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from serving.manifest import Manifest
+from serving.settings import Settings
 
 _FORMAT = 1
 
@@ -110,3 +111,15 @@ class StateKeeper:
     def _save(self) -> None:
         for model in self._models.values():
             self._folder.save(model)
+
+
+def keep_state(
+    settings: Settings, models: Mapping[str, Remembering], logger: FilteringBoundLogger
+) -> StateKeeper | None:
+    """Give models back what they had learned, and keep what they learn; None where no folder is set."""
+    if settings.state_dir is None:
+        return None
+    folder = StateFolder(settings.state_dir, logger)
+    for model in models.values():
+        folder.load(model)
+    return StateKeeper(folder, models, settings.state_interval_seconds)

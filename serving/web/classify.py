@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from serving.answer import Answer
+from serving.ask import MODES, PARAMETERS, read_ask
 from serving.budget import parse_budget
 from serving.errors import ClosedError, OfframpError
 from serving.events import RequestRefused
@@ -29,6 +31,29 @@ BUDGET_PARAMETER = {
     "full depth. The server's default where absent.",
     "schema": {"type": "string"},
 }
+_TERMS_PARAMETERS = [
+    {
+        "name": "mode",
+        "in": "query",
+        "description": "`average`: the budget holds over all requests that ask for it. `hard`: the images of "
+        "this request never cost more than their number times the budget.",
+        "schema": {"type": "string", "enum": list(MODES), "default": "average"},
+    },
+    {
+        "name": "deadline_ms",
+        "in": "query",
+        "description": "Milliseconds from the receipt of the request's headers: each image is answered by "
+        "the deepest exit that is done by then.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+    {
+        "name": "max_drop",
+        "in": "query",
+        "description": "The share of answers that leaving early may lose, with 95% confidence; a `budget` "
+        "beside it is a cap on what that may cost. Goes with neither `mode=hard` nor `deadline_ms`.",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    },
+]
 _MODEL_PARAMETER = {
     "name": "model",
     "in": "query",
@@ -51,9 +76,12 @@ def router(service: Service) -> APIRouter:
         summary="Classify images under a budget",
         responses={
             200: {"model": AnswerBody | AnswersBody},
-            **documented(400, 404, 408, 413, 415, 422, 429, 500, 503),
+            **documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
         },
-        openapi_extra={"parameters": [BUDGET_PARAMETER, _MODEL_PARAMETER], "requestBody": _BODY},
+        openapi_extra={
+            "parameters": [BUDGET_PARAMETER, *_TERMS_PARAMETERS, _MODEL_PARAMETER],
+            "requestBody": _BODY,
+        },
     )
     async def classify(request: Request) -> Response:
         """Send one image as it is, several as JSON with base64 or as an `.npy` array.
@@ -75,22 +103,24 @@ def router(service: Service) -> APIRouter:
 
 async def _admit(service: Service, request: Request) -> tuple[Work, bool]:
     """Read a request and submit its images; also say whether the caller sent a list of them."""
+    received_at = time.monotonic()
     settings = service.settings
-    query = read_query(request, "budget", "model")
+    query = read_query(request, *PARAMETERS, "model")
     model = service.choose(query.get("model"))
-    budget = query.get("budget", settings.default_budget)
-    parse_budget(budget, model.exit_flops)  # Refused before the body is read.
+    ask = read_ask(query)  # What cannot be asked for is refused before the body is read.
+    if "budget" in query:
+        parse_budget(query["budget"], model.exit_flops)
     body = await receive_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
     content_type = request.headers.get("content-type", "")
 
     def prepare() -> Images:
-        model.plan(budget)  # Planning a new budget takes milliseconds; `submit` finds it done.
+        model.prepare(ask)  # Planning a new budget takes milliseconds; `submit` finds it done.
         return read_images(
             body, content_type, model.manifest.preprocessing, settings.max_images, settings.max_pixels
         )
 
     images = await service.pool.run(prepare)
-    return model.submit(images.pixels, budget), images.listed
+    return model.submit(images.pixels, ask, received_at=received_at), images.listed
 
 
 async def _answers(work: Work, receive: Receive) -> Sequence[Answer]:
@@ -129,7 +159,7 @@ def _forget(answers: asyncio.Future[Any]) -> None:
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:
-    return {
+    body = {
         "class_name": answer.class_name,
         "class_index": answer.class_index,
         "confidence": answer.confidence,
@@ -138,3 +168,4 @@ def _as_json(answer: Answer) -> dict[str, Any]:
         "budget_flops": answer.budget_flops,
         "model": answer.model,
     }
+    return body if answer.deadline_met is None else body | {"deadline_met": answer.deadline_met}

@@ -1,4 +1,4 @@
-"""`GET /models`, `/models/{model}` and `/models/{model}/plan`: what is loaded, and what a budget buys."""
+"""`GET /models` and below it: what is loaded, what a budget buys, and how a model is doing."""
 
 import math
 
@@ -9,7 +9,16 @@ from serving.budget import parse_budget
 from serving.web.classify import BUDGET_PARAMETER
 from serving.web.problems import documented
 from serving.web.query import read_query
-from serving.web.schemas import ExitBody, ModelBody, ModelsBody, PlanBody, PlannedExitBody
+from serving.web.schemas import (
+    CorrectionBody,
+    ExitBody,
+    ExitHealthBody,
+    HealthBody,
+    ModelBody,
+    ModelsBody,
+    PlanBody,
+    PlannedExitBody,
+)
 from serving.web.service import ServedModel, Service
 
 
@@ -37,6 +46,14 @@ def router(service: Service) -> APIRouter:
         chosen = service.choose(model)
         budget = read_query(request, "budget").get("budget", service.settings.default_budget)
         return await service.pool.run(lambda: _plan(chosen, budget))
+
+    @routes.get(
+        "/{model}/health",
+        summary="Budgets, drift and early answers of late",
+        responses=documented(404),
+    )
+    async def health(model: str) -> HealthBody:
+        return _health(service.choose(model))
 
     return routes
 
@@ -80,4 +97,32 @@ def _plan(model: ServedModel, budget: str) -> PlanBody:
             )
             for number, (flops, threshold, share) in enumerate(exits, start=1)
         ],
+    )
+
+
+def _health(model: ServedModel) -> HealthBody:
+    health = model.health()
+    exits = []
+    for index in range(len(model.exit_flops)):
+        drift, found = health.drift.get(index), health.agreement.get(index)
+        exits.append(
+            ExitHealthBody(
+                exit=index + 1,
+                drift_score=drift and drift.score,
+                drift_limit=drift and drift.limit,
+                drift_alarm=drift is not None and drift.alarm,
+                watched=found.watched if found else 0,
+                agreement=found and found.agreed / found.watched,
+            )
+        )
+    return HealthBody(
+        model=model.name,
+        status=health.status,
+        controller="off" if health.corrections is None else "on",
+        corrections=[
+            CorrectionBody(budget_class=label, factor=found.factor, error=found.error)
+            for label, found in (health.corrections or {}).items()
+        ],
+        exits=exits,
+        unchecked=health.unchecked,
     )

@@ -24,9 +24,13 @@ def read_query(request: Request, *known: str) -> dict[str, str]:
     for name, value in request.query_params.multi_items():
         if name not in known:
             close = get_close_matches(name[:60], known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"expected {' or '.join(known) or 'none'}"
+            hint = f"did you mean {close[0]!r}?" if close else f"expected {_either(known)}"
             raise QueryError(f"unknown query parameter {name[:60]!r}: {hint}")
         if name in given:
             raise QueryError(f"the query parameter {name!r} is given more than once: give it once")
         given[name] = value
     return given
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part) or "none"

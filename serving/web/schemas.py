@@ -1,6 +1,6 @@
 """What the answers look like, for OpenAPI; `POST /classify` itself writes its JSON without them."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -18,6 +18,9 @@ class AnswerBody(BaseModel):
     flops: int = Field(description="Nominal FLOPs spent on this image.")
     budget_flops: float = Field(description="The budget, in FLOPs per image on average.")
     model: str
+    deadline_met: bool | None = Field(
+        default=None, description="Whether the answer was there by the deadline; absent where none was given."
+    )
 
 
 class AnswersBody(BaseModel):
@@ -84,6 +87,38 @@ class PlanBody(BaseModel):
     expected_flops: float
     expected_accuracy: float
     exits: list[PlannedExitBody]
+
+
+class CorrectionBody(BaseModel):
+    """What the closed loop does to one class of budgets, 5% wide."""
+
+    budget_class: str = Field(description="The lower edge, as a share of the full depth.")
+    factor: float = Field(description="By which its budgets are multiplied before thresholds are planned.")
+    error: float = Field(description="Mean FLOPs spent of late over those asked for, less 1.")
+
+
+class ExitHealthBody(BaseModel):
+    """One exit of a model in service; null is "not measured yet"."""
+
+    exit: int = Field(description="From 1.")
+    drift_score: float | None = Field(
+        description="Population stability index of the last window of scores against the calibration's."
+    )
+    drift_limit: float | None = Field(description="Over it, the window is an alarm.")
+    drift_alarm: bool
+    watched: int = Field(description="Images that left here and were run to the end in idle time.")
+    agreement: float | None = Field(description="Share of these that the last exit agrees on.")
+
+
+class HealthBody(BaseModel):
+    """How a model is doing."""
+
+    model: str
+    status: Literal["ok", "drifting", "dead"]
+    controller: Literal["on", "off"]
+    corrections: list[CorrectionBody]
+    exits: list[ExitHealthBody]
+    unchecked: int = Field(description="Sampled early answers that found no idle time.")
 
 
 def binary(*media_types: str) -> dict[str, Any]:

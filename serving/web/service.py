@@ -9,8 +9,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from serving.ask import Ask
 from serving.errors import ModelChoiceError, OverloadedError, UnknownModelError
 from serving.events import Listener
+from serving.health import Health
 from serving.manifest import Manifest
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -52,8 +54,14 @@ class ServedModel(Protocol):
     def plan(self, budget: str) -> Plan:
         """Say what a budget buys."""
 
-    def submit(self, images: npt.NDArray[np.uint8], budget: str) -> Work:
-        """Admit images, uint8 [N, H, W, 3]."""
+    def prepare(self, ask: Ask) -> None:
+        """Plan what a request asks for ahead of `submit`."""
+
+    def submit(self, images: npt.NDArray[np.uint8], ask: Ask, *, received_at: float) -> Work:
+        """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`."""
+
+    def health(self) -> Health:
+        """Say how it is doing."""
 
 
 class DecodePool:

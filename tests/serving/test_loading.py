@@ -5,7 +5,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from serving.errors import BundleError
+from serving.errors import BundleError, TermsError
 from serving.loading import load_models
 from serving.settings import Settings, SettingsValueError
 
@@ -69,3 +69,12 @@ def test_defaults_must_fit_what_was_loaded(default: dict[str, str], names: str, 
     settings = Settings.model_validate({"models": models_folder(tmp_path, "one"), **default})
     with pytest.raises(SettingsValueError, match=names):
         load_models(settings, load, structlog.get_logger())
+
+
+def test_a_default_that_a_bundle_cannot_keep_is_a_setting_that_does_not_fit(tmp_path: Path) -> None:
+    def refuse(folder: Path) -> Loaded:
+        raise TermsError("max_drop needs at least 300 certifying images")
+
+    settings = Settings(models=models_folder(tmp_path, "one"))
+    with pytest.raises(SettingsValueError, match=r"--max-drop does not fit one: .* 300 certifying images"):
+        load_models(settings, refuse, structlog.get_logger())

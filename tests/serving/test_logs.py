@@ -5,7 +5,7 @@ from io import StringIO
 
 import pytest
 
-from serving.events import RequestFailed, RequestRefused, WorkerDied
+from serving.events import DriftMeasured, RequestFailed, RequestRefused, WorkerDied
 from serving.logs import EventLog, configure, get_logger
 
 
@@ -62,4 +62,16 @@ def test_deaths_and_failures_are_logged_and_refusals_are_not(stream: StringIO) -
         ("worker_died", "critical", "MemoryError"),
         ("request_not_answered", "info", "EngineError"),
         ("request_not_answered", "info", "CancelledError"),
+    ]
+
+
+def test_drift_is_logged_where_it_begins_and_ends(stream: StringIO) -> None:
+    configure("json", "info", stream)
+    listen = EventLog(get_logger())
+    for alarm, changed in ((False, False), (True, True), (True, False), (False, True)):
+        listen(DriftMeasured("m", 1, score=0.3, limit=0.13, alarm=alarm, changed=changed))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["level"], line["exit"]) for line in lines] == [
+        ("drift", "warning", 2),
+        ("drift_over", "info", 2),
     ]

@@ -1,4 +1,13 @@
-from serving.events import RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.events import (
+    BudgetCorrected,
+    DriftMeasured,
+    ExitWatched,
+    RequestDone,
+    RequestFailed,
+    RequestRefused,
+    StageRan,
+    WorkerDied,
+)
 from serving.metrics import Metrics
 
 
@@ -20,8 +29,8 @@ def test_a_finished_request_counts_its_exits_and_flops_spent_and_asked() -> None
     metrics(RequestDone("m", exits=(0, 2, 0), flops=(10, 90, 10), budget_flops=50.0, seconds=0.5))
     assert value(metrics, "offramp_exits_total", model="m", exit="1") == 2
     assert value(metrics, "offramp_exits_total", model="m", exit="3") == 1
-    assert value(metrics, "offramp_spent_flops_total", model="m") == 110
-    assert value(metrics, "offramp_asked_flops_total", model="m") == 150
+    assert value(metrics, "offramp_spent_flops_total", model="m", kind="average") == 110
+    assert value(metrics, "offramp_asked_flops_total", model="m", kind="average") == 150
     assert value(metrics, "offramp_request_seconds_sum", model="m") == 0.5
 
 
@@ -36,7 +45,7 @@ def test_failures_and_refusals_count_by_kind() -> None:
 
 def test_a_model_is_up_until_its_worker_dies() -> None:
     metrics = Metrics()
-    metrics.loaded("m", exits=2)
+    metrics.loaded("m", exit_flops=(10, 90))
     assert value(metrics, "offramp_model_up", model="m") == 1
     assert value(metrics, "offramp_exits_total", model="m", exit="2") == 0
     metrics(WorkerDied("m", "MemoryError"))
@@ -49,3 +58,34 @@ def test_two_servers_never_share_numbers() -> None:
     assert value(one, "offramp_http_requests_total", route="/classify", status="200") == 1
     assert value(two, "offramp_http_requests_total", route="/classify", status="200") is None
     assert b"offramp_http_requests_total" in one.text()
+
+
+def test_flops_are_saved_against_the_full_depth_and_counted_by_promise() -> None:
+    metrics = Metrics()
+    metrics.loaded("m", exit_flops=(10, 90))
+    metrics(RequestDone("m", exits=(0, 1), flops=(10, 90), budget_flops=50.0, seconds=0.5, kind="hard"))
+    assert value(metrics, "offramp_saved_flops_total", model="m") == 80
+    assert value(metrics, "offramp_spent_flops_total", model="m", kind="hard") == 100
+    assert value(metrics, "offramp_spent_flops_total", model="m", kind="average") == 0
+
+
+def test_promises_are_told_by_class_and_by_exit_from_1() -> None:
+    metrics = Metrics()
+    metrics.loaded("m", exit_flops=(10, 50, 90))
+    labels = {"model": "m", "exit": "2"}
+    assert value(metrics, "offramp_watched_images_total", **labels) == 0
+    assert value(metrics, "offramp_watched_images_total", model="m", exit="3") is None
+    assert value(metrics, "offramp_drift_alarm", **labels) == 0
+    metrics(BudgetCorrected("m", "24.1%", factor=0.9, error=0.02))
+    metrics(ExitWatched("m", 1, agreed=True, extra_flops=90))
+    metrics(ExitWatched("m", 1, agreed=False, extra_flops=90))
+    metrics(DriftMeasured("m", 1, score=0.3, limit=0.13, alarm=True, changed=True))
+    by_class = {"model": "m", "budget_class": "24.1%"}
+    assert value(metrics, "offramp_budget_correction_ratio", **by_class) == 0.9
+    assert value(metrics, "offramp_budget_error_ratio", **by_class) == 0.02
+    assert value(metrics, "offramp_watched_images_total", **labels) == 2
+    assert value(metrics, "offramp_agreed_images_total", **labels) == 1
+    assert value(metrics, "offramp_watch_flops_total", model="m") == 180
+    assert value(metrics, "offramp_drift_score_ratio", **labels) == 0.3
+    assert value(metrics, "offramp_drift_limit_ratio", **labels) == 0.13
+    assert value(metrics, "offramp_drift_alarm", **labels) == 1

@@ -8,7 +8,8 @@ import pytest
 
 from serving.logs import get_logger
 from serving.manifest import Manifest
-from serving.state import StateFolder, StateKeeper, bundle_hash
+from serving.settings import Settings
+from serving.state import StateFolder, StateKeeper, bundle_hash, keep_state
 from tests.bundles import tiny_manifest
 
 State = dict[str, dict[str, float]]
@@ -92,3 +93,13 @@ def test_the_keeper_saves_at_the_end_and_before(tmp_path: Path) -> None:
     model.learned = {"4": {"log_factor": 0.5}}
     keeper.close()
     assert json.loads(path.read_text()) == {"format": 1, "budget_classes": model.learned}
+
+
+def test_a_server_without_a_folder_keeps_nothing_and_one_with_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    assert keep_state(Settings(), {"m": Model()}, get_logger()) is None
+    folder(tmp_path).save(Model(learned=LEARNED))
+    model = Model()
+    keeper = keep_state(Settings(state_dir=tmp_path), {"m": model}, get_logger())
+    assert keeper is not None
+    keeper.close()
+    assert model.learned == LEARNED

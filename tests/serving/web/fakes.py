@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.ask import Ask
 from serving.budget import parse_budget
 from serving.events import Event
+from serving.health import Health
 from serving.manifest import Manifest
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -27,6 +29,7 @@ class FakeAnswer:
     flops: int
     budget_flops: float
     model: str
+    deadline_met: bool | None = None
 
 
 @dataclass
@@ -48,7 +51,9 @@ class FakeModel:
     failure: Exception | None = None
     """What `submit` raises."""
     works: list[FakeWork] = field(default_factory=list)
-    asked: list[tuple[npt.NDArray[np.uint8], str]] = field(default_factory=list)
+    asked: list[tuple[npt.NDArray[np.uint8], Ask]] = field(default_factory=list)
+    default_budget: str = "100%"
+    state: Health = field(default_factory=lambda: Health(True, None, {}, {}, 0))
 
     @property
     def manifest(self) -> Manifest:
@@ -62,20 +67,27 @@ class FakeModel:
         budget_flops = parse_budget(budget, self.exit_flops)
         return Plan(budget_flops, np.array([0.75, 1.5, -np.inf]), np.array([0.5, 0.0, 0.5]), 4000.0, 0.875)
 
-    def submit(self, images: npt.NDArray[np.uint8], budget: str) -> FakeWork:
+    def prepare(self, ask: Ask) -> None:
+        pass
+
+    def health(self) -> Health:
+        return self.state
+
+    def submit(self, images: npt.NDArray[np.uint8], ask: Ask, *, received_at: float) -> FakeWork:
         if self.failure is not None:
             raise self.failure
-        self.asked.append((images, budget))
+        self.asked.append((images, ask))
         self.works.append(FakeWork())
         if not self.held:
-            self.works[-1].future.set_result([self._answer(image, budget) for image in images])
+            self.works[-1].future.set_result([self._answer(image, ask) for image in images])
         return self.works[-1]
 
-    def _answer(self, image: npt.NDArray[np.uint8], budget: str) -> FakeAnswer:
+    def _answer(self, image: npt.NDArray[np.uint8], ask: Ask) -> FakeAnswer:
         classes = self.manifest.classes
         index = int(image[0, 0, 0]) % len(classes)
-        budget_flops = parse_budget(budget, self.exit_flops)
-        return FakeAnswer(classes[index], index, 0.5, 1, self.exit_flops[0], budget_flops, self.name)
+        budget_flops = parse_budget(str(ask.budget or self.default_budget), self.exit_flops)
+        met = None if ask.deadline_seconds is None else True
+        return FakeAnswer(classes[index], index, 0.5, 1, self.exit_flops[0], budget_flops, self.name, met)
 
 
 def fake_service(*models: FakeModel, **settings: Any) -> tuple[Service, list[Event]]:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from serving.app import create_app
-from serving.errors import ClosedError, EngineError, OverloadedError
+from serving.ask import Ask
+from serving.errors import ClosedError, DeadlineError, EngineError, OverloadedError
 from serving.events import RequestRefused
 from serving.web.service import Service
 from tests.bundles import tiny_images
@@ -70,9 +71,28 @@ def test_one_image_gets_one_answer() -> None:
     np.testing.assert_array_equal(model.asked[0][0], IMAGES[:1])
 
 
-def test_without_a_budget_the_default_is_spent() -> None:
-    service, _ = fake_service(default_budget="2kFLOPs")
-    assert post(service, "/classify").json()["budget_flops"] == 2000
+def test_what_is_not_asked_for_is_the_models_to_decide() -> None:
+    model = FakeModel(default_budget="2kFLOPs")
+    response = post(fake_service(model)[0], "/classify")
+    assert response.json()["budget_flops"] == 2000
+    assert "deadline_met" not in response.json()
+    assert model.asked[0][1] == Ask()
+
+
+def test_all_that_is_asked_for_reaches_the_model() -> None:
+    model = FakeModel()
+    response = post(fake_service(model)[0], "/classify?budget=50%25&mode=hard&deadline_ms=250&model=tiny")
+    assert response.json()["deadline_met"] is True
+    assert post(fake_service(model)[0], "/classify?max_drop=0.02").status_code == 200
+    assert [ask for _, ask in model.asked] == [Ask("50%", "hard", 0.25), Ask(max_drop=0.02)]
+
+
+def test_a_missed_deadline_is_a_504_that_says_what_to_do() -> None:
+    service, events = fake_service(FakeModel(failure=DeadlineError("no exit was done")))
+    response = post(service, "/classify?deadline_ms=1")
+    assert (response.status_code, response.json()["detail"]) == (504, "no exit was done")
+    assert response.json()["type"] == "urn:offramp:problem:deadline-passed"
+    assert [event.error for event in events if isinstance(event, RequestRefused)] == ["DeadlineError"]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/octet-stream"}])
@@ -121,8 +141,15 @@ JSON = {"Content-Type": "application/json"}
         ("?budget=", b"", PNG, 422, "expected a number"),
         ("?budget=999", b"", PNG, 422, "exit 1 costs 1000 FLOPs"),
         ("?buget=5000", b"", PNG, 422, "did you mean 'budget'"),
-        ("?colour=red", b"", PNG, 422, "expected budget or model"),
+        ("?colour=red", b"", PNG, 422, "expected budget, max_drop, mode, deadline_ms or model"),
         ("?budget=5000&budget=1000", b"", PNG, 422, "more than once"),
+        ("?mode=soft", b"", PNG, 422, "mode=average or mode=hard"),
+        ("?deadline_ms=0", b"", PNG, 422, "more than 0 ms"),
+        ("?deadline_ms=nan", b"", PNG, 422, "finite"),
+        ("?deadline_ms=-1", b"", PNG, 422, "found -1"),
+        ("?max_drop=1.5", b"", PNG, 422, "between 0 and 1"),
+        ("?max_drop=0.1&mode=hard", b"", PNG, 422, "max_drop and mode=hard contradict"),
+        ("?max_drop=0.1&deadline_ms=9", b"", PNG, 422, "max_drop and deadline_ms contradict"),
         ("?model=other", b"", PNG, 404, "expected one of tiny"),
         ("", b"", PNG, 422, "empty body"),
         ("", encoded(IMAGES[0])[:60], PNG, 422, "truncated or broken"),

@@ -68,7 +68,13 @@ def test_the_api_documents_bodies_parameters_and_problems() -> None:
     assert {"image/png", "image/jpeg", "image/webp", "application/json", "application/x-npy"} <= set(
         classify["requestBody"]["content"]
     )
-    assert [parameter["name"] for parameter in classify["parameters"]] == ["budget", "model"]
+    assert [parameter["name"] for parameter in classify["parameters"]] == [
+        "budget",
+        "mode",
+        "deadline_ms",
+        "max_drop",
+        "model",
+    ]
     assert {"200", "400", "408", "413", "415", "422", "429", "503"} <= set(classify["responses"])
     assert list(classify["responses"]["429"]["content"]) == ["application/problem+json"]
     plan = paths["/models/{model}/plan"]["get"]

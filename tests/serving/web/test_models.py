@@ -2,6 +2,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.app import create_app
+from serving.events import BudgetCorrected, DriftMeasured
+from serving.health import Health
+from serving.watcher import Agreement
 from tests.serving.web.fakes import FakeModel, fake_service
 
 
@@ -56,3 +59,42 @@ def test_refusals_are_problems(path: str, status: int) -> None:
     response = client().get(path)
     assert (response.status_code, response.json()["status"]) == (status, status)
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_health_of_a_model_that_has_measured_nothing() -> None:
+    body = client().get("/models/tiny/health").json()
+    exits = [
+        {
+            "exit": number,
+            "drift_score": None,
+            "drift_limit": None,
+            "drift_alarm": False,
+            "watched": 0,
+            "agreement": None,
+        }
+        for number in (1, 2, 3)
+    ]
+    assert body == {
+        "model": "tiny",
+        "status": "ok",
+        "controller": "off",
+        "corrections": [],
+        "exits": exits,
+        "unchecked": 0,
+    }
+
+
+def test_health_sums_up_corrections_drift_and_agreement() -> None:
+    state = Health(
+        alive=True,
+        corrections={"24.1%": BudgetCorrected("tiny", "24.1%", 0.9, 0.02)},
+        drift={1: DriftMeasured("tiny", 1, score=0.3, limit=0.13, alarm=True, changed=False)},
+        agreement={0: Agreement(watched=8, agreed=6)},
+        unchecked=3,
+    )
+    body = client(FakeModel(state=state)).get("/models/tiny/health").json()
+    assert (body["status"], body["controller"], body["unchecked"]) == ("drifting", "on", 3)
+    assert body["corrections"] == [{"budget_class": "24.1%", "factor": 0.9, "error": 0.02}]
+    assert (body["exits"][0]["watched"], body["exits"][0]["agreement"]) == (8, 0.75)
+    assert (body["exits"][1]["drift_score"], body["exits"][1]["drift_alarm"]) == (0.3, True)
+    assert client(FakeModel(state=state)).get("/models/other/health").status_code == 404

@@ -1,0 +1,89 @@
+"""Prometheus metrics of what is promised: corrections of budgets, agreement of early answers, drift.
+
+Labels are bounded: a model's budget classes are 5% wide, from its cheapest exit to its full depth, and named
+by their lower edge.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from serving.events import BudgetCorrected, DriftMeasured, Event, ExitWatched
+
+
+class PromiseMetrics:
+    """Listens to the controller, the watcher and the drift monitor.
+
+    Args:
+        registry: where the metrics are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        by_class, by_exit = ("model", "budget_class"), ("model", "exit")
+        self._correction = Gauge(
+            "offramp_budget_correction_ratio",
+            "Planned budget over asked budget.",
+            by_class,
+            registry=registry,
+        )
+        self._error = Gauge(
+            "offramp_budget_error_ratio",
+            "Mean FLOPs spent of late over FLOPs asked for, less 1.",
+            by_class,
+            registry=registry,
+        )
+        self._watched = Counter(
+            "offramp_watched_images",
+            "Images that left at an exit and were run to the end in idle time.",
+            by_exit,
+            registry=registry,
+        )
+        self._agreed = Counter(
+            "offramp_agreed_images",
+            "Watched images of an exit on which the last exit agrees.",
+            by_exit,
+            registry=registry,
+        )
+        self._watch_flops = Counter(
+            "offramp_watch_flops", "Nominal FLOPs spent on watching.", ("model",), registry=registry
+        )
+        self._drift = Gauge(
+            "offramp_drift_score_ratio",
+            "Population stability index of the last window of scores against the calibration's.",
+            by_exit,
+            registry=registry,
+        )
+        self._limit = Gauge(
+            "offramp_drift_limit_ratio",
+            "The drift score over which a window is an alarm.",
+            by_exit,
+            registry=registry,
+        )
+        self._alarm = Gauge(
+            "offramp_drift_alarm", "1 while the last window was an alarm, else 0.", by_exit, registry=registry
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event; called from any thread."""
+        match event:
+            case BudgetCorrected(model, budget_class, factor, error):
+                self._correction.labels(model, budget_class).set(factor)
+                self._error.labels(model, budget_class).set(error)
+            case ExitWatched(model, exit_index, agreed, extra_flops):
+                labels = (model, str(exit_index + 1))
+                self._watched.labels(*labels).inc()
+                self._agreed.labels(*labels).inc(agreed)
+                self._watch_flops.labels(model).inc(extra_flops)
+            case DriftMeasured(model, exit_index, score, limit, alarm):
+                labels = (model, str(exit_index + 1))
+                self._drift.labels(*labels).set(score)
+                self._limit.labels(*labels).set(limit)
+                self._alarm.labels(*labels).set(alarm)
+
+    def loaded(self, model: str, exits: int) -> None:
+        """Declare a model, so that its counters start at 0."""
+        self._watch_flops.labels(model)
+        for number in range(1, exits + 1):
+            labels = (model, str(number))
+            self._alarm.labels(*labels).set(0)
+            if number < exits:  # nobody leaves the last exit early
+                self._watched.labels(*labels)
+                self._agreed.labels(*labels)
