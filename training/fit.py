@@ -25,12 +25,13 @@ from training.logs import RunLogs
 from training.loss_weighting import LOSS_WEIGHTINGS
 from training.methods import Method, method
 from training.models.multi_exit import MultiExitModel
+from training.parallel import ALONE, Divide, Processes, joined
 from training.predict import accuracy_per_exit, predict
 from training.problem import Recipe, TrainingProblem
-from training.progress import EpochWatch, FitProgress, ShowRun
+from training.progress import EpochWatch, FitProgress, Quiet, ShowRun
 from training.run import Run
 from training.schedules import SCHEDULES
-from training.start import resumed, started
+from training.start import check_divide, resumed, started
 
 
 class FitPlace(BaseModel):
@@ -38,6 +39,9 @@ class FitPlace(BaseModel):
 
     out: Path = Field(description="run folder")
     resume: bool = Field(False, description="go on with the run in --out from its last whole epoch")
+    divide: Divide = Field(
+        "batches", description="what torchrun's processes divide: batches, or tasks (the exits of meta-gf)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,16 +53,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         given = parser.parse_args(argv)
         place = cli.read_fields(FitPlace, given)
-        if place.resume:
-            fit(*resumed(place.out, cli.given_values(FitConfig, given)))
-        else:
-            fit(*started(place.out, cli.read_fields(FitConfig, given)))
+        with joined(place.divide) as processes:
+            fit(*_opened(place, given, processes), processes=processes)
 
     return cli.run(command)
 
 
+def _opened(place: FitPlace, given: argparse.Namespace, processes: Processes) -> tuple[Run, Data]:
+    """Start or resume the run; of several processes the first makes the folder that the others open."""
+    if place.resume:
+        run, data = resumed(place.out, cli.given_values(FitConfig, given), processes.slice)
+        check_divide(place.divide, run.config.method)
+        return run, data
+    config = cli.read_fields(FitConfig, given)
+    check_divide(place.divide, config.method)
+    if processes.first:
+        run, data = started(place.out, config, processes.slice)
+    processes.wait()
+    return (run, data) if processes.first else resumed(place.out, {}, processes.slice)
+
+
 def fit(
-    run: Run, data: Data, clock: Callable[[], float] = time.monotonic, show: ShowRun = FitProgress
+    run: Run,
+    data: Data,
+    clock: Callable[[], float] = time.monotonic,
+    show: ShowRun = FitProgress,
+    processes: Processes = ALONE,
 ) -> None:
     """Train `run` from its last whole epoch to its end, or until its time is up.
 
@@ -67,18 +87,19 @@ def fit(
         data: the run's data, on the run's device.
         clock: seconds, for the record and `--max-minutes`.
         show: makes what shows the progress.
+        processes: who trains along; the first of them validates, logs and saves.
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
     """
     config, device = run.config, use_device(run.config.device, run.config.threads)
     model = untrained(run)
-    problem = problem_of(run, model, data, device)
+    problem = problem_of(run, model, data, device, processes)
     how = method(config.method, problem, config.method_option)
     done, history, seconds = _restore(run, model, how)
     steps = [data.steps(phase.share) for phase in how.phases()]
-    logs = RunLogs(run.folder, history)
-    with show(config.epochs, how.phases(), steps, done) as progress:
+    logs = RunLogs(run.folder, history) if processes.first else None
+    with (show if processes.first else Quiet)(config.epochs, how.phases(), steps, done) as progress:
         now = environment(torch.get_num_threads(), config.workers, device)
         for difference in differences(run.facts.environment, now):
             progress.say(
@@ -89,27 +110,31 @@ def fit(
             watch = EpochWatch(progress, clock)
             problem.epoch, problem.on_progress = epoch, watch
             how.epoch()
+            problem.agree()
             trained = clock() - begun
-            history.append(
-                {
-                    "epoch": epoch + 1,
-                    "train_loss": watch.losses(model.exits),
-                    "validation_accuracy": accuracy_per_exit(*predict(model, data.validation())),
-                    "lr": config.lr * SCHEDULES[config.schedule](epoch / config.epochs),
-                    "images_per_second": watch.images / trained,
-                    "seconds": trained,
-                }
-            )
-            took = clock() - begun
-            seconds += took
-            state = model.state_dict(), how.state_dict()
-            Checkpoint(epoch + 1, *state, history, seconds).save(run.checkpoint_path)
-            logs.epoch(history)
-            progress.epoch(history[-1])
-            if config.max_minutes and epoch + 1 < config.epochs and seconds + took > 60 * config.max_minutes:
+            if logs:
+                history.append(
+                    {
+                        "epoch": epoch + 1,
+                        "train_loss": watch.losses(model.exits),
+                        "validation_accuracy": accuracy_per_exit(*predict(model, data.validation())),
+                        "lr": config.lr * SCHEDULES[config.schedule](epoch / config.epochs),
+                        "images_per_second": watch.images / trained,
+                        "seconds": trained,
+                    }
+                )
+                seconds += clock() - begun
+                state = model.state_dict(), how.state_dict()
+                Checkpoint(epoch + 1, *state, history, seconds).save(run.checkpoint_path)
+                logs.epoch(history)
+                progress.epoch(history[-1])
+            expected = seconds + clock() - begun
+            late = config.max_minutes is not None and expected > 60 * config.max_minutes
+            if epoch + 1 < config.epochs and processes.any(late):
                 progress.say(f"stopped: another epoch would pass --max-minutes {config.max_minutes:g}")
                 break
-    logs.close()
+    if logs:
+        logs.close()
 
 
 def untrained(run: Run) -> MultiExitModel:
@@ -121,7 +146,9 @@ def untrained(run: Run) -> MultiExitModel:
     return model
 
 
-def problem_of(run: Run, model: MultiExitModel, data: Data, device: str) -> TrainingProblem:
+def problem_of(
+    run: Run, model: MultiExitModel, data: Data, device: str, processes: Processes = ALONE
+) -> TrainingProblem:
     """Return the run's training problem for `model`, which is moved to the device, in place."""
     config = run.config
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -135,7 +162,7 @@ def problem_of(run: Run, model: MultiExitModel, data: Data, device: str) -> Trai
         bf16=config.precision == "bf16",
         loss_weighting=LOSS_WEIGHTINGS[config.loss_weighting],
     )
-    return TrainingProblem(model, data, recipe)
+    return TrainingProblem(model, data, recipe, processes)
 
 
 def _restore(run: Run, model: MultiExitModel, how: Method) -> tuple[int, list[dict[str, Any]], float]:

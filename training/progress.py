@@ -40,6 +40,35 @@ ShowRun = Callable[[int, Sequence[Phase], Sequence[int], int], RunProgress]
 """Makes a `RunProgress` of epochs, phases, steps per phase, and epochs that are done already."""
 
 
+class Quiet:
+    """Shows nothing: what processes after the first show.
+
+    Args:
+        epochs: length of the run.
+        phases: the passes over the data within an epoch.
+        steps: how many steps each of them has.
+        done: epochs that are done already.
+    """
+
+    def __init__(self, epochs: int, phases: Sequence[Phase], steps: Sequence[int], done: int) -> None:
+        pass
+
+    def __enter__(self) -> "Quiet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def step(self, progress: PhaseProgress, images_per_second: float) -> None:
+        """Show nothing."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Show nothing."""
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Show nothing."""
+
+
 class StepCount:
     """Counts the steps of a whole run.
 

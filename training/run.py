@@ -19,7 +19,7 @@ from training.config import FitConfig
 from training.data import Data, open_data
 from training.data.split import Split
 from training.errors import RunError
-from training.models import Architecture, architecture
+from training.models import Architecture
 from training.models.multi_exit import MultiExitModel
 
 
@@ -109,12 +109,16 @@ class Run:
     @property
     def architecture(self) -> Architecture:
         """The model's architecture, as settled when the run started."""
-        options = {"image_size": str(self.facts.preprocessing.height), **self.config.model_option}
-        return architecture(self.config.model, options)
+        return self.config.architecture(self.facts.preprocessing.height)
 
     def fresh_model(self) -> MultiExitModel:
-        """Build the run's model with untrained weights from torch's global generator."""
-        return self.architecture.model(len(self.facts.classes), self.facts.mean, self.facts.std)
+        """Build the run's model with the weights it starts from, drawn from torch's global generator.
+
+        Once there is a checkpoint, pretrained weights are not fetched any more: it replaces them all.
+        """
+        begun = self.checkpoint_path.exists()
+        architecture = self.architecture.untrained() if begun else self.architecture
+        return architecture.model(len(self.facts.classes), self.facts.mean, self.facts.std)
 
     def model(self) -> MultiExitModel:
         """Return the trained model of the last whole epoch, in evaluation mode, on the CPU.
@@ -126,8 +130,20 @@ class Run:
         model.load_state_dict(Checkpoint.load(self.checkpoint_path).model)
         return model.eval()
 
-    def data(self, batch_size: int | None = None, device: str = "cpu", workers: int | None = None) -> Data:
+    def data(
+        self,
+        batch_size: int | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Data:
         """Open the run's data set, divided as it was when the run started.
+
+        Args:
+            batch_size: images per batch; the run's own where None.
+            device: where batches are wanted.
+            workers: loader processes; the run's own where None.
+            part: which of how many slices of each training batch is wanted.
 
         Raises:
             DataError: the data set cannot be found or has changed since.
@@ -140,6 +156,8 @@ class Run:
             seed=self.config.seed,
             device=device,
             split=Split.load(self.folder / "split.npz"),
+            rank=part[0],
+            ranks=part[1],
         )
 
 

@@ -15,12 +15,17 @@ from training.devices import use_device
 from training.environment import environment
 from training.errors import ConfigError, RunError
 from training.methods import method_options
-from training.models import Architecture, architecture
+from training.models import Architecture
 from training.run import Run, RunFacts
 
 
-def started(folder: Path, config: FitConfig) -> tuple[Run, Data]:
+def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> tuple[Run, Data]:
     """Check everything that can be checked before training, make the run folder, and open its data.
+
+    Args:
+        folder: the run folder.
+        config: the run's settings.
+        part: which of how many slices of each training batch this process takes.
 
     Raises:
         ConfigError, DataError, RunError: something does not fit; nothing was written.
@@ -35,6 +40,8 @@ def started(folder: Path, config: FitConfig) -> tuple[Run, Data]:
         batch_size=config.batch_size,
         seed=config.seed,
         device=device,
+        rank=part[0],
+        ranks=part[1],
     )
     if config.init_from:
         _check_start(config.init_from, data)
@@ -48,12 +55,13 @@ def started(folder: Path, config: FitConfig) -> tuple[Run, Data]:
     return Run.create(folder, config, facts, data.split), data
 
 
-def resumed(folder: Path, given: dict[str, Any]) -> tuple[Run, Data]:
+def resumed(folder: Path, given: dict[str, Any], part: tuple[int, int] = (0, 1)) -> tuple[Run, Data]:
     """Open a run to go on with, and its data.
 
     Args:
         folder: the run folder.
         given: settings given anew; only those in `RESUMABLE` may differ from the run's own.
+        part: which of how many slices of each training batch this process takes.
 
     Raises:
         ConfigError: another setting was given that differs from the run's own.
@@ -65,18 +73,35 @@ def resumed(folder: Path, given: dict[str, Any]) -> tuple[Run, Data]:
     device = use_device(config.device, config.threads)
     check_unchanged(run, config)
     run = Run(folder, config, run.facts)
-    return run, run.data(device=device)
+    return run, run.data(device=device, part=part)
 
 
 def checked(config: FitConfig) -> Architecture:
     """Check the settings that need no data, and return the architecture they ask for.
 
     Raises:
-        ConfigError: an unknown method, model or option.
+        ConfigError: an unknown method, model, layer or option, or pretrained weights that cannot be had.
     """
     method_options(config.method, config.method_option)
-    given_size = {} if config.image_size is None else {"image_size": str(config.image_size)}
-    return architecture(config.model, {**given_size, **config.model_option})
+    if config.pretrained and config.init_from:
+        raise ConfigError(
+            f"--pretrained and --init-from {config.init_from} both say which weights to start from: leave one out"
+        )
+    settled = config.architecture(config.image_size)
+    with torch.device("meta"):
+        # A layer that cannot be a cut, or weights that cannot be had, show here and not after hours of data.
+        settled.model(classes=2)
+    return settled
+
+
+def check_divide(divide: str, method: str) -> None:
+    """Refuse to divide tasks where there are none.
+
+    Raises:
+        ConfigError: the method has no tasks.
+    """
+    if divide == "tasks" and method != "meta-gf":
+        raise ConfigError(f"--divide tasks: expected --method meta-gf, whose exits are tasks; found {method}")
 
 
 def check_unchanged(run: Run, config: FitConfig) -> None:

@@ -68,6 +68,18 @@ class Quadratics:
     def generator(self, purpose: str, step: int) -> np.random.Generator:
         return generator(0, purpose, self.epoch, step)
 
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Alone, there is nothing to average with."""
+
+    def owners(self, tasks: Sequence[Sequence[int]]) -> Sequence[int | None]:
+        return [None] * len(tasks)
+
+    def owns(self, owner: int | None) -> bool:
+        return owner is None
+
+    def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
+        assert owner is None
+
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters, lr=self.lr, momentum=0.9)
 

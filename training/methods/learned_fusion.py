@@ -83,6 +83,7 @@ class LearnedFusion:
             weights = self.place(start, moves)
             losses = problem.losses(batch, exits, weighted=self._recipe.weighted)
             gradients = torch.autograd.grad(torch.stack(list(losses)).sum(), shared)
+            problem.average(gradients)
             for (index, eta), gradient in zip(self._eta.items(), gradients, strict=True):
                 slope = self._recipe.normalisation.slope(eta)
                 eta.grad = eta_gradient(gradient.flatten(), moves[index], weights[index], slope)

@@ -67,6 +67,18 @@ class Problem(Protocol):
             weighted: times each exit's weight in the run's loss weighting, or plain.
         """
 
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors, in place, by their means over the processes that share each batch."""
+
+    def owners(self, tasks: Sequence[Sequence[int]]) -> Sequence[int | None]:
+        """Return which process trains each task (its exits); None where every process trains all of them."""
+
+    def owns(self, owner: int | None) -> bool:
+        """Tell whether this process is that owner, or one of all."""
+
+    def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
+        """Replace tensors, in place, by those of their owner; nothing where everybody owns them."""
+
     def generator(self, purpose: str, step: int) -> np.random.Generator:
         """Return random numbers that depend on seed, epoch, purpose and step alone."""
 

@@ -77,5 +77,6 @@ class PerExitMethod(StepMethod):
     def backward(self, losses: Sequence[Tensor], step: int) -> None:
         """Set the shared parameters' gradients to the combined one, the others' to their own exit's."""
         matrix = self._gradients.fill(losses)
+        self._problem.average([matrix])  # gradients of the whole batch are what may conflict
         if matrix.numel():
             self._gradients.spread(self._combine(matrix, self._problem.generator("combine", step)))

@@ -44,6 +44,7 @@ def expected_gradients(
     """Train each task from the shared start W0, and return what each moved.
 
     A task sees nothing of another: it starts from W0's parameters and buffers, with an optimizer of its own.
+    Where processes divide the tasks among them, each gets the others' moves at the end.
 
     Args:
         problem: what is trained; left where the last task ended.
@@ -59,14 +60,24 @@ def expected_gradients(
         parameter.detach().new_empty(sharers, parameter.numel())
         for parameter, sharers in zip(problem.parameters, reach.sum(0).tolist(), strict=True)
     ]
-    for number, task in enumerate(tasks):
+    owners = problem.owners([task.exits for task in tasks])
+    for number, (task, owner) in enumerate(zip(tasks, owners, strict=True)):
+        if not problem.owns(owner):
+            continue
         problem.restore(start)
         _train(problem, task, aux_weight)
-        for index in reach[number].nonzero().flatten().tolist():
-            row = int(reach[:number, index].sum())
+        for index, row in _rows(reach, number):
             moved = problem.parameters[index].detach() - start.parameters[index]
             moves[index][row] = moved.flatten()
+    for number, owner in enumerate(owners):
+        problem.hand_out([moves[index][row] for index, row in _rows(reach, number)], owner)
     return moves
+
+
+def _rows(reach: Tensor, task: int) -> list[tuple[int, int]]:
+    """Return every parameter that a task reaches, and the task's row among its moves."""
+    indices = reach[task].nonzero().flatten().tolist()
+    return [(index, int(reach[:task, index].sum())) for index in indices]
 
 
 def _train(problem: Problem, task: Task, aux_weight: float) -> None:

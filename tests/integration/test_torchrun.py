@@ -1,0 +1,98 @@
+"""Two processes on one run, as torchrun starts them, over gloo."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.runs import config, flags, trained
+from training.checkpoint import Checkpoint
+from training.data import Data
+from training.fit import untrained
+from training.methods import method
+from training.methods.problem import Batch
+from training.problem import Recipe, TrainingProblem
+from training.schedules import constant
+from training.start import started
+
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def torchrun(out: Path, *arguments: str) -> Checkpoint:
+    command = [*TWO, "-m", "training.fit", "--out", str(out), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Checkpoint.load(out / "checkpoint.pt")
+
+
+def test_divided_tasks_end_with_the_weights_of_one_process(tmp_path: Path) -> None:
+    alone = Checkpoint.load(trained(tmp_path / "alone").checkpoint_path)
+    stopped = trained(tmp_path / "two", max_minutes=1e-9)
+    assert Checkpoint.load(stopped.checkpoint_path).epoch == 1
+
+    # The second epoch is that of two processes: a run goes on with another number of them.
+    two = torchrun(stopped.folder, "--resume", "--divide", "tasks", "--max-minutes", "60")
+
+    assert two.epoch == 2
+    assert all(torch.equal(two.model[name], value) for name, value in alone.model.items())
+    assert len((stopped.folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A batch in the slices of two processes."""
+
+    first: Batch
+    second: Batch
+
+    @property
+    def images(self) -> Tensor:
+        return torch.cat([self.first.images, self.second.images])
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.cat([self.first.labels, self.second.labels])
+
+
+class HalvedImages:
+    """The batches of two processes, side by side."""
+
+    def __init__(self, first: Data, second: Data) -> None:
+        self.first, self.second = first, second
+
+    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Halves]:
+        halves = (part.train(epoch, phase, share) for part in (self.first, self.second))
+        yield from map(Halves, *halves)
+
+    def steps(self, share: float = 1.0) -> int:
+        return self.first.steps(share)
+
+
+class HalvedProblem(TrainingProblem):
+    """One process that gives each half of a batch BatchNorm statistics of its own, as two would."""
+
+    def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
+        assert isinstance(batch, Halves)
+        first = super().losses(batch.first, exits, weighted)
+        second = super().losses(batch.second, exits, weighted)
+        return [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "meta-gf"])
+def test_divided_batches_equal_one_process_with_their_batchnorm(name: str, tmp_path: Path) -> None:
+    settings = {"method": name, "epochs": 1, "batch_size": 16, "train_limit": 64, "schedule": "constant"}
+    run, _ = started(tmp_path / "one", config(**settings))
+    model = untrained(run)
+    images = HalvedImages(run.data(part=(0, 2)), run.data(part=(1, 2)))
+    problem = HalvedProblem(model, images, Recipe(0.1, 0.9, 1e-4, constant, epochs=1))
+    method(name, problem).epoch()
+
+    two = torchrun(tmp_path / "two", *flags(**settings))
+
+    for parameter_name, parameter in model.named_parameters():
+        torch.testing.assert_close(two.model[parameter_name], parameter.detach(), rtol=1e-3, atol=1e-5)
