@@ -1,5 +1,6 @@
 """Documentation executes: Sybil runs every Python example in the Markdown files and the docstrings."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
+
+from tests.bundles import tiny_bundle
 
 ROOT = Path(__file__).parent
 
@@ -27,17 +30,10 @@ pytest_collect_file = (_markdown + _docstrings).pytest()
 
 
 @pytest.fixture(scope="module")
-def documented_folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch
-) -> Path:
-    """Run a document's examples in an empty folder, so that what they write stays out of the checkout."""
+def documented_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Run a document's examples in a folder of their own, where a small bundle stands in for the demo's."""
     folder = tmp_path_factory.mktemp("documented")
-    monkeypatch_module.chdir(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module():  # type: ignore[no-untyped-def]
-    """Undo a document's changes of the process when its last example has run."""
+    tiny_bundle(folder / "exported_models" / "digits")
     with pytest.MonkeyPatch.context() as patch:
-        yield patch
+        patch.chdir(folder)
+        yield folder

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 from rich.console import Console
 
 from serving.bundle import Bundle, read_bundle
+from serving.confidence import Scorer
 from serving.engine import Engine
 from serving.policies import DEFAULT_POLICY, fit_policy, served_policy
 from serving.thresholds import PathPolicy
@@ -98,10 +99,9 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> Evaluation:
     model = run.model().to(device)
     data = run.data(batch_size=config.batch_size, device=device)
     flops = exit_flops(segment_flops(model))
-    fitted = Scored.of(*predict(model, data.validation()), RUN_MEASURE)
-    measured = (
-        fitted if config.split == "validation" else Scored.of(*predict(model, data.test()), RUN_MEASURE)
-    )
+    scorer = Scorer(RUN_MEASURE, (1.0,) * model.exits)
+    fitted = Scored.of(*predict(model, data.validation()), scorer)
+    measured = fitted if config.split == "validation" else Scored.of(*predict(model, data.test()), scorer)
     policy = fit_policy(DEFAULT_POLICY, fitted.score, fitted.correct, flops)
     fitted_on = f"{len(fitted.score):,} validation images"
     return _evaluation(run.folder, "run", data, config.split, fitted_on, flops, policy, measured)
@@ -119,7 +119,8 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> Evaluation:
     data = _data_of(bundle, config)
     manifest, calibration = bundle.manifest, bundle.calibration
     engine = Engine(bundle, threads=config.threads or os.cpu_count() or 1)
-    measured = Scored.of(*served(engine, data.test()), manifest.calibration.confidence)
+    scorer = calibration.scorer(manifest.calibration.confidence)
+    measured = Scored.of(*served(engine, data.test()), scorer)
     policy, fitted_on = served_policy(manifest, calibration), f"{calibration.fit.sum():,} calibration images"
     return _evaluation(
         bundle.folder, "bundle", data, "test", fitted_on, manifest.exit_flops, policy, measured

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from serving.confidence import score
+from serving.confidence import Scorer
 from training.curves import Bools, Floats, Point, Policy, budgeted_curve, grid_budgets
 from training.plots import accuracy_over_flops
 
@@ -33,10 +33,12 @@ class Scored:
 
     @classmethod
     def of(
-        cls, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], measure: str
+        cls, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], scorer: Scorer
     ) -> "Scored":
         """Score probabilities [N, K, C] of images with labels [N] as served rows are."""
-        scores = [score(probabilities[:, k], measure) for k in range(probabilities.shape[1])]
+        scores = [
+            scorer(exit_index, probabilities[:, exit_index]) for exit_index in range(probabilities.shape[1])
+        ]
         return cls(np.stack(scores, axis=1), probabilities.argmax(-1) == labels[:, None])
 
 

@@ -58,7 +58,9 @@ def road(cifar_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     data = run.data(batch_size=PIECE)
     probabilities, labels = predict(run.model(), data.test())
     images = np.concatenate([batch.images.numpy() for batch in data.test()])
-    with running_server(models, place / "server.log", "--threads", "1") as address:
+    # Without the controller the thresholds stand still, and the same image gets the same answer twice.
+    flags = ["--threads", "1", "--controller", "off"]
+    with running_server(models, place / "server.log", *flags) as address:
         yield Road(run, read_bundle(models / "cifar"), address, images, labels, probabilities)
 
 

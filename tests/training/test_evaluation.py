@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from serving.confidence import TIE
+from serving.confidence import TIE, Scorer
 from serving.policies import fit_policy
 from training.curves import Point
 from training.evaluation import Evaluation, Scored, curve_of, show, write
@@ -28,7 +28,7 @@ EVALUATION = Evaluation(
 
 def test_scores_follow_the_measure_and_answers_are_judged_by_the_likeliest_class() -> None:
     probabilities = np.array([[[0.75, 0.25], [0.5, 0.5]], [[0.125, 0.875], [1.0, 0.0]]], np.float32)
-    scored = Scored.of(probabilities, np.array([0, 1]), "margin")
+    scored = Scored.of(probabilities, np.array([0, 1]), Scorer("margin", (1.0, 1.0)))
     assert scored.score == pytest.approx(np.array([[0.5, 0.0], [0.75, 1.0]]), abs=TIE)
     assert scored.correct.tolist() == [[True, True], [True, False]]
 

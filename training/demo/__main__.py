@@ -45,7 +45,7 @@ LESS_ACCURATE = 0.03
 class DemoConfig(BaseModel):
     """How large the demo is, and where it leaves its things."""
 
-    epochs: int = Field(7, ge=1, description="outer epochs of meta-gf")
+    epochs: int = Field(6, ge=1, description="outer epochs of meta-gf")
     run: Path = Field(Path("runs/demo"), description="run folder; an older one is removed")
     bundle: Path = Field(Path("exported_models/digits"), description="bundle; an older one is replaced")
     connections: int = Field(4, ge=1, description="requests under way at once")
@@ -97,6 +97,7 @@ def ask(config: DemoConfig, console: Console) -> list[Summary]:
     # Whole kFLOPs, upwards: what is written in the request is what is meant, and the last one is full depth.
     budgets = [math.ceil((flops[0] + share * (flops[-1] - flops[0])) / 1e3) * 1e3 for share in LADDER]
     bodies, labels = test_images(Run.open(config.run))
+    keep_samples(config.run / "images", bodies, labels)
     console.rule("Serve")
     log = config.run / "server.log"
     with running_server(config.bundle, log) as address:
@@ -111,6 +112,13 @@ def test_images(run: Run) -> tuple[list[bytes], list[int]]:
     part = source.parts[subset.part]
     bodies = [cell["bytes"] for cell in part.images[subset.rows]["image"]]
     return bodies, part.labels[subset.rows].tolist()
+
+
+def keep_samples(folder: Path, bodies: Sequence[bytes], labels: Sequence[int]) -> None:
+    """Write one image of each class to `folder`, named by its class, for questions by hand."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for label, body in dict(zip(labels, bodies, strict=True)).items():
+        (folder / f"{label}.png").write_bytes(body)
 
 
 def table_of(summaries: Sequence[Summary]) -> Table:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from training.demo.__main__ import DemoConfig, check, make_bundle, table_of
+from training.demo.__main__ import DemoConfig, check, keep_samples, make_bundle, table_of
 from training.demo.traffic import Summary
 from training.errors import DemoError, RunError
 
@@ -43,3 +43,11 @@ def test_a_folder_that_is_no_run_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         make_bundle(DemoConfig(run=tmp_path), Console(file=io.StringIO()))
     assert keep.read_text() == "mine"
+
+
+def test_one_image_of_each_class_is_kept(tmp_path: Path) -> None:
+    keep_samples(tmp_path / "images", [b"a", b"b", b"c"], [7, 3, 7])
+    assert {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()} == {
+        "7.png": b"c",
+        "3.png": b"b",
+    }
