@@ -17,10 +17,11 @@ class Checkpoint:
 
     Args:
         epoch: how many epochs are done.
-        model: the model's parameters and buffers.
+        model: the parameters and buffers that are validated and exported.
         method: the method's state.
         history: one record per epoch done.
         seconds: training time so far.
+        trained: the parameters and buffers that training goes on from; None where they are `model`.
     """
 
     epoch: int
@@ -28,6 +29,7 @@ class Checkpoint:
     method: dict[str, Any]
     history: list[dict[str, Any]]
     seconds: float
+    trained: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write the checkpoint so that `path` holds either the old one or this one, whole."""

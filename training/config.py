@@ -7,13 +7,14 @@ from pydantic import ConfigDict, Field
 
 from training.data.config import DataConfig
 from training.loss_weighting import LOSS_WEIGHTINGS
+from training.options import OptionConfig
 from training.schedules import SCHEDULES
 
 ScheduleName = Literal["constant", "step", "cosine"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
 
-class FitConfig(DataConfig):
+class FitConfig(OptionConfig, DataConfig):
     """What decides a run: data, model, method and optimiser."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -36,8 +36,7 @@ from training.checkpoint import Checkpoint
 from training.data import Data
 from training.devices import use_device
 from training.errors import ConfigError
-from training.fit import problem_of, untrained
-from training.methods import method
+from training.fit import method_of, problem_of, untrained
 from training.problem import Progress as PhaseProgress
 from training.run import Run, write_atomically
 
@@ -141,7 +140,7 @@ def trained_copy(
     # In another folder there is no checkpoint: the copy starts from what the run started from.
     model = untrained(replace(run, folder=out / "copy"))
     problem = problem_of(run, model, data, device)
-    how = method(run.config.method, problem, run.config.method_option)
+    how = method_of(run.config, problem)
     yield 0, mini_batch_grams(problem, share)
     for epoch in range(config.epochs):
         problem.epoch = epoch

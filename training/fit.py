@@ -23,15 +23,18 @@ from training.devices import use_device
 from training.environment import differences, environment
 from training.logs import RunLogs
 from training.loss_weighting import LOSS_WEIGHTINGS
-from training.methods import Method, method
+from training.losses import LossRecipe
+from training.methods import Method, method, method_entry
+from training.methods.backbone_first import BackboneFirst
 from training.models.multi_exit import MultiExitModel
 from training.parallel import ALONE, Divide, Processes, joined
 from training.predict import accuracy_per_exit, predict
 from training.problem import Recipe, TrainingProblem
 from training.progress import EpochWatch, FitProgress, Quiet, ShowRun
 from training.run import Run
-from training.schedules import SCHEDULES
+from training.schedules import SCHEDULES, stage
 from training.start import check_divide, resumed, started
+from training.weight_average import KeptWeights, LastWeights, WeightAverage
 
 
 class FitPlace(BaseModel):
@@ -95,11 +98,12 @@ def fit(
     config, device = run.config, use_device(run.config.device, run.config.threads)
     model = untrained(run)
     problem = problem_of(run, model, data, device, processes)
-    how = method(config.method, problem, config.method_option)
-    done, history, seconds = _restore(run, model, how)
-    steps = [data.steps(phase.share) for phase in how.phases()]
+    how, kept = method_of(config, problem), _kept_weights(config, model, problem)
+    done, history, seconds = _restore(run, model, how, kept)
+    phases = (*how.phases(), *kept.phases)
+    steps = [data.steps(phase.share) for phase in phases]
     logs = RunLogs(run.folder, history) if processes.first else None
-    with (show if processes.first else Quiet)(config.epochs, how.phases(), steps, done) as progress:
+    with (show if processes.first else Quiet)(config.epochs, phases, steps, done) as progress:
         now = environment(torch.get_num_threads(), config.workers, device)
         for difference in differences(run.facts.environment, now):
             progress.say(
@@ -107,25 +111,27 @@ def fit(
             )
         for epoch in range(done, config.epochs):
             begun = clock()
+            done_of_stage, epochs_of_stage = stage(epoch, config.epochs, config.backbone_epochs)
             watch = EpochWatch(progress, clock)
             problem.epoch, problem.on_progress = epoch, watch
             how.epoch()
             problem.agree()
+            kept.after_epoch(problem)
             trained = clock() - begun
             if logs:
                 history.append(
                     {
                         "epoch": epoch + 1,
                         "train_loss": watch.losses(model.exits),
-                        "validation_accuracy": accuracy_per_exit(*predict(model, data.validation())),
-                        "lr": config.lr * SCHEDULES[config.schedule](epoch / config.epochs),
+                        "validation_accuracy": accuracy_per_exit(*predict(kept.model, data.validation())),
+                        "lr": config.lr * SCHEDULES[config.schedule](done_of_stage / epochs_of_stage),
                         "images_per_second": watch.images / trained,
                         "seconds": trained,
                     }
                 )
                 seconds += clock() - begun
-                state = model.state_dict(), how.state_dict()
-                Checkpoint(epoch + 1, *state, history, seconds).save(run.checkpoint_path)
+                state = kept.model.state_dict(), how.state_dict()
+                Checkpoint(epoch + 1, *state, history, seconds, kept.trained()).save(run.checkpoint_path)
                 logs.epoch(history)
                 progress.epoch(history[-1])
             expected = seconds + clock() - begun
@@ -152,6 +158,8 @@ def problem_of(
     """Return the run's training problem for `model`, which is moved to the device, in place."""
     config = run.config
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.feature_split = config.feature_split
+    stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
         momentum=config.momentum,
@@ -161,17 +169,41 @@ def problem_of(
         seed=config.seed,
         bf16=config.precision == "bf16",
         loss_weighting=LOSS_WEIGHTINGS[config.loss_weighting],
+        loss=LossRecipe(
+            label_smoothing=config.label_smoothing,
+            distil=config.distil,
+            temperature=config.distil_temperature,
+            frozen_teacher=not stepwise,
+            # Before its first epoch a net has nothing to teach, unless it was trained elsewhere.
+            untaught_epochs=0 if stepwise or config.init_from else 1,
+        ),
+        backbone_epochs=config.backbone_epochs,
     )
     return TrainingProblem(model, data, recipe, processes)
 
 
-def _restore(run: Run, model: MultiExitModel, how: Method) -> tuple[int, list[dict[str, Any]], float]:
+def method_of(config: FitConfig, problem: TrainingProblem) -> Method:
+    """Return the run's method, after the backbone's own epochs where there are any."""
+    chosen = method(config.method, problem, config.method_option)
+    return BackboneFirst(problem, config.backbone_epochs, chosen) if config.backbone_epochs else chosen
+
+
+def _kept_weights(config: FitConfig, model: MultiExitModel, problem: TrainingProblem) -> KeptWeights:
+    if config.weight_ema is None:
+        return LastWeights(model)
+    return WeightAverage(model, problem, config.weight_ema, method_entry(config.method).stepwise)
+
+
+def _restore(
+    run: Run, model: MultiExitModel, how: Method, kept: KeptWeights
+) -> tuple[int, list[dict[str, Any]], float]:
     """Load the last whole epoch, where there is one; return epochs done, their records and their seconds."""
     if not run.checkpoint_path.exists():
         return 0, [], 0.0
     checkpoint = Checkpoint.load(run.checkpoint_path)
-    model.load_state_dict(checkpoint.model)
+    model.load_state_dict(checkpoint.trained or checkpoint.model)
     how.load_state_dict(checkpoint.method)
+    kept.restore(checkpoint)
     return checkpoint.epoch, checkpoint.history, checkpoint.seconds
 
 

@@ -48,6 +48,7 @@ class RunLogs:
         step = record["epoch"]
         for group in ("validation_accuracy", "train_loss"):
             for number, value in enumerate(record[group], start=1):
-                self._board.add_scalar(f"{group}/exit {number}", value, step)
+                if value is not None:
+                    self._board.add_scalar(f"{group}/exit {number}", value, step)
         for name in ("lr", "images_per_second"):
             self._board.add_scalar(name, record[name], step)

@@ -8,16 +8,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from training.data.seeds import generator
 from training.errors import NonFiniteLossError
+from training.flops import exit_flops, segment_flops
 from training.loss_weighting import LossWeighting, plain
+from training.losses import CROSS_ENTROPY, ExitLosses, LossRecipe
+from training.means import Means
 from training.methods.problem import Batch, Phase, Snapshot
 from training.models.multi_exit import MultiExitModel
+from training.parallel import ALONE, Processes, balance
 from training.reach import reach
+from training.schedules import stage
 
 CHECK_EVERY_STEPS = 16  # losses are fetched this often: on a GPU every fetch waits for the device
 
@@ -40,11 +44,13 @@ class Recipe:
         lr: the learning rate at the start of the run.
         momentum: SGD's momentum.
         weight_decay: L2 penalty, on every parameter that has a gradient.
-        schedule: learning-rate factor as a function of the run's progress in 0..1.
+        schedule: learning-rate factor as a function of the stage's progress in 0..1.
         epochs: length of the run.
         seed: of everything random in training but the data's own streams (dropout).
         bf16: run forward passes in bfloat16 autocast.
-        loss_weighting: what each exit's loss counts, as a function of exits, epoch and epochs.
+        loss_weighting: what each exit's loss counts, as a function of exits, epoch and epochs of the stage.
+        loss: what each exit's loss is made of.
+        backbone_epochs: length of the stage that trains the last exit alone.
     """
 
     lr: float
@@ -55,6 +61,8 @@ class Recipe:
     seed: int = 0
     bf16: bool = False
     loss_weighting: LossWeighting = plain
+    loss: LossRecipe = CROSS_ENTROPY
+    backbone_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,30 +79,38 @@ class Progress:
 class TrainingProblem:
     """Implements `training.methods.problem.Problem` for a model, its images and a recipe.
 
-    `epoch` (0-based) is set by whoever counts them; `on_progress` hears every few steps how a phase goes.
+    `epoch` (0-based) is set by whoever counts them; `on_progress` hears every few steps how a phase goes, and
+    `on_step` of every step taken.
 
     Args:
         model: trained in place.
         images: where batches come from.
         recipe: how SGD is run.
+        processes: who trains along, and what they divide.
     """
 
-    def __init__(self, model: MultiExitModel, images: TrainingImages, recipe: Recipe) -> None:
+    def __init__(
+        self, model: MultiExitModel, images: TrainingImages, recipe: Recipe, processes: Processes = ALONE
+    ) -> None:
         self.parameters: Sequence[nn.Parameter] = list(model.parameters())
         self.reach: Tensor = reach(model)
         self.epoch = 0
         self.on_progress: Callable[[Progress], None] = lambda _: None
-        self._model, self._images, self._recipe = model, images, recipe
+        self.on_step: Callable[[], None] = lambda: None
+        self._model, self._images, self._recipe, self._processes = model, images, recipe, processes
+        self._exit_losses = ExitLosses(model, recipe.loss)
         self._progress = 0.0
         self._losses: list[tuple[Sequence[int], Tensor]] = []
 
     def batches(self, phase: Phase) -> Iterator[Batch]:
         """Yield the phase's batches and keep count; the model is in training mode meanwhile."""
         self._model.train()
-        torch.manual_seed(_stream_seed(self._recipe.seed, self.epoch, phase.name))
-        steps, images, sums = self._images.steps(phase.share), 0, _Means()
+        part, parts = self._processes.slice  # dropout is drawn anew for every slice of a batch
+        torch.manual_seed(_stream_seed(self._recipe.seed, self.epoch, phase.name, *[part] * (parts > 1)))
+        steps, images, sums = self._images.steps(phase.share), 0, Means()
+        epochs_done, epochs = self._stage()
         for done, batch in enumerate(self._images.train(self.epoch, phase.name, phase.share)):
-            self._progress = (self.epoch + done / steps) / self._recipe.epochs
+            self._progress = (epochs_done + done / steps) / epochs
             yield batch
             images += len(batch.labels)
             if (done + 1) % CHECK_EVERY_STEPS == 0 or done + 1 == steps:
@@ -102,16 +118,42 @@ class TrainingProblem:
                 self.on_progress(Progress(phase.name, done + 1, steps, images, sums.means()))
 
     def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
-        """Return the mean cross-entropy of each of `exits` over the batch, weighted as the recipe says."""
+        """Return the mean loss of each of `exits` over the batch, made and weighted as the recipe says."""
         with self._autocast(batch.labels.device.type):
             logits = self._model(batch.images, exits)
-            losses = [F.cross_entropy(exit_logits, batch.labels) for exit_logits in logits]
-        # What is reported, and watched for NaN, is the plain loss: weights that change hide how it goes.
-        self._losses.append((exits, torch.stack(losses).detach()))
+            cross_entropies, losses = self._exit_losses(batch, exits, logits, self.epoch)
+        # What is reported, and watched for NaN, is the plain cross-entropy: weights that change, smoothing
+        # and distillation hide how it goes.
+        self._losses.append((exits, torch.stack(cross_entropies).detach()))
         if not weighted or self._recipe.loss_weighting is plain:
             return losses
-        weights = self._recipe.loss_weighting(self._model.exits, self.epoch, self._recipe.epochs)
+        weights = self._recipe.loss_weighting(self._model.exits, *self._stage())
         return [weights[exit_index] * loss for exit_index, loss in zip(exits, losses, strict=True)]
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors, in place, by their means over the processes that share each batch."""
+        if self._processes.divide == "batches":
+            self._processes.average(tensors)
+
+    def owners(self, tasks: Sequence[Sequence[int]]) -> list[int | None]:
+        """Return which process trains each task, so that none has much more to do than another."""
+        if self._processes.divide != "tasks":
+            return [None] * len(tasks)
+        costs = exit_flops(segment_flops(self._model))
+        return [*balance([costs[exits[-1]] for exits in tasks], self._processes.count)]
+
+    def owns(self, owner: int | None) -> bool:
+        """Tell whether this process is that owner, or one of all."""
+        return owner in (None, self._processes.number)
+
+    def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
+        """Replace tensors, in place, by those of their owner; nothing where everybody owns them."""
+        if owner is not None:
+            self._processes.hand_out(tensors, owner)
+
+    def agree(self) -> None:
+        """Average BatchNorm's running statistics over the processes that share each batch."""
+        self.average(_statistics(self._model))
 
     def generator(self, purpose: str, step: int) -> np.random.Generator:
         """Return random numbers that depend on seed, epoch, purpose and step alone."""
@@ -125,10 +167,12 @@ class TrainingProblem:
         )
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take one step at the schedule's learning rate."""
+        """Take one step at the schedule's learning rate, along the gradient of the whole batch."""
+        self.average([p.grad for p in self.parameters if p.grad is not None])
         for group in optimizer.param_groups:
             group["lr"] = self._recipe.lr * self._recipe.schedule(self._progress)
         optimizer.step()
+        self.on_step()
 
     def snapshot(self) -> Snapshot:
         """Copy the parameters and buffers."""
@@ -144,10 +188,20 @@ class TrainingProblem:
             for name, buffer in self._model.named_buffers():
                 buffer.copy_(snapshot.buffers[name])
 
-    def estimate_batchnorm(self, phase: Phase) -> None:
-        """Replace BatchNorm's running statistics by the average over the phase's batches."""
-        with self._autocast(self._model.mean.device.type):
-            update_bn((batch.images for batch in self.batches(phase)), self._model)
+    def estimate_batchnorm(self, phase: Phase, model: MultiExitModel | None = None) -> None:
+        """Replace BatchNorm's running statistics by the average over the phase's batches.
+
+        Args:
+            phase: the pass over the data.
+            model: whose statistics; those of the model in training where None.
+        """
+        model = self._model if model is None else model
+        with self._autocast(model.mean.device.type):
+            update_bn((batch.images for batch in self.batches(phase)), model)
+        self.average(_statistics(model))
+
+    def _stage(self) -> tuple[int, int]:
+        return stage(self.epoch, self._recipe.epochs, self._recipe.backbone_epochs)
 
     def _autocast(self, device_type: str) -> AbstractContextManager[None]:
         return torch.autocast(device_type, torch.bfloat16, enabled=self._recipe.bf16)
@@ -167,28 +221,11 @@ class TrainingProblem:
         return fetched
 
 
-def _stream_seed(seed: int, epoch: int, phase: str) -> int:
+def _statistics(model: MultiExitModel) -> list[Tensor]:
+    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+
+
+def _stream_seed(seed: int, epoch: int, phase: str, *part: int) -> int:
     """Return a seed of its own for every phase of every epoch: what a resumed run draws needs no past."""
-    sequence = np.random.SeedSequence([seed, epoch, zlib.crc32(phase.encode())])
+    sequence = np.random.SeedSequence([seed, epoch, zlib.crc32(phase.encode()), *part])
     return int(sequence.generate_state(1)[0])
-
-
-class _Means:
-    """Running mean of each exit's loss over a phase."""
-
-    def __init__(self) -> None:
-        self._sums: dict[int, float] = {}
-        self._counts: dict[int, int] = {}
-
-    def add(self, losses: list[dict[int, float]], exits: Sequence[int] | None) -> None:
-        """Take in the losses of some steps: those of `exits`, or all where None."""
-        for step in losses:
-            for exit_index, loss in step.items():
-                if exits is not None and exit_index not in exits:
-                    continue
-                self._sums[exit_index] = self._sums.get(exit_index, 0.0) + loss
-                self._counts[exit_index] = self._counts.get(exit_index, 0) + 1
-
-    def means(self) -> dict[int, float]:
-        """Return the mean per exit."""
-        return {exit_index: total / self._counts[exit_index] for exit_index, total in self._sums.items()}

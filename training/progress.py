@@ -155,7 +155,7 @@ class FitProgress:
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """Return what a record says of its epoch, in one line."""
-    losses = " ".join(f"{value:.2f}" for value in record["train_loss"])
+    losses = " ".join("–" if value is None else f"{value:.2f}" for value in record["train_loss"])
     return (
         f"epoch {record['epoch']}/{epochs}: loss {losses} · "
         f"validation accuracy % {percent(record['validation_accuracy'])} · "
@@ -194,6 +194,6 @@ class EpochWatch:
         """Images trained on so far in this epoch, all phases together."""
         return sum(self._images.values())
 
-    def losses(self, exits: int) -> list[float]:
-        """Return the mean training loss of each exit."""
-        return [self._losses[exit_index] for exit_index in range(exits)]
+    def losses(self, exits: int) -> list[float | None]:
+        """Return the mean training loss of each exit; None of one that was not trained."""
+        return [self._losses.get(exit_index) for exit_index in range(exits)]

@@ -14,8 +14,10 @@ from training.data.split import Split
 from training.devices import use_device
 from training.environment import environment
 from training.errors import ConfigError, RunError
-from training.methods import method_options
+from training.flops import segment_flops
+from training.methods import method_entry, method_options
 from training.models import Architecture
+from training.options import check_options
 from training.run import Run, RunFacts
 
 
@@ -85,12 +87,15 @@ def checked(config: FitConfig) -> Architecture:
     method_options(config.method, config.method_option)
     if config.pretrained and config.init_from:
         raise ConfigError(
-            f"--pretrained and --init-from {config.init_from} both say which weights to start from: leave one out"
+            f"--pretrained and --init-from {config.init_from} both say which weights to start from: "
+            "leave one out"
         )
     settled = config.architecture(config.image_size)
     with torch.device("meta"):
-        # A layer that cannot be a cut, or weights that cannot be had, show here and not after hours of data.
-        settled.model(classes=2)
+        # A layer that cannot be a cut, an operator without a FLOPs rule, or weights that cannot be had show
+        # here, and not after hours of training.
+        exits = len(segment_flops(settled.model(classes=2)))
+    check_options(config, exits, config.epochs, method_entry(config.method).stepwise)
     return settled
 
 

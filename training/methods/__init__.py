@@ -41,11 +41,13 @@ class MethodEntry:
         build: makes the method for a problem.
         options: what can be chosen.
         check: raises ConfigError where options cannot be used that their model lets through.
+        stepwise: whether every step leads to the weights that are kept; Meta-GF's tasks lead elsewhere.
     """
 
     build: Callable[[Problem, Any], Method]
     options: type[BaseModel]
     check: Callable[[Any], object] = lambda _: None
+    stepwise: bool = True
 
 
 TORCHJD = "torchjd:"
@@ -55,7 +57,7 @@ METHODS: dict[str, MethodEntry] = {
     "ge": MethodEntry(GradientEquilibrium, GradientEquilibriumOptions),
     "pcgrad": MethodEntry(PCGrad, PCGradOptions),
     "cagrad": MethodEntry(CAGrad, CAGradOptions),
-    "meta-gf": MethodEntry(MetaGF, MetaGFOptions),
+    "meta-gf": MethodEntry(MetaGF, MetaGFOptions, stepwise=False),
 }
 
 

@@ -127,7 +127,7 @@ def msdnet(
                 thinned = math.floor(options.reduction * width)
                 modules.append(_Transition(options, layer, width, thinned))
                 width = thinned
-        segments.append(Segment(nn.Sequential(*modules), _Head(options, width, classes)))
+        segments.append(Segment(nn.Sequential(*modules), _Head(options, width, classes), read=-1))
     return MultiExitModel(segments, mean, std, options.image_size)
 
 

@@ -10,6 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from training.models.feature_split import half_detached
+
 Features = tuple[Tensor, ...]
 
 
@@ -19,12 +21,14 @@ class Segment(nn.Module):
     Args:
         body: takes and returns a tuple of feature maps (MSDNet has several scales), each [N, C, H, W].
         head: takes the body's result and returns logits [N, classes].
+        read: which of the features the head looks at, as an index.
     """
 
-    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+    def __init__(self, body: nn.Module, head: nn.Module, read: int = 0) -> None:
         super().__init__()
         self.body = body
         self.head = head
+        self.read = read
 
     def forward(self, features: Features) -> tuple[Tensor, Features]:
         """Return this exit's logits [N, classes] and the features for the next segment."""
@@ -42,6 +46,9 @@ class MultiExitModel(nn.Module):
         mean: channel means of the training images, on the scale 0..1.
         std: channel standard deviations, likewise.
         image_size: height and width in pixels that the model is built for.
+
+    With `feature_split` set, a segment in training passes on what its head reads half detached
+    (`training.models.feature_split`); evaluation and export know nothing of it.
     """
 
     mean: Tensor
@@ -53,6 +60,7 @@ class MultiExitModel(nn.Module):
         super().__init__()
         self.segments = nn.ModuleList(segments)
         self.image_size = image_size
+        self.feature_split = False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
@@ -83,4 +91,6 @@ class MultiExitModel(nn.Module):
             features = self.segment(index).body(features)
             if index in wanted:
                 logits.append(self.segment(index).head(features))
+            if self.feature_split and self.training:
+                features = half_detached(features, self.segment(index).read)
         return logits
