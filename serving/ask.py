@@ -1,4 +1,4 @@
-"""What a caller may ask for, and what goes together; docs/budgets.md has the same as a table."""
+"""What a caller may ask for, and what goes together; docs/promises.md has the same as a table."""
 
 import math
 from collections.abc import Mapping
