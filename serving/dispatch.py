@@ -50,21 +50,29 @@ DEFAULT_DISPATCH: Dispatch = partial(deepest_full, max_batch=32, max_age_seconds
 def in_time(
     loads: Sequence[StageLoad], *, dispatch: Dispatch, seconds: Callable[[int, int], float]
 ) -> tuple[int, int]:
-    """Halve the batch that `dispatch` chose until it does not make the stage's most urgent row late.
+    """Change what `dispatch` chose where that would make urgent rows late.
+
+    Rows that wait for stage 0 have no answer yet. If a batch of another stage would leave too little time to
+    take them all through it, they go first: an answer for everybody comes before a better one for somebody.
+    And a batch is halved until it does not make its stage's most urgent row late by its size; where no size
+    is in time it stays whole, since the urgent row is lost and the others need not suffer.
 
     Args:
         loads: of every stage.
         dispatch: chooses the stage and the size.
         seconds: how long a stage takes on so many rows (`CostModel.seconds`).
 
-    Where no size is in time, the batch stays whole: the urgent row is lost, and the others need not suffer.
-
     >>> load = StageLoad(8, 0.0, slack_seconds=0.5)
-    >>> choose = lambda loads: (0, loads[0].rows)
+    >>> choose = lambda loads: (len(loads) - 1, loads[-1].rows)
     >>> in_time([load], dispatch=choose, seconds=lambda stage, rows: rows / 10)
     (0, 4)
+    >>> in_time([load, StageLoad(8, 0.0)], dispatch=choose, seconds=lambda stage, rows: rows / 20)
+    (0, 8)
     """
     stage, size = dispatch(loads)
+    first = loads[0]
+    if stage and first.rows and seconds(stage, size) + seconds(0, first.rows) > first.slack_seconds:
+        stage, size = dispatch(loads[:1])
     smaller = size
     while smaller > 1 and seconds(stage, smaller) > loads[stage].slack_seconds:
         smaller //= 2

@@ -1,10 +1,13 @@
 """Which stage runs next: golden cases, and that it is always one with rows."""
 
+import math
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.dispatch import StageLoad, deepest_full
+from serving.dispatch import StageLoad, deepest_full, in_time
 
 YOUNG, OLD = 0.01, 0.5
 
@@ -34,3 +37,30 @@ def test_golden_choices(loads: list[tuple[int, float]], expected: tuple[int, int
 def test_the_choice_is_always_rows_that_are_there(loads: list[StageLoad], max_batch: int) -> None:
     stage, size = deepest_full(loads, max_batch=max_batch, max_age_seconds=0.1)
     assert 1 <= size <= min(loads[stage].rows, max_batch)
+
+
+def choose_deepest(loads: Sequence[StageLoad]) -> tuple[int, int]:
+    return max((stage, load.rows) for stage, load in enumerate(loads) if load.rows)
+
+
+@pytest.mark.parametrize(
+    ("slack", "expected"),
+    [
+        (math.inf, (1, 8)),
+        (1.2, (1, 8)),  # 0.8 seconds for stage 2, then 0.4 for stage 1
+        (1.1, (0, 4)),
+        (0.4, (0, 4)),
+        (0.3, (0, 2)),
+        (0.05, (0, 4)),  # lost whatever the size
+    ],
+)
+def test_rows_without_an_answer_go_before_rows_that_have_one_when_time_is_short(
+    slack: float, expected: tuple[int, int]
+) -> None:
+    loads = [StageLoad(4, 0.0, slack), StageLoad(8, 0.0)]
+    assert in_time(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == expected
+
+
+def test_a_late_row_at_a_deeper_stage_makes_its_batch_smaller() -> None:
+    loads = [StageLoad(4, 0.0), StageLoad(8, 0.0, 0.5)]
+    assert in_time(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == (1, 4)
