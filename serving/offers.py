@@ -18,7 +18,7 @@ Budget = str | float
 DEFAULT_BUDGET = "100%"
 
 _KEPT = 1024
-_LEAD_SECONDS = 0.002
+_LEAD_SECONDS = 0.005
 _LEAD_SHARE = 0.1
 
 

@@ -47,7 +47,7 @@ def choose_deepest(loads: Sequence[StageLoad]) -> tuple[int, int]:
     ("slack", "expected"),
     [
         (math.inf, (1, 8)),
-        (1.2, (1, 8)),  # 0.8 seconds for stage 2, then 0.4 for stage 1
+        (1.3, (1, 8)),  # 0.8 seconds for stage 2, then 0.4 for stage 1
         (1.1, (0, 4)),
         (0.4, (0, 4)),
         (0.3, (0, 2)),
