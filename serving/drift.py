@@ -6,10 +6,10 @@ corrected as they like: what is left is a change of the images.
 
 The drift score is the population stability index, Σ (o − e) ln(o / e), over bins that split the
 calibration's scores at the exit into equal parts; o and e are the observed and the expected shares of a
-window. By custom 0.1 is a shift worth a look and 0.25 a large one. Chance alone makes it about (B − 1) (1/n
-+ 1/m) for n observed rows, m calibration rows and B bins (a χ² variable with B − 1 degrees of freedom,
-scaled), so the limit is the custom's 0.1 above what chance does at six standard deviations: an alarm is a
-fact about the images, not about luck.
+window. By custom 0.1 is a shift worth a look and 0.25 a large one; a server sees enough rows to tell half of
+the first. Chance alone makes the index about (B − 1) (1/n + 1/m) for n observed rows, m calibration rows and
+B bins (a χ² variable with B − 1 degrees of freedom, scaled), so the limit is `SHIFT` above what chance does
+at six standard deviations: an alarm is a fact about the images, not luck.
 
 Pure: no clock, no I/O; safe from any thread. Legend of shapes: N calibration rows, K exits, B bins.
 """
@@ -26,7 +26,8 @@ from serving.confidence import ScoreArray
 from serving.events import DriftMeasured, Event
 from serving.thresholds import exits_taken
 
-SHIFT = 0.1
+SHIFT = 0.05
+"""The index of the smallest shift that is worth an alarm."""
 _BINS = 10
 _GRID = 1e-3  # an edge within a crowd of saturated scores, or beside it, would tell rounding from rounding
 _SIGMAS = 6.0
