@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.cost import CostModel, measure
@@ -51,6 +51,7 @@ def test_it_moves_towards_what_it_sees_and_is_careful_while_that_varies() -> Non
 @given(
     st.lists(st.tuples(st.integers(1, 64), st.floats(1e-4, 1)), min_size=1, max_size=20), st.integers(1, 300)
 )
+@settings(deadline=None)
 def test_predictions_are_positive_and_finite(measurements: list[tuple[int, float]], rows: int) -> None:
     assert 0 < learned(*measurements).seconds(1, rows) < np.inf
 

@@ -58,6 +58,7 @@ def test_no_request_ever_costs_more_than_its_images_times_its_budget(
     stage=st.integers(0, EXITS - 2),
     flops_left=st.floats(0, 3000),
 )
+@settings(deadline=None)
 def test_no_more_go_on_than_can_be_paid_for(score: list[float], stage: int, flops_left: float) -> None:
     step = EXIT_FLOPS[stage + 1] - EXIT_FLOPS[stage]
     goes_on = TABLE.choose(stage, np.array(score), flops_left, step)

@@ -19,7 +19,7 @@ from serving.errors import (
     OverloadedError,
 )
 from serving.events import Event, RequestDone, StageRan
-from serving.model import Answer, Ask, Model, Rules
+from serving.model import Answer, Model, Rules
 from serving.rows import Tensors
 from serving.thresholds import Plan, exits_taken
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
