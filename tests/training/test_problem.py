@@ -122,8 +122,8 @@ def test_batchnorm_statistics_are_those_of_the_pass_alone() -> None:
     problem.estimate_batchnorm(Phase("batchnorm", 0.4))
 
     images = torch.cat([batch.images for batch in FakeImages().all[:2]])
-    first = model.segment(0).body[0].scales[0][0]  # type: ignore[index, union-attr]
-    expected = first(*model.normalise(images)).mean((0, 2, 3))  # type: ignore[operator]
+    first = model.segment(0).body[0].scales[0][0]  # type: ignore[index]
+    expected = first(*model.normalise(images)).mean((0, 2, 3))
     torch.testing.assert_close(norm.running_mean, expected.detach())
 
 

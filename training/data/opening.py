@@ -9,8 +9,8 @@ from training.data.feeds import CachedFeed, Feed
 from training.data.images import Progress, decode
 from training.data.source import load_source
 from training.data.split import Split, make_split
-from training.errors import ConfigError
 from training.data.streaming import StreamedFeed
+from training.errors import ConfigError
 
 CACHE_BYTES = 3 << 29
 """Decoded images up to this size in all (1.5 GiB) are kept on the device."""
