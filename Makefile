@@ -24,9 +24,11 @@ demo: $(EVERYTHING) ## train, export and serve a small model, and ask it under f
 serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000)
 	$(BIN)/python -m serving --models exported_models --port $(PORT)
 
-# One thread for each of the test workers: they share the cores between them, not fight over them.
+# One thread for each test worker: they share the cores between them. A file stays on one worker, for what its
+# tests set up together; the files keep their order, in which the long ones (tests/integration) come first.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARGS=...)
-	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(PYTEST) $(PYTEST_ARGS)
 
 lint: $(EVERYTHING) ## formatting, ruff, strict types and the import contracts
 	$(BIN)/ruff format --check
