@@ -146,11 +146,11 @@ class FitProgress:
         """Print the line of an epoch that is done."""
         self._epoch = record["epoch"]
         self._accuracy = f"accuracy % {percent(record['validation_accuracy'])}"
-        self._console.print(epoch_line(record, self._epochs), highlight=False)
+        self._console.print(epoch_line(record, self._epochs), highlight=False, soft_wrap=True)
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print a line above the bars."""
-        self._console.print(text, style=style, highlight=False)
+        self._console.print(text, style=style, highlight=False, soft_wrap=True)
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
