@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from training.data.config import DataConfig
 from training.loss_weighting import LOSS_WEIGHTINGS
+from training.models.config import ModelConfig
 from training.options import OptionConfig
 from training.schedules import SCHEDULES
 
@@ -19,8 +20,6 @@ class FitConfig(OptionConfig, DataConfig):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field("msdnet-small", description="model preset (see training.describe)")
-    model_option: dict[str, str] = Field({}, description="key=value over the preset's own options")
     method: str = Field("meta-gf", description="joint, ge, pcgrad, cagrad, meta-gf or torchjd:NAME")
     method_option: dict[str, str] = Field({}, description="key=value options of the method")
     loss_weighting: LossWeightingName = Field(

@@ -3,24 +3,21 @@
 import json
 import sys
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from training import cli
 from training.flops import exit_flops, segment_flops
-from training.models import architecture
+from training.models.config import ModelConfig
 from training.models.multi_exit import MultiExitModel
 
 
-class DescribeConfig(BaseModel):
+class DescribeConfig(ModelConfig):
     """What to describe."""
 
-    model: str = Field("msdnet", description="model preset")
-    model_option: dict[str, str] = Field({}, description="key=value over the preset's own options")
     classes: int = Field(10, ge=2, description="number of classes")
     json_output: bool = Field(False, alias="json", description="print JSON instead of a table")
 
@@ -28,7 +25,8 @@ class DescribeConfig(BaseModel):
 def describe(model: MultiExitModel) -> dict[str, list[dict[str, int]]]:
     """Return FLOPs (per image, earlier heads included) and parameters (of all segments so far) per exit."""
     counts = segment_flops(model)
-    parameters = accumulate(sum(p.numel() for p in model.segment(k).parameters()) for k in range(model.exits))
+    # A module's parameters are each counted once, even where segments share them.
+    parameters = (sum(p.numel() for p in model.segments[: k + 1].parameters()) for k in range(model.exits))
     return {
         "exits": [
             {"flops": flops, "params": params, "body_flops": count.body, "head_flops": count.head}
@@ -43,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         config = cli.parse("FLOPs and parameters per exit.", DescribeConfig, argv)
         with torch.device("meta"):  # shapes are enough: nothing is allocated or computed
-            model = architecture(config.model, config.model_option).model(config.classes)
+            model = config.architecture().untrained().model(config.classes)
         result = describe(model)
         if config.json_output:
             json.dump(result, sys.stdout)

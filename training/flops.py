@@ -6,14 +6,19 @@ and reshaping are free. The cost of leaving at an exit counts every earlier head
 
 Operators beyond the poster's, so that other backbones can be counted:
   - GELU, SiLU, sigmoid, hard-swish, hard-sigmoid, tanh and ReLU6 count one per element, like ReLU;
-  - a product of two feature maps (squeeze-excitation) and softmax count one per element;
-  - LayerNorm is free, like BatchNorm;
-  - attention counts its two batched matrix products, N·Lq·Lk·(d + dv) per head, and its softmax.
+  - a product of two feature maps (squeeze-excitation, layer scale), their quotient, exp and softmax count one
+    per element; a factor that is one number, learned or not, is free;
+  - LayerNorm is free, like BatchNorm; scaling vectors to length one (Swin v2) counts one per element for the
+    length and one for the quotient;
+  - attention counts its two batched matrix products, N·Lq·Lk·(d + dv) per head, and its softmax;
+  - a linear layer's bias counts one per element however torch computes the layer.
 An operator without a rule is an error, not a zero.
 """
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,18 +48,15 @@ def segment_flops(model: MultiExitModel) -> list[SegmentFlops]:
     """
     device = model.mean.device
     images = torch.zeros(1, model.image_size, model.image_size, 3, dtype=torch.uint8, device=device)
-    was_training = model.training
-    model.eval()  # BatchNorm must neither count nor learn from the zeros
     counts = []
-    with torch.no_grad():
+    with _as_counted(model):
         features = model.normalise(images)
         for index in range(model.exits):
-            with _Counter() as body:
+            with FlopsCounter() as body:
                 features = model.segment(index).body(features)
-            with _Counter() as head:
+            with FlopsCounter() as head:
                 model.segment(index).head(features)
             counts.append(SegmentFlops(body.flops, head.flops))
-    model.train(was_training)
     return counts
 
 
@@ -67,12 +69,31 @@ def exit_flops(segments: list[SegmentFlops]) -> list[int]:
     return costs
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the FLOPs of every operator that runs inside the context."""
+@contextmanager
+def _as_counted(model: MultiExitModel) -> Iterator[None]:
+    """Run `model` so that its operators show one by one, and leave everything as it was."""
+    was_training, fused = model.training, torch.backends.mha.get_fastpath_enabled()
+    model.eval()  # BatchNorm must neither count nor learn from the zeros
+    torch.backends.mha.set_fastpath_enabled(False)  # attention in one piece would hide what it computes
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        model.train(was_training)
+
+
+class FlopsCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the FLOPs of every operator that runs inside the context, in `flops` and by operator."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.by_operator: Counter[str] = Counter()
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of all operators."""
+        return self.by_operator.total()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -83,7 +104,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise ConfigError(
                 f"no FLOPs rule for the operator {name!r}; add one to RULES in training/flops.py"
             )
-        self.flops += RULES[name](output, *args)
+        self.by_operator[name] += RULES[name](output, *args)
         return output
 
 
@@ -112,13 +133,27 @@ def _pool(output: Any, _: Tensor, kernel: list[int], *__: Any) -> int:
     return pooled.numel() * kernel[0] * kernel[-1]
 
 
+def _per_input_element(_: Tensor, inputs: Tensor, *__: Any) -> int:
+    return inputs.numel()
+
+
 def _adaptive_pool(output: Tensor, inputs: Tensor, *_: Any) -> int:
     """Every input pixel falls into one window: k·k per output element adds up to the input's elements."""
     return max(output.numel(), inputs.numel())
 
 
 def _product(output: Tensor, a: Any, b: Any, *_: Any) -> int:
-    return output.numel() if isinstance(a, Tensor) and isinstance(b, Tensor) else 0
+    return output.numel() if _shaped(a) and _shaped(b) else 0
+
+
+def _shaped(factor: Any) -> bool:
+    return isinstance(factor, Tensor) and factor.ndim > 0
+
+
+def _sum(output: Tensor, a: Any, b: Any, *_: Any) -> int:
+    """Free, but for a vector added along the last axis: the bias of a linear layer that torch adds apart."""
+    is_bias = isinstance(b, Tensor) and b.ndim == 1 and output.ndim > 1 and b.shape == output.shape[-1:]
+    return output.numel() if is_bias else 0
 
 
 def _attention(output: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
@@ -140,17 +175,50 @@ _NAMES: list[tuple[Rule, tuple[str, ...]]] = [
         _per_element,
         ("tanh", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "_softmax", "_safe_softmax"),
     ),
-    (_product, ("mul", "mul_")),
+    (_per_element, ("exp", "_log_softmax")),
+    (_per_input_element, ("linalg_vector_norm",)),
+    (_product, ("mul", "mul_", "div", "div_")),
+    (_sum, ("add", "add_")),
     (_attention, ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention")),
     (_attention, ("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention")),
     (_free, ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")),
-    (_free, ("native_layer_norm", "native_dropout", "add", "add_", "sub", "cat", "stack", "constant_pad_nd")),
+    (
+        _free,
+        (
+            "native_layer_norm",
+            "native_dropout",
+            "sub",
+            "clamp",
+            "clamp_min",
+            "rsub",
+            "cat",
+            "stack",
+            "constant_pad_nd",
+        ),
+    ),
     (_free, ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "t", "transpose", "permute")),
     (
         _free,
         ("expand", "slice", "select", "split", "split_with_sizes", "unbind", "unsqueeze", "squeeze", "roll"),
     ),
     (_free, ("clone", "contiguous", "detach", "alias", "copy_", "_to_copy", "empty", "zeros", "lift_fresh")),
-    (_free, ("as_strided_",)),
+    (
+        _free,
+        (
+            "as_strided_",
+            "index",
+            "index_select",
+            "gather",
+            "masked_fill",
+            "masked_fill_",
+            "fill_",
+            "zero_",
+            "arange",
+        ),
+    ),
+    (
+        _free,
+        ("new_zeros", "zeros_like", "ones_like", "ones", "full", "eq", "ne", "lt", "gt", "where", "repeat"),
+    ),
 ]
 RULES: dict[str, Rule] = {name: rule for rule, names in _NAMES for name in names}

@@ -111,7 +111,8 @@ def _cut_one(whole: onnx.ModelProto, part: Boundary) -> onnx.ModelProto:
     """Cut one segment.
 
     Features that pass a segment unchanged are one value under several names, and whatever reads them reads
-    the first: the cut goes through that first name, which then becomes the name at this boundary.
+    the first: the cut goes through that first name, which then becomes the name at this boundary. A batch
+    size that is read off the images is read off the segment's own input instead, which has as many rows.
     """
     copied = {node.output[0]: node.input[0] for node in whole.graph.node if node.op_type == "Identity"}
     names: dict[str, str] = {}
@@ -122,12 +123,19 @@ def _cut_one(whole: onnx.ModelProto, part: Boundary) -> onnx.ModelProto:
     for node in segment.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = names.get(name, name)
+        if _reads_batch_size(node) and IMAGES not in names:
+            node.input[0] = part.inputs[0].name
     for name in set(outputs) & names.keys():
         segment.graph.node.append(onnx.helper.make_node("Identity", [names[name]], [name]))
     declared = {value.name: value for value in (*whole.graph.input, *whole.graph.output)}
     del segment.graph.input[:], segment.graph.value_info[:]
     segment.graph.input.extend(declared[spec.name] for spec in part.inputs)
     return segment
+
+
+def _reads_batch_size(node: onnx.NodeProto) -> bool:
+    dimensions = {attribute.name: attribute.i for attribute in node.attribute}
+    return node.op_type == "Shape" and node.input[0] == IMAGES and dimensions == {"start": 0, "end": 1}
 
 
 def _origin(name: str, copied: Mapping[str, str]) -> str:

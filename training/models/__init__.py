@@ -1,14 +1,26 @@
-"""The architectures, by name: a plain dict of presets, each an option model and a builder."""
+"""The architectures, by name: a plain dict of presets, each an option model and a builder.
+
+Beside the presets, any classifier of torchvision (`torchvision:resnet50`) or of one's own
+(`package.module:factory`) becomes an architecture by cutting it at named layers.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from training.errors import ConfigError
+from training.models.backbone import (
+    BackboneOptions,
+    TorchvisionOptions,
+    factory_builder,
+    torchvision_builder,
+)
 from training.models.msdnet import MSDNetOptions, msdnet
 from training.models.multi_exit import MultiExitModel
+from training.models.sdn_resnet import SDNResNetOptions, sdn_resnet
+from training.models.sdn_vgg import SDNVGGOptions, sdn_vgg
 
 Builder = Callable[[Any, int, Sequence[float], Sequence[float]], MultiExitModel]
 
@@ -40,7 +52,12 @@ MODELS: dict[str, Preset] = {
         **{"grow_factors": (1, 2, 4, 4), "bottleneck_factors": (1, 2, 4, 4)},
         **{"head_channels": None, "image_size": 224},
     ),
+    # The poster's VGG-16 SDN, 314 MFLOPs at the last exit.
+    "sdn-vgg16": Preset("sdn-vgg", sdn_vgg, SDNVGGOptions),
+    "sdn-resnet56": Preset("sdn-resnet", sdn_resnet, SDNResNetOptions),
 }
+
+TORCHVISION = "torchvision:"
 
 
 @dataclass(frozen=True)
@@ -66,20 +83,24 @@ class Architecture:
         """Return what a manifest keeps: the architecture's name and every option."""
         return {"name": self.name, **self.options.model_dump(mode="json")}
 
+    def untrained(self) -> "Architecture":
+        """Return the same architecture without pretrained weights, for a checkpoint to fill."""
+        if not getattr(self.options, "pretrained", False):
+            return self
+        return replace(self, options=self.options.model_copy(update={"pretrained": False}))
+
 
 def architecture(preset: str, options: Mapping[str, Any] | None = None) -> Architecture:
     """Settle a preset with `options` over its own.
 
     Args:
-        preset: a name in `MODELS`.
+        preset: a name in `MODELS`, `torchvision:NAME` or `package.module:factory`.
         options: fields of the architecture's option model, as values or as text.
 
     Raises:
         ConfigError: an unknown preset or option, or values that do not fit together.
     """
-    if preset not in MODELS:
-        raise ConfigError(f"unknown model {preset!r}; known: {', '.join(sorted(MODELS))}")
-    chosen = MODELS[preset]
+    chosen = _found(preset)
     try:
         settled = chosen.options.model_validate({**chosen.values, **(options or {})})
     except ValidationError as error:
@@ -91,3 +112,16 @@ def architecture(preset: str, options: Mapping[str, Any] | None = None) -> Archi
         known = ", ".join(chosen.options.model_fields)
         raise ConfigError(f"options of {preset}: {problems} (known: {known})") from error
     return Architecture(chosen.architecture, settled, chosen.build)
+
+
+def _found(preset: str) -> Preset:
+    if preset in MODELS:
+        return MODELS[preset]
+    if preset.startswith(TORCHVISION):
+        return Preset(preset, torchvision_builder(preset.removeprefix(TORCHVISION)), TorchvisionOptions)
+    if ":" in preset:
+        return Preset(preset, factory_builder(preset), BackboneOptions)
+    raise ConfigError(
+        f"unknown model {preset!r}; known: {', '.join(sorted(MODELS))}, "
+        f"{TORCHVISION}NAME and package.module:factory"
+    )

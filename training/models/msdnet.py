@@ -11,24 +11,15 @@ Scale 0 is the finest. A layer's scales are kept as a tuple from the finest aliv
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from training.models.fields import Factors, Positive
 from training.models.layers import conv_bn_relu
 from training.models.multi_exit import Features, MultiExitModel, Segment
-
-Positive = Annotated[int, Field(ge=1)]
-
-
-def _split(factors: object) -> object:
-    """Read `1,2,4`, or `1-2-4` as the field writes it."""
-    return factors.replace("-", ",").split(",") if isinstance(factors, str) else factors
-
-
-Factors = Annotated[tuple[Positive, ...], BeforeValidator(_split), Field(min_length=1)]
 
 
 class MSDNetOptions(BaseModel):

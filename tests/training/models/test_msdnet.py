@@ -1,23 +1,13 @@
 import pytest
 import torch
 
+from tests.training.models.counts import mflops, mparams, on_meta
 from training.errors import ConfigError
-from training.flops import exit_flops, segment_flops
 from training.models import MODELS, architecture
-from training.models.multi_exit import MultiExitModel
 
 # The Meta-GF poster, table 1 (ECCV 2022): MSDNet-7 with 100 classes.
 POSTER_MFLOPS = [56.43, 101.00, 155.31, 198.10, 249.53, 298.05, 340.64]
 POSTER_MPARAMS = [0.90, 1.84, 2.80, 3.76, 4.92, 6.10, 7.36]
-
-
-def on_meta(preset: str, classes: int, **options: str) -> MultiExitModel:
-    with torch.device("meta"):
-        return architecture(preset, options).model(classes)
-
-
-def mflops(model: MultiExitModel) -> list[float]:
-    return [round(flops / 1e6, 2) for flops in exit_flops(segment_flops(model))]
 
 
 def test_msdnet_7_costs_what_the_poster_says() -> None:
@@ -30,11 +20,17 @@ def test_msdnet_7_with_ten_classes() -> None:
 
 def test_msdnet_7_has_as_many_parameters_as_the_poster_says() -> None:
     model = on_meta("msdnet", 100)
-    sizes = [sum(p.numel() for p in model.segment(k).parameters()) for k in range(7)]
-    sums = [sum(sizes[: k + 1]) for k in range(7)]
 
-    assert [round(total / 1e6, 3) for total in sums] == [0.899, 1.836, 2.797, 3.758, 4.916, 6.102, 7.362]
-    assert [round(total / 1e6, 2) for total in sums] == POSTER_MPARAMS
+    assert mparams(model) == [0.899, 1.836, 2.797, 3.758, 4.916, 6.102, 7.362]
+    assert mparams(model, digits=2) == POSTER_MPARAMS
+    assert mparams(on_meta("msdnet", 10))[-1] == 7.281
+
+
+def test_the_imagenet_preset_costs_what_was_published() -> None:
+    model = on_meta("msdnet-imagenet", 1000)
+
+    assert mflops(model) == [339.90, 685.46, 1008.16, 1254.47, 1360.53]
+    assert mparams(model, digits=2) == [4.24, 8.77, 13.07, 16.75, 23.96]
 
 
 def test_growth_6_is_the_cheaper_trade() -> None:

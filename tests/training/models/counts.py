@@ -1,0 +1,23 @@
+"""What a model costs at each exit, in the units and to the digits of the tables it is held against."""
+
+import torch
+
+from training.describe import describe
+from training.models import architecture
+from training.models.multi_exit import MultiExitModel
+
+
+def on_meta(preset: str, classes: int, **options: object) -> MultiExitModel:
+    """Build a model of shapes only."""
+    with torch.device("meta"):
+        return architecture(preset, options).model(classes)
+
+
+def mflops(model: MultiExitModel) -> list[float]:
+    """FLOPs of leaving at each exit, in millions."""
+    return [round(row["flops"] / 1e6, 2) for row in describe(model)["exits"]]
+
+
+def mparams(model: MultiExitModel, digits: int = 3) -> list[float]:
+    """Parameters up to each exit, in millions."""
+    return [round(row["params"] / 1e6, digits) for row in describe(model)["exits"]]
