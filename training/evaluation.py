@@ -101,7 +101,8 @@ def show(evaluation: Evaluation, console: Console) -> None:
     """Print the accuracy of each exit, and a few budgets of the curve."""
     console.print(
         f"{evaluation.name} ({evaluation.kind}) on {evaluation.images:,} {evaluation.split} images "
-        f"of {evaluation.data_set}; thresholds fitted on {evaluation.fitted_on}"
+        f"of {evaluation.data_set}; thresholds fitted on {evaluation.fitted_on}",
+        soft_wrap=True,
     )
     exits = Table("exit", "MFLOPs", "accuracy %", title="every image at one exit")
     for number, (flops, accuracy) in enumerate(
