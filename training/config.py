@@ -15,7 +15,7 @@ ScheduleName = Literal["constant", "step", "cosine"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
 
-class FitConfig(OptionConfig, DataConfig):
+class FitConfig(OptionConfig, ModelConfig, DataConfig):
     """What decides a run: data, model, method and optimiser."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
