@@ -28,6 +28,7 @@ from serving.manifest import (
     TensorSpec,
 )
 from serving.onnx_safety import check_segment
+from serving.policies import read_policy
 from serving.preprocess import Preprocessing
 
 __all__ = [
@@ -108,6 +109,8 @@ def read_bundle(folder: Path | str) -> Bundle:
             f"bundle {folder.name!r}: {MANIFEST}: expected a confidence out of {sorted(MEASURES)}; "
             f"found {spec.confidence!r}"
         )
+    with _blamed(folder, MANIFEST):
+        read_policy(spec.policy)
     with _blamed(folder, spec.file):
         calibration = Calibration.from_bytes(_read_checked(folder / spec.file, spec.sha256, MAX_BYTES))
         calibration.validate(len(manifest.classes), len(manifest.segments), spec.confidence)

@@ -20,7 +20,7 @@ Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of the table.
 import numpy as np
 
 from serving.confidence import ScoreArray
-from serving.thresholds import EVERYBODY_LEAVES, NOBODY_LEAVES, ExitArray, with_ends
+from serving.thresholds import EVERYBODY_LEAVES, NOBODY_LEAVES, ExitArray, rising
 
 FIGURE_GRID = tuple(step / 20 for step in range(1, 41))
 """The values of q at which MSDNet's figures are drawn."""
@@ -55,9 +55,7 @@ def geometric_table(score: ScoreArray) -> ScoreArray:
     reach = np.log(max(len(score), 2))
     ratios = np.exp(np.linspace(-reach, reach, 2 * _STEPS + 1))
     table = np.stack([_cut(score, ranking, q) for q in ratios])
-    table[: _STEPS + 1] = np.minimum.accumulate(table[_STEPS::-1])[::-1]
-    table[_STEPS:] = np.maximum.accumulate(table[_STEPS:])
-    return with_ends(table)
+    return rising(table, middle=_STEPS)
 
 
 def _cut(score: ScoreArray, ranking: ExitArray, q: float) -> ScoreArray:

@@ -85,7 +85,7 @@ class CalibrationSpec(_Frozen):
     sha256: str = Checksum
     confidence: str = "max_probability"
     policy: Named = Named(name="geometric")
-    """How budgets become thresholds (`serving.policies`); the options are for people."""
+    """How budgets become thresholds: a name and options that `serving.policies` knows."""
     source: str | None = None
     """Where its images come from when not the validation images of the training run."""
 

@@ -9,8 +9,9 @@ Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of the table.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,36 @@ def judge(
     )
 
 
+def along(score: ScoreArray, table: ScoreArray, value: npt.NDArray[Any]) -> ScoreArray:
+    """The sum over rows of what each gets at the exit it takes, under every threshold vector of a table.
+
+    Since thresholds never fall, exit k lets a row out in the first so many vectors of the table, and what the
+    row gets there counts from where the exits before stop letting it out: two additions per row and exit, and
+    one running sum, instead of a pass over all rows for each vector.
+
+    Args:
+        score: float64 [N, K].
+        table: float64 [R, K] that never falls from row to row; the last column is not read.
+        value: [N, K], what a row gets at an exit, such as its cost; whole numbers are summed exactly.
+
+    Returns:
+        float64 [R].
+    """
+    changes = np.zeros(len(table) + 1)
+    start = np.zeros(len(score), np.intp)
+    for exit_index in range(score.shape[1]):
+        if exit_index == score.shape[1] - 1:
+            stop = np.full(len(score), len(table))
+        else:
+            stop = np.searchsorted(table[:, exit_index], score[:, exit_index], side="right")
+        reached = np.flatnonzero(stop > start)
+        gain = value[reached, exit_index].astype(np.float64)
+        changes += np.bincount(start[reached], gain, len(changes))
+        changes -= np.bincount(stop[reached], gain, len(changes))
+        start = np.maximum(start, stop)
+    return np.cumsum(changes[:-1])
+
+
 class PathPolicy:
     """Thresholds for any budget, on a path that is given (see the module).
 
@@ -103,7 +134,7 @@ class PathPolicy:
         score: float64 [N, K], calibration scores within [0, 1 + `TIE`).
         correct: bool [N, K], whether the exit's answer is right.
         exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
-        table: float64 [R, K], threshold vectors that never fall from row to row, as `with_ends` ends them.
+        table: float64 [R, K], threshold vectors that never fall from row to row, as `rising` makes them.
 
     Raises:
         ValueError: the shapes disagree, a score is out of range, the costs do not rise, or a threshold falls.
@@ -131,7 +162,13 @@ class PathPolicy:
         self._correct = correct
         self._exit_flops = np.asarray(exit_flops, np.int64)
         self._table = table
-        self._table_flops = np.array([self._mean_flops(thresholds) for thresholds in self._table])
+        costs = np.broadcast_to(self._exit_flops, score.shape)
+        self._table_flops = along(self._score, self._table, costs) / len(score)
+
+    @property
+    def table(self) -> ScoreArray:
+        """The path's corners, threshold vectors [R, K] that never fall."""
+        return self._table
 
     def plan(self, budget_flops: float) -> Plan:
         """The thresholds for a budget in FLOPs per image.
@@ -144,8 +181,17 @@ class PathPolicy:
                 f"a budget of {budget_flops:g} FLOPs per image is under the cheapest exit, "
                 f"exit 1, which costs {self._exit_flops[0]} FLOPs"
             )
-        thresholds = self._thresholds(budget_flops)
-        return judge(self._score, self._correct, self._exit_flops.tolist(), thresholds, budget_flops)
+        return self.judge(self._thresholds(budget_flops), budget_flops)
+
+    def judge(self, thresholds: ScoreArray, budget_flops: float | None = None) -> Plan:
+        """What thresholds [K] do to the rows that the policy was fitted on.
+
+        Args:
+            thresholds: from wherever they come.
+            budget_flops: what they are meant for; what they cost if None.
+        """
+        plan = judge(self._score, self._correct, self._exit_flops.tolist(), thresholds, budget_flops or 0)
+        return plan if budget_flops is not None else replace(plan, budget_flops=plan.expected_flops)
 
     def _thresholds(self, budget_flops: float) -> ScoreArray:
         if budget_flops == self._exit_flops[0]:
@@ -154,9 +200,9 @@ class PathPolicy:
         row = int(np.searchsorted(self._table_flops, budget_flops, side="right")) - 1
         if row == len(self._table) - 1:
             return np.asarray(self._table[-1])
-        return self._between(row, budget_flops)
+        return self.__interpolate(row, budget_flops)
 
-    def _between(self, row: int, budget_flops: float) -> ScoreArray:
+    def __interpolate(self, row: int, budget_flops: float) -> ScoreArray:
         """The furthest point from one table row to the next that the budget allows, by bisection."""
         near, far = self._table[row], self._table[row + 1]
         exits_near, exits_far = exits_taken(self._score, near), exits_taken(self._score, far)
@@ -175,15 +221,33 @@ class PathPolicy:
                 high = middle
         return _interpolate(near, far, low)
 
-    def _mean_flops(self, thresholds: ScoreArray) -> float:
-        return int(self._exit_flops[exits_taken(self._score, thresholds)].sum()) / len(self._score)
 
+def rising(table: ScoreArray, middle: int) -> ScoreArray:
+    """Make a path of threshold vectors [R, K] that were found one by one, from cheap to dear.
 
-def with_ends(table: ScoreArray) -> ScoreArray:
-    """Put "everybody leaves at the first exit" before a table [R, K], and "nobody leaves early" after it."""
+    From the middle row outwards a threshold may only rise with the cost and only fall with it, whatever
+    wobbles where few rows are left; and the ends are put on: everybody leaves at once, nobody leaves early.
+
+    Args:
+        table: float64 [R, K].
+        middle: the row that stays as it is.
+    """
     first, last = np.full((2, table.shape[1]), [[EVERYBODY_LEAVES], [NOBODY_LEAVES]])
-    first[-1] = last[-1] = -np.inf
-    return np.vstack([first, table, last])
+    cheaper = np.minimum.accumulate(table[middle::-1])[::-1]
+    dearer = np.maximum.accumulate(table[middle:])
+    path = np.vstack([first, cheaper[:-1], dearer, last])
+    path[:, -1] = -np.inf
+    return path
+
+
+def refined(table: ScoreArray, steps: int) -> ScoreArray:
+    """Put points of the straight lines between the rows of a table [R, K]: [(R - 1) * steps + 1, K]."""
+    near, far = table[:-1, None, :-1], table[1:, None, :-1]
+    weight = np.arange(steps)[:, None] / steps
+    finer = np.full(((len(table) - 1) * steps + 1, table.shape[1]), -np.inf)
+    finer[:-1, :-1] = (near + weight * (far - near)).reshape(-1, table.shape[1] - 1)
+    finer[-1] = table[-1]
+    return np.maximum.accumulate(finer)  # rounding may have passed the far end
 
 
 def _interpolate(near: ScoreArray, far: ScoreArray, weight: float) -> ScoreArray:
