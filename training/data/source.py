@@ -9,7 +9,6 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from training.data.columns import UNLABELLED, find_image_column, find_label_column, read_labels
 from training.data.folders import PARTS, read_folder
@@ -166,6 +165,8 @@ def _only_images(name: str, table: datasets.Dataset, column: str) -> datasets.Da
 
 def _digits() -> datasets.Dataset:
     """Return scikit-learn's 1,797 handwritten digits: 8x8 grey, their 17 levels spread over 0 … 255."""
+    from sklearn.datasets import load_digits  # only here: no other data set should wait for its import
+
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     features = datasets.Features(

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from serving.preprocess import Preprocessing, to_array, upright_rgb
 from training.data.feeds import Batch, Draw
@@ -99,6 +98,9 @@ class _Images(Dataset[tuple[Pixels, int] | DataError]):
         return to_array(image, self._spec)
 
     def _augmented(self, image: Image.Image, seed: int) -> Pixels:
+        # Only here: torchvision brings torch's compiler along, seconds that no other command should wait for.
+        from torchvision.transforms import v2
+
         steps: list[v2.Transform] = [v2.RandomResizedCrop((self._spec.height, self._spec.width))]
         if self._flip:
             steps.append(v2.RandomHorizontalFlip())
