@@ -57,6 +57,11 @@ class ExitLosses:
         self._model, self._recipe = model, recipe
         self._frozen = FrozenNet(model)
 
+    def begin(self, epoch: int) -> None:
+        """Hear that an epoch (from 0) begins with the net as it is now."""
+        if self._recipe.distil and self._recipe.frozen_teacher and epoch >= self._recipe.untaught_epochs:
+            self._frozen.take(epoch)
+
     def __call__(
         self, batch: Batch, exits: Sequence[int], logits: Sequence[Tensor], epoch: int
     ) -> tuple[list[Tensor], list[Tensor]]:
@@ -97,10 +102,9 @@ class ExitLosses:
 
 
 class FrozenNet:
-    """A copy of a net as it was when the epoch began, made when it is first asked.
+    """A copy of a net as it was when the epoch began, or else when it was first asked in it.
 
-    The copy is taken at an epoch's first batch: whatever method trains, that one meets the epoch's start. It
-    predicts as it would be served: in evaluation mode, by its running statistics.
+    It predicts as it would be served: in evaluation mode, by its running statistics.
 
     Args:
         model: the net in training.
@@ -111,15 +115,20 @@ class FrozenNet:
         self._copy: MultiExitModel | None = None
         self._epoch = -1
 
-    def logits(self, images: Tensor, epoch: int) -> Tensor:
-        """Return the last exit's logits [N, classes] of uint8 images [N, H, W, 3]."""
+    def take(self, epoch: int) -> MultiExitModel:
+        """Copy the net as it is now, for `epoch`."""
         if self._copy is None:
             self._copy = copy.deepcopy(self._model).requires_grad_(False).eval()
-        elif epoch != self._epoch:
+        else:
             self._copy.load_state_dict(self._model.state_dict())
         self._epoch = epoch
+        return self._copy
+
+    def logits(self, images: Tensor, epoch: int) -> Tensor:
+        """Return the last exit's logits [N, classes] of uint8 images [N, H, W, 3]."""
+        teacher = self._copy if self._copy and epoch == self._epoch else self.take(epoch)
         with torch.no_grad():
-            return self._copy(images, (self._model.exits - 1,))[0]  # type: ignore[no-any-return]
+            return teacher(images, (self._model.exits - 1,))[0]  # type: ignore[no-any-return]
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

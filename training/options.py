@@ -10,7 +10,7 @@ TEMPERATURE = 3.0
 
 
 class OptionConfig(BaseModel):
-    """The options; docs/methods.md names the source of each."""
+    """The options; docs/options.md names the source of each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

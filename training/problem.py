@@ -79,8 +79,8 @@ class Progress:
 class TrainingProblem:
     """Implements `training.methods.problem.Problem` for a model, its images and a recipe.
 
-    `epoch` (0-based) is set by whoever counts them; `on_progress` hears every few steps how a phase goes, and
-    `on_step` of every step taken.
+    `epoch` (0-based) is set by whoever counts them, as it begins; `on_progress` hears every few steps how a
+    phase goes, and `on_step` of every step taken.
 
     Args:
         model: trained in place.
@@ -94,13 +94,23 @@ class TrainingProblem:
     ) -> None:
         self.parameters: Sequence[nn.Parameter] = list(model.parameters())
         self.reach: Tensor = reach(model)
-        self.epoch = 0
+        self._epoch = 0
         self.on_progress: Callable[[Progress], None] = lambda _: None
         self.on_step: Callable[[], None] = lambda: None
         self._model, self._images, self._recipe, self._processes = model, images, recipe, processes
         self._exit_losses = ExitLosses(model, recipe.loss)
         self._progress = 0.0
         self._losses: list[tuple[Sequence[int], Tensor]] = []
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at hand, from 0."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._exit_losses.begin(epoch)
 
     def batches(self, phase: Phase) -> Iterator[Batch]:
         """Yield the phase's batches and keep count; the model is in training mode meanwhile."""
