@@ -19,7 +19,7 @@ from rich.progress import track
 from serving.bundle import Bundle, Calibration, Manifest, check_target, read_bundle, write_bundle
 from serving.engine import Engine
 from training import cli
-from training.calibration import Labels, Probabilities, calibration_of, engine_probabilities
+from training.calibration import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.calibration_tables import show
 from training.data.images import decode
 from training.data.source import Source, load_source
@@ -63,7 +63,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     to_class = class_indices(source.name, source.classes, bundle.manifest.classes)
     subsets = _subsets(source, config, seed)
     engine = Engine(bundle, threads=os.cpu_count() or 1)
-    calibration = calibration_of(_answers(engine, bundle, source, subsets, to_class), seed)
+    calibration = calibration_of(collect(_answers(engine, bundle, source, subsets, to_class), seed))
     return write_bundle(
         target,
         _manifest(bundle.manifest, calibration, f"{source.name} ({config.split})"),

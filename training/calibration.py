@@ -3,19 +3,25 @@
 The confidences are those that will really be served: same graph, same engine, same preprocessing.
 """
 
+import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Calibration
-from serving.confidence import CONFIDENCE
+from serving.confidence import MEASURES, SCALED, Scorer, confidence
 from serving.engine import Engine
 from training.errors import DataError
+from training.temperature import ENOUGH_ROWS, fit_temperatures
 
 Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+
+CHUNK = 1024
+"""Images whose confidences are computed at a time."""
 
 
 def engine_probabilities(engine: Engine, images: npt.NDArray[np.uint8]) -> Probabilities:
@@ -28,35 +34,82 @@ def engine_probabilities(engine: Engine, images: npt.NDArray[np.uint8]) -> Proba
     return np.stack(exits, axis=1)
 
 
-def calibration_of(answers: Iterable[tuple[Probabilities, Labels]], seed: int = 0) -> Calibration:
-    """Keep of every answer what thresholds need, and set a random half aside for certifying.
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What every exit said about N labelled images.
 
     Args:
-        answers: batches of probabilities [n, K, C] and labels [n]; consumed one at a time, so that data sets
-            larger than memory can be calibrated on.
+        probabilities: float32 [N, K, C]; backed by a file, since they may be more than fits into memory.
+        labels: int64 [N].
+        certify: bool [N], a random half that is kept for certifying.
+    """
+
+    probabilities: Probabilities
+    labels: Labels
+    certify: npt.NDArray[np.bool_]
+
+    def to_fit_on(self, most: int) -> tuple[Probabilities, Labels]:
+        """Return the images that may be fitted on, `most` of them at most, in random order."""
+        rows = np.random.default_rng(0).permutation(np.flatnonzero(~self.certify))[:most]
+        return self.probabilities[rows], self.labels[rows]
+
+
+def collect(answers: Iterable[tuple[Probabilities, Labels]], seed: int = 0) -> Answers:
+    """Gather answers, and set a random half aside for certifying.
+
+    Args:
+        answers: batches of probabilities [n, K, C] and labels [n]; consumed one at a time.
         seed: decides which half is kept for certifying.
 
     Raises:
         DataError: fewer than two images, so that one of the halves would be empty.
     """
-    labels, predictions = [], []
-    confidence: dict[str, list[npt.NDArray[np.float32]]] = {measure: [] for measure in CONFIDENCE}
-    for probabilities, truth in answers:
-        labels.append(truth.astype(np.int64))
-        predictions.append(probabilities.argmax(axis=-1).astype(np.int32))
-        for measure, confidence_of in CONFIDENCE.items():
-            per_exit = [confidence_of(probabilities[:, k]) for k in range(probabilities.shape[1])]
-            confidence[measure].append(np.stack(per_exit, axis=1).astype(np.float32))
-    images = sum(map(len, labels))
-    if images < 2:
-        raise DataError(
-            f"calibration needs at least 2 images, one to fit on and one to certify; found {images}"
-        )
-    exits = predictions[0].shape[1]
+    labels: list[Labels] = []
+    shape: tuple[int, ...] = ()
+    with tempfile.TemporaryFile() as file:
+        for probabilities, truth in answers:
+            file.write(np.ascontiguousarray(probabilities, np.float32).tobytes())
+            labels.append(truth.astype(np.int64))
+            shape = probabilities.shape[1:]
+        images = sum(map(len, labels))
+        if images < 2:
+            raise DataError(
+                f"calibration needs at least 2 images, one to fit on and one to certify; found {images}"
+            )
+        file.flush()
+        # The mapping outlives the file's name, which is gone already, and goes with the array.
+        gathered = np.memmap(file, np.float32, "r", shape=(images, *shape))
+    certify = np.random.default_rng(seed).permutation(images) < images // 2
+    return Answers(gathered, np.concatenate(labels), certify)
+
+
+def calibration_of(answers: Answers) -> Calibration:
+    """Keep of answers what thresholds need: confidences by every measure, plain and at fitted temperatures.
+
+    Temperatures are fitted on the images that may be fitted on.
+    """
+    images, exits, _ = answers.probabilities.shape
+    temperatures = fit_temperatures(*answers.to_fit_on(ENOUGH_ROWS))
+    scorers = scorers_of(temperatures)
+    prediction = np.empty((images, exits), np.int32)
+    confidences = {measure: np.empty((images, exits), np.float32) for measure in scorers}
+    for start in range(0, images, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        prediction[chunk] = answers.probabilities[chunk].argmax(axis=-1)
+        for measure, scorer in scorers.items():
+            for exit_index, temperature in enumerate(scorer.temperature):
+                probabilities = np.ascontiguousarray(answers.probabilities[chunk, exit_index])
+                confidences[measure][chunk, exit_index] = confidence(probabilities, measure, temperature)
     return Calibration(
-        labels=np.concatenate(labels),
-        prediction=np.concatenate(predictions),
-        confidence={measure: np.concatenate(values) for measure, values in confidence.items()},
-        temperature={measure: np.ones(exits) for measure in CONFIDENCE},
-        certify=np.random.default_rng(seed).permutation(images) < images // 2,
+        labels=answers.labels,
+        prediction=prediction,
+        confidence=confidences,
+        temperature={measure: np.array(scorer.temperature) for measure, scorer in scorers.items()},
+        certify=answers.certify,
     )
+
+
+def scorers_of(temperatures: npt.NDArray[np.float64]) -> dict[str, Scorer]:
+    """Return the scorer of every measure, given one temperature per exit for those that are scaled."""
+    fitted, none = tuple(temperatures.tolist()), (1.0,) * len(temperatures)
+    return {name: Scorer(name, fitted if name.endswith(SCALED) else none) for name in MEASURES}

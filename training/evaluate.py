@@ -6,7 +6,8 @@ serving engine, with the thresholds that it would be served with. Both are measu
 `evaluation.json` holds: name, kind ("run" or "bundle"), data_set, split, images, fitted_on; `exits`, a list
 of {exit (from 1), flops, accuracy}; `curve`, a list of {budget_flops, spent_flops, accuracy, shares}. FLOPs
 are per image and count every earlier head; accuracies and shares (one per exit) lie in 0..1. `curve.png`
-draws both.
+draws both. With `--policy all`, `policies.json` and `policies.png` compare what could turn budgets into
+thresholds (`training.policy_comparison`).
 """
 
 import argparse
@@ -21,20 +22,21 @@ from pydantic import BaseModel, Field
 from rich.console import Console
 
 from serving.bundle import Bundle, read_bundle
-from serving.confidence import Scorer
 from serving.engine import Engine
 from serving.policies import DEFAULT_POLICY, fit_policy, served_policy
 from serving.thresholds import PathPolicy
-from training import cli
-from training.calibration import Labels, Probabilities, engine_probabilities
+from training import cli, policy_comparison
+from training.calibration import Labels, Probabilities, engine_probabilities, scorers_of
 from training.data import Batch, Data, open_data
 from training.data.config import DataConfig
 from training.devices import use_device
 from training.errors import ConfigError
 from training.evaluation import Evaluation, Scored, curve_of, show, write
 from training.flops import exit_flops, segment_flops
+from training.policy_comparison import Comparison, compare
 from training.predict import predict
 from training.run import Run
+from training.temperature import fit_temperatures
 
 RUN_MEASURE = "max_probability"
 """The confidence that a run is judged by, MSDNet's; a bundle names its own."""
@@ -51,12 +53,27 @@ class EvaluateConfig(BaseModel):
     )
     image_column: str | None = Field(None, description="for a bundle: column of the images")
     label_column: str | None = Field(None, description="for a bundle: column of the labels")
+    policy: Literal["geometric", "searched", "all"] | None = Field(
+        None,
+        description="turns budgets into thresholds, instead of the bundle's own (a run has geometric); "
+        "all compares every policy under every confidence measure, too",
+    )
     out: Path | None = Field(
         None, description="folder of the results; RUN/evaluation, or runs/evaluation-BUNDLE, where not given"
     )
     batch_size: int = Field(128, ge=1, description="images per batch")
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
     device: str = Field("cpu", description="for a run: auto, cpu, cuda or cuda:N")
+
+    @property
+    def compares(self) -> bool:
+        """Whether all policies are compared."""
+        return self.policy == "all"
+
+    @property
+    def policy_name(self) -> str | None:
+        """The policy asked for; None leaves it to the bundle."""
+        return None if self.compares else self.policy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,21 +88,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = parser.parse_args(argv)
         folder, config = given.folder, cli.read_fields(EvaluateConfig, given)
         if (folder / "manifest.json").exists():
-            evaluation = evaluate_bundle(read_bundle(folder), config)
+            evaluation, comparison = evaluate_bundle(read_bundle(folder), config)
             out = config.out or Path("runs") / f"evaluation-{evaluation.name}"
         else:
-            evaluation = evaluate_run(Run.open(folder), config)
+            evaluation, comparison = evaluate_run(Run.open(folder), config)
             out = config.out or folder / "evaluation"
         console = Console()
         show(evaluation, console)
         write(evaluation, out)
-        console.print(f"wrote {out}/evaluation.json and {out}/curve.png", soft_wrap=True, highlight=False)
+        files = ["evaluation.json", "curve.png"]
+        if comparison is not None:
+            policy_comparison.show(comparison, console)
+            policy_comparison.write(comparison, out, f"{evaluation.name} on {evaluation.data_set}")
+            files += ["policies.json", "policies.png"]
+        console.print(f"wrote {', '.join(files)} to {out}", soft_wrap=True, highlight=False)
 
     return cli.run(command)
 
 
-def evaluate_run(run: Run, config: EvaluateConfig) -> Evaluation:
+def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparison | None]:
     """Compute every exit by torch; fit on the validation images, measure on the split asked for.
+
+    Returns:
+        The evaluation, and the comparison of all policies where it was asked for.
 
     Raises:
         ConfigError: settings that are for bundles only.
@@ -99,16 +124,26 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> Evaluation:
     model = run.model().to(device)
     data = run.data(batch_size=config.batch_size, device=device)
     flops = exit_flops(segment_flops(model))
-    scorer = Scorer(RUN_MEASURE, (1.0,) * model.exits)
-    fitted = Scored.of(*predict(model, data.validation()), scorer)
-    measured = fitted if config.split == "validation" else Scored.of(*predict(model, data.test()), scorer)
-    policy = fit_policy(DEFAULT_POLICY, fitted.score, fitted.correct, flops)
-    fitted_on = f"{len(fitted.score):,} validation images"
-    return _evaluation(run.folder, "run", data, config.split, fitted_on, flops, policy, measured)
+    to_fit_on = predict(model, data.validation())
+    to_measure = to_fit_on if config.split == "validation" else predict(model, data.test())
+    scorers = scorers_of(fit_temperatures(*to_fit_on) if config.compares else np.ones(model.exits))
+    names = list(scorers) if config.compares else [RUN_MEASURE]
+    fitted = {name: Scored.of(*to_fit_on, scorers[name]) for name in names}
+    measured = {name: Scored.of(*to_measure, scorers[name]) for name in names}
+    base = fitted[RUN_MEASURE]
+    policy = fit_policy(config.policy_name or DEFAULT_POLICY.name, base.score, base.correct, flops)
+    fitted_on = f"{len(base.score):,} validation images"
+    evaluation = _evaluation(
+        run.folder, "run", data, config.split, fitted_on, flops, policy, measured[RUN_MEASURE]
+    )
+    return evaluation, compare(fitted, measured, flops) if config.compares else None
 
 
-def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> Evaluation:
+def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation, Comparison | None]:
     """Compute every exit by the serving engine; fit on the bundle's calibration, measure on test images.
+
+    Returns:
+        The evaluation, and the comparison of all policies where it was asked for.
 
     Raises:
         ConfigError: the data set's classes are not the bundle's, or the split is not for bundles.
@@ -119,12 +154,17 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> Evaluation:
     data = _data_of(bundle, config)
     manifest, calibration = bundle.manifest, bundle.calibration
     engine = Engine(bundle, threads=config.threads or os.cpu_count() or 1)
-    scorer = calibration.scorer(manifest.calibration.confidence)
-    measured = Scored.of(*served(engine, data.test()), scorer)
-    policy, fitted_on = served_policy(manifest, calibration), f"{calibration.fit.sum():,} calibration images"
-    return _evaluation(
-        bundle.folder, "bundle", data, "test", fitted_on, manifest.exit_flops, policy, measured
-    )
+    answers = served(engine, data.test())
+    own, fit, flops = manifest.calibration.confidence, calibration.fit, manifest.exit_flops
+    names = list(calibration.confidence) if config.compares else [own]
+    measured = {name: Scored.of(*answers, calibration.scorer(name)) for name in names}
+    policy = served_policy(manifest, calibration, config.policy_name)
+    fitted_on = f"{fit.sum():,} calibration images"
+    evaluation = _evaluation(bundle.folder, "bundle", data, "test", fitted_on, flops, policy, measured[own])
+    if not config.compares:
+        return evaluation, None
+    fitted = {name: Scored(calibration.score(name)[fit], calibration.correct[fit]) for name in names}
+    return evaluation, compare(fitted, measured, flops)
 
 
 def served(engine: Engine, batches: Iterable[Batch]) -> tuple[Probabilities, Labels]:

@@ -34,7 +34,7 @@ from serving.bundle import (
 from serving.confidence import CONFIDENCE
 from serving.engine import Engine
 from training import cli
-from training.calibration import Labels, Probabilities, calibration_of, engine_probabilities
+from training.calibration import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.checkpoint import Checkpoint
 from training.data import Batch, Data
 from training.errors import RunError
@@ -44,6 +44,7 @@ from training.models.multi_exit import MultiExitModel
 from training.onnx_graph import boundaries, cut, export_whole
 from training.provenance import git_revision, versions
 from training.run import Run
+from training.selection import MOST_IMAGES, Selection, select, show
 
 MAX_DIFFERENCE = 1e-4
 """How far a probability may be from torch's; float32 rounding stays a hundred times below."""
@@ -78,13 +79,16 @@ class Difference:
         self.images += len(served)
 
 
-def export(run: Run, folder: Path, *, force: bool = False) -> tuple[Bundle, Difference]:
+def export(run: Run, folder: Path, *, force: bool = False) -> tuple[Bundle, Difference, Selection]:
     """Export the last whole epoch of a run to a bundle.
 
     Args:
         run: a run with at least one whole epoch.
         folder: where the bundle goes; its last part is the model's name in the server.
         force: replace a bundle that is there.
+
+    Returns:
+        The bundle, how far it is from torch, and how its measure and its policy were chosen.
 
     Raises:
         BundleError: `folder` may not be written.
@@ -105,13 +109,18 @@ def export(run: Run, folder: Path, *, force: bool = False) -> tuple[Bundle, Diff
         trial = write_bundle(Path(scratch) / folder.absolute().name, draft, segments, _no_calibration(draft))
         engine = Engine(trial, threads=os.cpu_count() or 1)
         batches = track(data.validation(), "calibrating", -(-len(data.split.validation) // BATCH_SIZE))
-        calibration = calibration_of(_answers(engine, model, batches, difference), data.split.seed)
+        answers = collect(_answers(engine, model, batches, difference), data.split.seed)
+    calibration = calibration_of(answers)
+    selection = select(*answers.to_fit_on(MOST_IMAGES), draft.exit_flops)
     measured = [
         spec.model_copy(update={"validation_accuracy": accuracy})
         for spec, accuracy in zip(draft.segments, calibration.accuracy, strict=True)
     ]
-    manifest = draft.model_copy(update={"segments": tuple(measured)})
-    return write_bundle(folder, manifest, segments, calibration, force=force), difference
+    chosen = {"confidence": selection.chosen.measure, "policy": selection.chosen.policy}
+    manifest = draft.model_copy(
+        update={"segments": tuple(measured), "calibration": draft.calibration.model_copy(update=chosen)}
+    )
+    return write_bundle(folder, manifest, segments, calibration, force=force), difference, selection
 
 
 def _answers(
@@ -187,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
 
     def command() -> None:
-        bundle, difference = export(Run.open(given.run), given.out, force=given.force)
+        bundle, difference, selection = export(Run.open(given.run), given.out, force=given.force)
         console = Console()
         table = Table("exit", "MFLOPs", "validation accuracy %", "file KB", title=bundle.name)
         for index, flops in enumerate(bundle.manifest.exit_flops):
@@ -195,6 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             size = bundle.segment_path(index).stat().st_size
             table.add_row(str(index + 1), f"{flops / 1e6:.2f}", f"{100 * accuracy:.2f}", f"{size / 1e3:,.0f}")
         console.print(table)
+        show(selection, console)
         console.print(
             f"largest difference from torch on {difference.images} validation images: "
             f"{difference.largest:.1e}"

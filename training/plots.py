@@ -1,8 +1,10 @@
 """Figures that are drawn without a screen."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -44,4 +46,44 @@ def accuracy_over_flops(
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    figure.savefig(path, format="png", dpi=150)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a figure: lines of a family share a colour, and differ in their dashes."""
+
+    label: str
+    family: str
+    values: Sequence[float]
+
+
+def gains_over_flops(path: Path, title: str, budgets_flops: Sequence[float], lines: Sequence[Line]) -> None:
+    """Draw what each line gains over a common base, budget by budget, into a PNG file.
+
+    Args:
+        path: the file to write.
+        title: what was measured.
+        budgets_flops: FLOPs per image, ascending.
+        lines: gains in accuracy, in -1..1, one per budget each.
+    """
+    figure = Figure(figsize=(9.6, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    families = list(dict.fromkeys(line.family for line in lines))
+    drawn = dict.fromkeys(families, 0)
+    for line in lines:
+        axes.plot(
+            [budget / 1e6 for budget in budgets_flops],
+            [100 * value for value in line.values],
+            label=line.label,
+            color=colormaps["tab10"](families.index(line.family)),
+            linestyle=("-", "--", "-.", ":")[drawn[line.family] % 4],
+        )
+        drawn[line.family] += 1
+    axes.set_xlabel("budget (MFLOPs per image)")
+    axes.set_ylabel("gain in accuracy (points)")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="x-small")
     figure.savefig(path, format="png", dpi=150)

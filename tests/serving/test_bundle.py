@@ -162,9 +162,19 @@ BROKEN_MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m.update(float_validation_accuracy=[0.5]),
         "one value for each of the 3 segments",
     ),
+    "policy": (
+        lambda m: m["calibration"].update(policy={"name": "luck"}),
+        "manifest.json: expected a policy out of ['geometric', 'searched']; found 'luck'",
+    ),
+    "policy options": (
+        lambda m: m["calibration"].update(policy={"name": "searched", "options": {"stiffness": -1}}),
+        "manifest.json: the options of the policy 'searched' cannot be used: stiffness: Input should be "
+        "greater than 0",
+    ),
     "confidence": (
         lambda m: m["calibration"].update(confidence="hunch"),
-        "manifest.json: expected a confidence out of ['entropy', 'margin', 'max_probability']; found 'hunch'",
+        "manifest.json: expected a confidence out of ['entropy', 'entropy+temperature', 'margin', "
+        "'margin+temperature', 'max_probability', 'max_probability+temperature']; found 'hunch'",
     ),
     "number as text": (_segment(0, head_flops="100"), "segments.0.head_flops"),
 }

@@ -14,7 +14,7 @@ from serving.engine import Engine
 from serving.preprocess import to_array
 from tests.bundles import CLASSES, tiny_bundle, tiny_images
 from training.calibrate import class_indices, main
-from training.calibration import calibration_of, engine_probabilities
+from training.calibration import collect, engine_probabilities
 from training.calibration_tables import compare
 from training.errors import DataError
 
@@ -116,9 +116,9 @@ def test_names_decide_then_numbers(
 def test_two_images_are_needed() -> None:
     one = np.full((1, 3, 4), 0.25, np.float32), np.zeros(1, np.int64)
     with pytest.raises(DataError, match="at least 2 images"):
-        calibration_of([one])
-    calibration = calibration_of([one, one])
-    assert sorted(calibration.certify.tolist()) == [False, True]
+        collect([one])
+    answers = collect([one, one])
+    assert sorted(answers.certify.tolist()) == [False, True]
 
 
 def test_the_half_kept_depends_on_the_seed_alone() -> None:
@@ -126,7 +126,7 @@ def test_the_half_kept_depends_on_the_seed_alone() -> None:
         answers = np.random.default_rng(0).dirichlet(np.ones(4), (12, 2)).astype(np.float32)
         labels = np.arange(12, dtype=np.int64) % 4
         parts = [(answers[i : i + batch], labels[i : i + batch]) for i in range(0, 12, batch)]
-        result: list[bool] = calibration_of(parts, seed).certify.tolist()
+        result: list[bool] = collect(parts, seed).certify.tolist()
         return result
 
     assert halves(0, 12) == halves(0, 5) != halves(1, 12)

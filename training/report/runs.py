@@ -162,7 +162,7 @@ def _measured(planned: PlannedRun, epoch: int) -> Measured:
         if measured.epoch == epoch:
             return measured
     config = planned.config
-    evaluation = evaluate_run(
+    evaluation, _ = evaluate_run(
         Run.open(planned.folder), EvaluateConfig(device=config.device, threads=config.threads)
     )
     write(evaluation, planned.folder / "evaluation")
