@@ -96,6 +96,9 @@ def joined(divide: Divide) -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    if dist.is_initialized():  # by a caller who trains several runs: the processes can be joined only once
+        yield Processes(dist.get_rank(), dist.get_world_size(), divide)
+        return
     # The host's side of every exchange goes over gloo, the device's over NCCL.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.runs import flags
+from tests.training.runs import flags, trained
 from training.checkpoint import Checkpoint
 
 
@@ -20,10 +20,10 @@ def command(out: Path, *more: str) -> list[str]:
 @pytest.mark.parametrize("method", ["joint", "meta-gf"])
 def test_kill_9_in_mid_epoch(method: str, tmp_path: Path) -> None:
     # Long epochs, so that the kill below lands in the middle of the second one.
-    settings = flags(method=method, epochs=3, train_limit=300, batch_size=8)
-    subprocess.run(command(tmp_path / "whole", *settings), check=True)
+    settings = {"method": method, "epochs": 3, "train_limit": 300, "batch_size": 8}
+    trained(tmp_path / "whole", **settings)
 
-    with subprocess.Popen(command(tmp_path / "killed", *settings)) as process:
+    with subprocess.Popen(command(tmp_path / "killed", *flags(**settings))) as process:
         while not (tmp_path / "killed" / "checkpoint.pt").exists():
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)

@@ -1,5 +1,6 @@
 """Two processes on one run, as torchrun starts them, over gloo."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,26 +22,37 @@ from training.schedules import constant
 from training.start import started
 
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+RUNS = "tests.integration.several_runs"
+METHODS = ("pcgrad", "meta-gf")
 
 
-def torchrun(out: Path, *arguments: str) -> Checkpoint:
-    command = [*TWO, "-m", "training.fit", "--out", str(out), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return Checkpoint.load(out / "checkpoint.pt")
+def settings(method: str) -> dict[str, object]:
+    """A short run whose batches two processes divide."""
+    return {"method": method, "epochs": 1, "batch_size": 16, "train_limit": 64, "schedule": "constant"}
 
 
-def test_divided_tasks_end_with_the_weights_of_one_process(tmp_path: Path) -> None:
-    alone = Checkpoint.load(trained(tmp_path / "alone").checkpoint_path)
-    stopped = trained(tmp_path / "two", max_minutes=1e-9)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two processes: one per method, and one that they resumed by dividing its tasks."""
+    folder = tmp_path_factory.mktemp("two")
+    stopped = trained(folder / "tasks", max_minutes=1e-9)
     assert Checkpoint.load(stopped.checkpoint_path).epoch == 1
+    runs = [[*flags(**settings(name)), "--out", str(folder / name)] for name in METHODS]
+    runs.append(["--out", str(stopped.folder), "--resume", "--divide", "tasks", "--max-minutes", "60"])
+    done = subprocess.run([*TWO, "-m", RUNS, json.dumps(runs)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
 
-    # The second epoch is that of two processes: a run goes on with another number of them.
-    two = torchrun(stopped.folder, "--resume", "--divide", "tasks", "--max-minutes", "60")
+
+def test_divided_tasks_end_with_the_weights_of_one_process(place: Path, tmp_path: Path) -> None:
+    alone = Checkpoint.load(trained(tmp_path / "alone").checkpoint_path)
+
+    # The second epoch was that of two processes: a run goes on with another number of them.
+    two = Checkpoint.load(place / "tasks" / "checkpoint.pt")
 
     assert two.epoch == 2
     assert all(torch.equal(two.model[name], value) for name, value in alone.model.items())
-    assert len((stopped.folder / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len((place / "tasks" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 @dataclass(frozen=True)
@@ -83,16 +95,17 @@ class HalvedProblem(TrainingProblem):
         return [(a + b) / 2 for a, b in zip(first, second, strict=True)]
 
 
-@pytest.mark.parametrize("name", ["pcgrad", "meta-gf"])
-def test_divided_batches_equal_one_process_with_their_batchnorm(name: str, tmp_path: Path) -> None:
-    settings = {"method": name, "epochs": 1, "batch_size": 16, "train_limit": 64, "schedule": "constant"}
-    run, _ = started(tmp_path / "one", config(**settings))
+@pytest.mark.parametrize("name", METHODS)
+def test_divided_batches_equal_one_process_with_their_batchnorm(
+    name: str, place: Path, tmp_path: Path
+) -> None:
+    run, _ = started(tmp_path / "one", config(**settings(name)))
     model = untrained(run)
     images = HalvedImages(run.data(part=(0, 2)), run.data(part=(1, 2)))
     problem = HalvedProblem(model, images, Recipe(0.1, 0.9, 1e-4, constant, epochs=1))
     method(name, problem).epoch()
 
-    two = torchrun(tmp_path / "two", *flags(**settings))
+    two = Checkpoint.load(place / name / "checkpoint.pt")
 
     for parameter_name, parameter in model.named_parameters():
         torch.testing.assert_close(two.model[parameter_name], parameter.detach(), rtol=1e-3, atol=1e-5)

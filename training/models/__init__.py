@@ -11,12 +11,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from training.errors import ConfigError
-from training.models.backbone import (
-    BackboneOptions,
-    TorchvisionOptions,
-    factory_builder,
-    torchvision_builder,
-)
 from training.models.msdnet import MSDNetOptions, msdnet
 from training.models.multi_exit import MultiExitModel
 from training.models.sdn_resnet import SDNResNetOptions, sdn_resnet
@@ -117,6 +111,14 @@ def architecture(preset: str, options: Mapping[str, Any] | None = None) -> Archi
 def _found(preset: str) -> Preset:
     if preset in MODELS:
         return MODELS[preset]
+    # Only here: torchvision brings torch's compiler along, seconds that no other model should wait for.
+    from training.models.backbone import (
+        BackboneOptions,
+        TorchvisionOptions,
+        factory_builder,
+        torchvision_builder,
+    )
+
     if preset.startswith(TORCHVISION):
         return Preset(preset, torchvision_builder(preset.removeprefix(TORCHVISION)), TorchvisionOptions)
     if ":" in preset:

@@ -1,0 +1,11 @@
+"""What torchrun's processes execute in the tests: several runs, one after the other, for one start-up."""
+
+import json
+import sys
+
+from training.fit import main
+from training.parallel import joined
+
+if __name__ == "__main__":
+    with joined("batches"):
+        sys.exit(max(main(flags) for flags in json.loads(sys.argv[1])))
