@@ -151,7 +151,7 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
     """
     if config.split != "test":
         raise ConfigError("a bundle is evaluated on test images: its calibration is what it was fitted on")
-    data = _data_of(bundle, config)
+    data = data_of(bundle, config)
     manifest, calibration = bundle.manifest, bundle.calibration
     engine = Engine(bundle, threads=config.threads or os.cpu_count() or 1)
     answers = served(engine, data.test())
@@ -177,7 +177,7 @@ def served(engine: Engine, batches: Iterable[Batch]) -> tuple[Probabilities, Lab
     return np.concatenate(probabilities), np.concatenate(labels)
 
 
-def _data_of(bundle: Bundle, config: EvaluateConfig) -> Data:
+def data_of(bundle: Bundle, config: EvaluateConfig) -> Data:
     """Open the bundle's data set; which images are for testing depends on the seed of its split alone."""
     facts = bundle.manifest.data_set
     settings = DataConfig(

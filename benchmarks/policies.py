@@ -1,0 +1,148 @@
+"""Policies on held-out images, at 12 budgets: are budgets kept, and is what a bundle ships at least as good?
+
+    python benchmarks/policies.py exported_models/cifar10 --dataset cifar10 --out docs/benchmarks/policies
+
+Fitted on the fitting half of the bundle's calibration, judged on the data set's test images, open loop:
+
+- the mean cost of each budget, against the budget (2% is allowed);
+- the shipped measure and policy against `geometric`, on the shipped measure and on MSDNet's own,
+  max_probability: gain in accuracy per budget and over all, with a paired bootstrap over images (the lower
+  end of the mean gain may not be under -0.3 points).
+
+Writes `OUT.json`, `OUT.md` and `OUT.png` (curves). The exit status is 1 where one of the two does not hold.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.bundle import Bundle, read_bundle
+from serving.engine import Engine
+from serving.policies import DEFAULT_POLICY
+from training.curves import Floats
+from training.evaluate import EvaluateConfig, data_of, served
+from training.evaluation import Scored
+from training.plots import Line, gains_over_flops
+from training.rivals import DEFAULT_RIVAL, Rival, outcome, spread_budgets
+
+RESAMPLES = 2_000
+ALLOWED_ERROR = 0.02
+ALLOWED_LOSS = 0.003
+
+
+def main() -> int:
+    """Run the benchmark and write its results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--dataset", help="as for training.evaluate, where the bundle's own name does not do")
+    parser.add_argument("--out", type=Path, required=True, help="path of the results without its ending")
+    given = parser.parse_args()
+    results = measured(read_bundle(given.bundle), given.dataset)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    given.out.with_suffix(".md").write_text(as_markdown(results))
+    lines = [Line(rival["name"], rival["name"], rival["gains"]) for rival in results["rivals"]]
+    title = f"gain over {results['base']}: {results['bundle']}, {results['images']:,} test images"
+    gains_over_flops(given.out.with_suffix(".png"), title, results["budgets_flops"], lines)
+    print(as_markdown(results))
+    return 0 if results["budgets_kept"] and results["non_inferior"] else 1
+
+
+def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
+    """Fit, judge and compare; see the module."""
+    calibration, spec, costs = bundle.calibration, bundle.manifest.calibration, bundle.manifest.exit_flops
+    data = data_of(bundle, EvaluateConfig(dataset=dataset))
+    answers = served(Engine(bundle, threads=os.cpu_count() or 1), data.test())
+    budgets = spread_budgets(costs)
+    shipped = Rival(spec.confidence, spec.policy)
+    rivals = {str(rival): rival for rival in (shipped, Rival(spec.confidence, DEFAULT_POLICY), DEFAULT_RIVAL)}
+    found = {}
+    for name, rival in rivals.items():
+        score, fit = calibration.score(rival.measure), calibration.fit
+        policy = rival.fit(Scored(score[fit], calibration.correct[fit]), costs)
+        found[name] = outcome(policy, Scored.of(*answers, calibration.scorer(rival.measure)), budgets, costs)
+    base = found[str(DEFAULT_RIVAL)]
+    standings = [
+        {
+            "name": name,
+            "accuracy": rival.accuracy.tolist(),
+            "budget_error": (rival.spent_flops / budgets - 1).tolist(),
+            "gains": (rival.accuracy - base.accuracy).tolist(),
+            "mean_gain": float(rival.per_image.mean() - base.per_image.mean()),
+            "interval_95": bootstrap(rival.per_image - base.per_image),
+        }
+        for name, rival in found.items()
+    ]
+    first = standings[0]
+    against_same_measure = bootstrap(found[str(shipped)].per_image - found[list(rivals)[1]].per_image)
+    return {
+        "bundle": bundle.name,
+        "data_set": data.name,
+        "images": base.right.shape[1],
+        "fitted_on": int(calibration.fit.sum()),
+        "budgets_flops": budgets,
+        "shipped": str(shipped),
+        "base": str(DEFAULT_RIVAL),
+        "rivals": standings,
+        "budgets_kept": max(abs(error) for error in first["budget_error"]) <= ALLOWED_ERROR,
+        "non_inferior": min(first["interval_95"][0], against_same_measure[0]) > -ALLOWED_LOSS,
+    }
+
+
+def bootstrap(differences: Floats, seed: int = 0) -> list[float]:
+    """Return the ends of the middle 95% of the mean, images redrawn with replacement."""
+    random = np.random.default_rng(seed)
+    count = len(differences)
+    means = [float(differences[random.integers(0, count, count)].mean()) for _ in range(RESAMPLES)]
+    return [float(end) for end in np.quantile(means, [0.025, 0.975])]
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """Return the results as a page."""
+    base, rivals = results["rivals"][-1], results["rivals"]
+    others = [rival for rival in rivals if rival is not base]
+    lines = [
+        f"# Policies on held-out images: {results['bundle']}",
+        "",
+        f"{results['images']:,} test images of {results['data_set']}; thresholds fitted on "
+        f"{results['fitted_on']:,} calibration images. Shipped: {results['shipped']}. Gains are in points "
+        f"over {results['base']}.",
+        "",
+        "| budget MFLOPs | "
+        + " | ".join(f"{rival['name']}: spent over budget % | accuracy % | gain" for rival in others)
+        + f" | {base['name']}: accuracy % |",
+        "|---" * (2 + 3 * len(others)) + "|",
+    ]
+    for index, budget in enumerate(results["budgets_flops"]):
+        cells = [
+            f"{100 * rival['budget_error'][index]:+.2f} | {100 * rival['accuracy'][index]:.2f} | "
+            f"{100 * rival['gains'][index]:+.2f}"
+            for rival in others
+        ]
+        lines.append(
+            f"| {budget / 1e6:.2f} | " + " | ".join([*cells, f"{100 * base['accuracy'][index]:.2f}"]) + " |"
+        )
+    lines.append("")
+    for rival in others:
+        low, high = rival["interval_95"]
+        lines.append(
+            f"- {rival['name']}: mean gain {100 * rival['mean_gain']:+.2f} points "
+            f"(95% of paired bootstraps: {100 * low:+.2f} to {100 * high:+.2f})."
+        )
+    lines += [
+        f"- Every budget kept within {ALLOWED_ERROR:.0%}: {'yes' if results['budgets_kept'] else 'no'}.",
+        f"- The shipped policy is no worse than geometric, up to {100 * ALLOWED_LOSS:.1f} points, on either "
+        f"measure: {'yes' if results['non_inferior'] else 'no'}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
