@@ -245,7 +245,7 @@ def refined(table: ScoreArray, steps: int) -> ScoreArray:
     near, far = table[:-1, None, :-1], table[1:, None, :-1]
     weight = np.arange(steps)[:, None] / steps
     finer = np.full(((len(table) - 1) * steps + 1, table.shape[1]), -np.inf)
-    finer[:-1, :-1] = (near + weight * (far - near)).reshape(-1, table.shape[1] - 1)
+    finer[:-1, :-1] = (near + weight * (far - near)).reshape(len(finer) - 1, table.shape[1] - 1)
     finer[-1] = table[-1]
     return np.maximum.accumulate(finer)  # rounding may have passed the far end
 

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from serving.confidence import CONFIDENCE, TIE, FloatArray, calibration_score, score, tie_break
+from serving.confidence import (
+    CONFIDENCE,
+    MEASURES,
+    TIE,
+    FloatArray,
+    Scorer,
+    calibration_score,
+    confidence,
+    scale,
+    score,
+    tie_break,
+)
 
 ROWS = np.array([[0.5, 0.25, 0.25], [1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], np.float32)
 
@@ -43,12 +54,40 @@ def test_confidences_and_scores_stay_in_range(measure: str, logits: FloatArray) 
     assert np.all((scores >= confidence) & (scores < confidence.astype(np.float64) + TIE))
 
 
-@given(logits=logits)
-def test_a_score_does_not_depend_on_the_rows_beside_it(logits: FloatArray) -> None:
+@pytest.mark.parametrize("measure", MEASURES)
+@given(logits=logits, temperature=st.sampled_from([0.1, 0.7, 1, 1.6, 10]))
+def test_a_score_does_not_depend_on_the_rows_beside_it(
+    measure: str, logits: FloatArray, temperature: float
+) -> None:
     probabilities = softmax(logits)
-    together = score(probabilities, "max_probability")
-    alone = [score(row[None], "max_probability")[0] for row in probabilities]
+    together = score(probabilities, measure, temperature)
+    alone = [score(row[None], measure, temperature)[0] for row in probabilities]
     np.testing.assert_array_equal(together, alone)
+
+
+@given(logits=logits, temperature=st.floats(0.1, 10))
+def test_a_temperature_divides_logits(logits: FloatArray, temperature: float) -> None:
+    scaled = scale(softmax(np.clip(logits, -30, 30)), temperature)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, softmax(np.clip(logits, -30, 30) / temperature), atol=2e-5)
+
+
+def test_a_temperature_of_one_changes_no_bit() -> None:
+    assert scale(ROWS, 1.0) is ROWS
+
+
+@pytest.mark.parametrize("name", CONFIDENCE)
+def test_the_ending_of_a_name_only_tells_names_apart(name: str) -> None:
+    for temperature in (1.0, 1.7):
+        plain, ended = (confidence(ROWS, measure, temperature) for measure in (name, f"{name}+temperature"))
+        np.testing.assert_array_equal(plain, ended)
+    assert confidence(ROWS, name, 2.0)[0] < confidence(ROWS, name, 1.0)[0]
+
+
+def test_a_scorer_takes_the_temperature_of_the_exit() -> None:
+    scorer = Scorer("max_probability+temperature", (1.0, 2.0))
+    np.testing.assert_array_equal(scorer(0, ROWS), score(ROWS, "max_probability"))
+    np.testing.assert_array_equal(scorer(1, ROWS), score(ROWS, "max_probability", 2.0))
 
 
 def test_saturated_rows_are_told_apart_and_spread_evenly() -> None:

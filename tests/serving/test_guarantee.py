@@ -84,7 +84,7 @@ def test_allowing_more_never_costs_more(
 
 @pytest.mark.parametrize("name", ["geometric", "searched"])
 def test_the_risk_is_controlled_over_many_draws(name: str) -> None:
-    """The true risk, known from 40,000 rows, is over max_drop in a share δ of 200 draws at most, and noise."""
+    """The true risk, known from 40,000 rows, is over max_drop in a share δ of the draws at most."""
     world, path, delta = table(40_000, seed=5), policy(seed=6, rows=500, name=name), 0.1
     random = np.random.default_rng(7)
     violations, shares = 0, []
@@ -101,6 +101,12 @@ def test_the_risk_is_controlled_over_many_draws(name: str) -> None:
 def test_max_drop_lies_between_0_and_1(max_drop: float) -> None:
     with pytest.raises(TermsError, match="expected max_drop between 0 and 1"):
         certifier(table(200, seed=1)).plan(max_drop)
+
+
+def test_a_net_of_one_exit_loses_nothing() -> None:
+    drawn = table(200, seed=1, exits=1)
+    path = fit_policy("geometric", drawn.score, drawn.correct, (7,))
+    assert Certifier(path, drawn.score, drawn.correct).plan(0.05).plan.expected_flops == 7
 
 
 def test_delta_lies_between_0_and_1() -> None:

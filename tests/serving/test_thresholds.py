@@ -16,8 +16,11 @@ from serving.thresholds import (
     NOBODY_LEAVES,
     PathPolicy,
     Plan,
+    along,
     exits_taken,
     judge,
+    refined,
+    rising,
 )
 
 # Six rows, three exits. At q = 1 a third, that is two rows, leaves at each exit.
@@ -169,3 +172,33 @@ def test_on_many_rows_the_policy_is_as_good_as_the_heuristic_s_grid(seed: int) -
         gains.append(policy.plan(plain.expected_flops).expected_accuracy - plain.expected_accuracy)
     assert np.mean(gains) > -0.003
     assert np.min(gains) > -0.01
+
+
+@given(case=cases(), seed=st.integers(0, 1000))
+def test_summing_along_a_path_is_summing_for_each_of_its_points(case: Case, seed: int) -> None:
+    value = np.random.default_rng(seed).integers(0, 10**9, case.score.shape)
+    path = case.policy().table
+    expected = [value[np.arange(len(value)), exits_taken(case.score, point)].sum() for point in path]
+    np.testing.assert_array_equal(along(case.score, path, value), expected)
+
+
+@given(case=cases(), steps=st.integers(1, 5))
+def test_a_refined_path_goes_through_the_corners_and_never_falls(case: Case, steps: int) -> None:
+    path = case.policy().table
+    finer = refined(path, steps)
+    np.testing.assert_allclose(finer[::steps, :-1], path[:, :-1], rtol=0, atol=1e-12)
+    assert np.all(np.isneginf(finer[:, -1]))
+    assert np.all(finer[1:, :-1] >= finer[:-1, :-1])
+
+
+def test_a_path_rises_from_the_middle_outwards() -> None:
+    found = np.array([[0.3, -1], [0.4, -1], [0.35, -1], [0.2, -1], [0.6, -1]])
+    path = rising(found, middle=2)
+    np.testing.assert_allclose(path[:, 0], [EVERYBODY_LEAVES, 0.3, 0.35, 0.35, 0.35, 0.6, NOBODY_LEAVES])
+    assert np.all(np.isneginf(path[:, 1]))
+
+
+def test_a_path_that_falls_is_refused() -> None:
+    path = fit_policy("geometric", SCORE, CORRECT, FLOPS).table[::-1]
+    with pytest.raises(ValueError, match="never fall"):
+        PathPolicy(SCORE, CORRECT, FLOPS, path)

@@ -78,6 +78,29 @@ def test_a_bundle_is_measured_with_the_engine_that_serves_it(tmp_path: Path, ima
     read_bundle(bundle.folder)
 
 
+@pytest.mark.parametrize("policy", ["searched", "all"])
+def test_another_policy_and_all_of_them(
+    tmp_path: Path, images_by_class: Path, capsys: pytest.CaptureFixture[str], policy: str
+) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    words = [str(bundle.folder), "--dataset", str(images_by_class), "--threads", "1", "--policy", policy]
+    assert evaluate.main([*words, "--out", str(tmp_path / "out")]) == 0
+    compared = (tmp_path / "out" / "policies.json").exists()
+    assert compared == (policy == "all")
+    assert ("policies.png" in capsys.readouterr().out) == compared
+
+
+def test_a_run_compares_every_measure(run: Path, tmp_path: Path) -> None:
+    assert evaluate.main([str(run), "--threads", "1", "--policy", "all", "--out", str(tmp_path)]) == 0
+    rivals = json.loads((tmp_path / "policies.json").read_text())["rivals"]
+    assert len({rival["measure"] for rival in rivals}) == 6
+
+
+def test_an_unknown_policy_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(run), "--policy", "luck"]) == 2
+    assert "--policy: Input should be 'geometric', 'searched' or 'all'" in capsys.readouterr().err
+
+
 def test_a_bundle_refuses_images_of_other_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
     assert evaluate.main([str(bundle.folder), "--dataset", "digits"]) == 2

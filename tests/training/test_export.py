@@ -67,6 +67,13 @@ def test_calibration_is_the_validation_part_and_half_is_kept(run: Run, bundle: B
     assert bundle.manifest.segments[1].validation_accuracy == pytest.approx(calibration.accuracy[1])
 
 
+def test_measure_and_policy_are_those_that_did_best_on_validation(run: Run, tmp_path: Path) -> None:
+    written, _, selection = export(run, tmp_path / "again")
+    spec = written.manifest.calibration
+    assert (spec.confidence, spec.policy) == (selection.chosen.measure, selection.chosen.policy)
+    assert selection.images == written.calibration.fit.sum()
+
+
 def test_nothing_of_the_machine_is_in_the_files(run: Run, bundle: Bundle) -> None:
     for path in bundle.folder.iterdir():
         data = path.read_bytes()

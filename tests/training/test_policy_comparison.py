@@ -1,0 +1,53 @@
+"""The comparison of all policies: its base, its files, and measures that are missing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.serving.tables import FLOPS, table
+from training.evaluation import Scored
+from training.policy_comparison import Comparison, compare, show, write
+from training.rivals import DEFAULT_RIVAL
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    measures = ("max_probability", "margin")
+    fitted, measured = (
+        {
+            measure: Scored(drawn.score**power, drawn.correct)
+            for measure, power in zip(measures, (1, 2), strict=True)
+        }
+        for drawn in (table(300, 0), table(400, 1))
+    )
+    return compare(fitted, measured, FLOPS)
+
+
+def test_only_measures_that_were_computed_compete(comparison: Comparison) -> None:
+    assert {standing.rival.measure for standing in comparison.standings} == {"max_probability", "margin"}
+    assert len(comparison.standings) == 2 * 4
+    assert comparison.images == 400
+
+
+def test_gains_are_over_the_default(comparison: Comparison) -> None:
+    base = next(standing for standing in comparison.standings if standing.rival == DEFAULT_RIVAL)
+    assert (base.gain, base.standard_error) == (0, 0)
+    for standing in comparison.standings:
+        assert standing.gain == pytest.approx(standing.mean_accuracy - base.mean_accuracy)
+
+
+def test_the_files(comparison: Comparison, tmp_path: Path) -> None:
+    write(comparison, tmp_path / "out", "a title")
+    found = json.loads((tmp_path / "out" / "policies.json").read_text())
+    assert found["images"] == 400
+    assert [len(rival["accuracy"]) for rival in found["rivals"]] == [12] * 8
+    assert found["rivals"][1]["options"] == {"stiffness": 100.0}
+    assert (tmp_path / "out" / "policies.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_names_every_rival(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
+    show(comparison, Console(width=200))
+    printed = capsys.readouterr().out
+    assert all(str(standing.rival) in printed for standing in comparison.standings)

@@ -1,0 +1,45 @@
+"""Rivals: how they are told apart, judged and held against each other."""
+
+import numpy as np
+import pytest
+
+from serving.bundle import Named
+from serving.thresholds import judge
+from tests.serving.tables import FLOPS, table
+from training.evaluation import Scored
+from training.rivals import ALL_RIVALS, DEFAULT_RIVAL, Rival, gain, outcome, spread_budgets
+
+
+def scored(rows: int, seed: int) -> Scored:
+    drawn = table(rows, seed)
+    return Scored(drawn.score, drawn.correct)
+
+
+def test_names_say_what_is_fitted() -> None:
+    assert str(DEFAULT_RIVAL) == "max_probability, geometric"
+    assert str(Rival("margin", Named(name="searched", options={"stiffness": 20.0}))) == (
+        "margin, searched (stiffness 20)"
+    )
+    assert len({str(rival) for rival in ALL_RIVALS}) == len(ALL_RIVALS) == 24
+
+
+def test_budgets_lie_between_the_ends() -> None:
+    budgets = spread_budgets(FLOPS)
+    assert len(budgets) == 12
+    assert FLOPS[0] < budgets[0] < budgets[-1] < FLOPS[-1]
+
+
+def test_an_outcome_is_what_judging_says() -> None:
+    policy, measured = DEFAULT_RIVAL.fit(scored(500, 0), FLOPS), scored(300, 1)
+    found = outcome(policy, measured, [20.0, 40.0], FLOPS)
+    for index, budget in enumerate((20.0, 40.0)):
+        plan = judge(measured.score, measured.correct, FLOPS, policy.plan(budget).thresholds, budget)
+        assert found.accuracy[index] == pytest.approx(plan.expected_accuracy)
+        assert found.spent_flops[index] == pytest.approx(plan.expected_flops)
+    np.testing.assert_allclose(found.per_image.mean(), found.accuracy.mean())
+
+
+def test_a_gain_by_hand() -> None:
+    more, error = gain(np.array([1.0, 1, 0, 1]), np.array([1.0, 0, 0, 0]))
+    assert more == 0.5
+    assert error == pytest.approx(0.25)  # the differences 0 1 0 1 have a deviation of 1/2, over sqrt(4)
