@@ -34,3 +34,13 @@ def test_a_mistake_is_a_message(argv: list[str], says: str, capsys: pytest.Captu
     err = capsys.readouterr().err
     assert says in err
     assert "Traceback" not in err
+
+
+def test_any_backbone(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--model", "torchvision:resnet50", "--exits", "layer1,layer2", "layer3", "--pretrained"]
+
+    assert main([*flags, "--classes", "10", "--json"]) == 0, "and no weights are fetched for it"
+
+    exits = json.loads(capsys.readouterr().out)["exits"]
+    assert [round(row["flops"] / 1e6) for row in exits] == [793, 1824, 3290, 4100]
+    assert [round(row["params"] / 1e6, 3) for row in exits] == [0.228, 1.453, 8.561, 23.546]

@@ -2,10 +2,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
+from torchvision.ops import Permute
 
 from training.errors import ConfigError
-from training.flops import SegmentFlops, exit_flops, segment_flops
+from training.flops import FlopsCounter, SegmentFlops, exit_flops, segment_flops
+from training.models import architecture
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
 
@@ -55,6 +58,10 @@ def test_an_exit_costs_every_body_and_every_earlier_head() -> None:
         ("a residual is free", lambda x: x + x, 0),
         ("a gate is not", lambda x: x * x, 192),
         ("a scale is", lambda x: x * 2.0, 0),
+        ("a learned scale too", lambda x: x * torch.tensor(2.0, device=x.device), 0),
+        ("a scale for each channel is not", nn.Softmax2d(), 192),
+        ("lengths and quotients", lambda x: nn.functional.normalize(x, dim=1), 192 + 192),
+        ("linear over strided tokens", nn.Sequential(Permute((0, 2, 3, 1)), nn.Linear(3, 5)), 64 * 5 * 4),
         (
             "attention over 8 tokens of width 8, one head",
             lambda x: nn.functional.scaled_dot_product_attention(x, x, x),
@@ -79,3 +86,49 @@ def test_counting_leaves_the_model_as_it_was() -> None:
 
     assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
     assert norm.training
+
+
+def test_attention_counts_the_same_where_torch_would_fuse_it() -> None:
+    attention = nn.MultiheadAttention(embed_dim=8, num_heads=2, batch_first=True).eval()
+
+    def body(x: Tensor) -> Tensor:
+        tokens = x.flatten(1, 2)  # [1, 24, 8]
+        result: Tensor = attention(tokens, tokens, tokens, need_weights=False)[0]
+        return result
+
+    projections = 24 * (3 * 8 + 8) * 9
+    assert count(body) == projections + 2 * 24 * 24 * (4 + 4 + 1)
+    assert torch.backends.mha.get_fastpath_enabled(), "left as it was"
+
+
+def test_an_error_leaves_the_model_as_it_was() -> None:
+    model = MultiExitModel([Segment(Apply(torch.erfinv), Apply(torch.erfinv))], (0.5,) * 3, (0.5,) * 3, 8)
+
+    with pytest.raises(ConfigError):
+        segment_flops(model)
+
+    assert model.training
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "gflops"),
+    [
+        # Multiply-adds of convolutions, linear layers and attention that torchvision publishes.
+        ("resnet18", "layer1", 1.814),
+        ("resnet50", "layer2", 4.089),
+        ("mobilenet_v3_small", "features.4", 0.057),
+        ("vit_b_16", "encoder.layers.encoder_layer_5", 17.564),
+    ],
+)
+def test_multiply_adds_of_known_networks(name: str, layers: str, gflops: float) -> None:
+    with torch.device("meta"):
+        model = architecture(f"torchvision:{name}", {"exits": layers}).model(1000).eval()
+    images = torch.zeros(1, 224, 224, 3, dtype=torch.uint8, device="meta")
+    with torch.no_grad(), FlopsCounter() as counter:
+        model(images, [1])
+
+    counted = sum(counter.by_operator[operator] for operator in ("convolution", "addmm", "mm", "bmm"))
+
+    assert torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta["_ops"] == gflops
+    assert counted / 1e9 == pytest.approx(gflops, rel=0.01)

@@ -5,7 +5,9 @@ value has to stay what it was), sizes read from tensors (known, since images hav
 constants), and code that reads `self.training` (one graph has to serve training and evaluation).
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,9 +131,10 @@ def _values(net: nn.Module, graph: fx.Graph, image_size: int, name: str) -> dict
     found: dict[fx.Node, list[Any]] = {node: [] for node in graph.nodes}
     module = fx.GraphModule(net, graph).eval()
     for batch in BATCHES:
-        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        images = torch.zeros(batch, 3, image_size, image_size)
         try:
-            FakeTensorProp(module, mode).propagate(torch.zeros(batch, 3, image_size, image_size))
+            with _without_log("torch._subclasses.fake_tensor"):
+                FakeTensorProp(module, FakeTensorMode(allow_non_fake_inputs=True)).propagate(images)
         except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
             raise ConfigError(
                 f"{name} cannot take images of {image_size}×{image_size} pixels: "
@@ -141,6 +144,17 @@ def _values(net: nn.Module, graph: fx.Graph, image_size: int, name: str) -> dict
             found[node].append(copy.meta.get("val"))
     net.train()
     return {node: tuple(values) for node, values in found.items()}
+
+
+@contextmanager
+def _without_log(name: str) -> Iterator[None]:
+    """Keep a logger quiet: torch logs the traceback of an error that is told in one sentence here."""
+    logger = logging.getLogger(name)
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def _inline_constants(graph: fx.Graph, values: Mapping[fx.Node, tuple[Any, ...]]) -> None:
