@@ -50,6 +50,7 @@ def serve(settings: Settings) -> int:
     emit = fan_out(metrics, logs.EventLog(logger))
     rules = Rules(
         default_budget=settings.default_budget,
+        policy=settings.policy,
         max_drop=settings.max_drop,
         controller=settings.controller == "on",
         sample_share=settings.sample_share,

@@ -28,6 +28,7 @@ class Rules:
 
     Attributes:
         default_budget: of requests that name none.
+        policy: turns budgets into thresholds; the bundle's own if None.
         max_drop: a guarantee for requests that ask for nothing else, in place of the default budget.
         controller: whether what images cost corrects what thresholds are planned for.
         sample_share: of the images, whose early answers are checked in idle time, 0 to 1.
@@ -36,6 +37,7 @@ class Rules:
     """
 
     default_budget: Budget = DEFAULT_BUDGET
+    policy: str | None = None
     max_drop: float | None = None
     controller: bool = True
     sample_share: float = 0.0
@@ -52,7 +54,7 @@ class Offers:
         controller: corrects budgets; None leaves them as they are.
 
     Raises:
-        BudgetError, TermsError: a default cannot be used.
+        BudgetError, TermsError, BundleError: a default cannot be used, or there is no such policy.
     """
 
     def __init__(self, bundle: Bundle, rules: Rules, controller: BudgetController | None) -> None:
@@ -60,7 +62,7 @@ class Offers:
         self._rules = rules
         self._exit_flops = bundle.manifest.exit_flops
         self._controller = controller
-        self._policy = served_policy(bundle.manifest, bundle.calibration)
+        self._policy = served_policy(bundle.manifest, bundle.calibration, rules.policy)
         self._read = lru_cache(maxsize=_KEPT, typed=True)(self._parse)
         self._plan = lru_cache(maxsize=_KEPT)(self._policy.plan)
         self._thresholds = lru_cache(maxsize=_KEPT)(self._plan_thresholds)

@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     default_model: str | None = None
     """The model of a request that names none; needed only where several are loaded."""
 
+    policy: Literal["geometric", "searched"] | None = None
+    """What turns budgets into thresholds, for every model; each bundle's own if not given."""
     max_drop: float | None = Field(default=None, gt=0, lt=1)
     """For requests that ask for nothing else: the share of answers that leaving early may lose."""
     controller: Literal["on", "off"] = "on"

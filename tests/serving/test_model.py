@@ -95,6 +95,14 @@ def test_the_cheapest_budget_leaves_at_the_first_exit_and_the_full_one_at_the_la
     assert {answer.exit for answer in model.classify(images, "100%")} == {len(EXIT_FLOPS)}
 
 
+def test_the_server_may_choose_another_policy(bundle: Bundle, model: Model) -> None:
+    with Model.load(bundle, rules=Rules(policy="searched")) as other:
+        assert other.plan("50%").thresholds.tolist() != model.plan("50%").thresholds.tolist()
+        assert other.plan("50%").expected_flops <= 0.5 * bundle.manifest.exit_flops[-1]
+    with pytest.raises(BundleError, match="expected a policy out of"):
+        Model.load(bundle, rules=Rules(policy="luck"))
+
+
 def test_the_default_budget_is_full_depth_unless_said_otherwise(bundle: Bundle, model: Model) -> None:
     assert model.classify(tiny_images(1))[0].budget_flops == EXIT_FLOPS[-1]
     with Model.load(bundle, rules=Rules(default_budget="50%")) as half:
