@@ -1,30 +1,77 @@
-"""Synthetic calibration tables: a latent difficulty per image, exits that get better, honest confidences."""
+"""A net that is a table: what every exit says of every row is written down and can be foretold."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.confidence import ScoreArray, calibration_score
+from serving.confidence import Scorer
+from serving.decisions import Decide, Start, everybody_starts
+from serving.dispatch import deepest_full
+from serving.events import Event
+from serving.rows import Tensors, Terms
+from serving.scheduler import Scheduler
+from tests.serving.fakes import Clock
 
-FLOPS = (10, 20, 35, 60)
+EXIT_FLOPS = (10, 25, 50, 80)
+EXITS = len(EXIT_FLOPS)
+CLASSES = 3
+SCORER = Scorer("max_probability", (1.0,) * EXITS)
+
+Exits = list[int]
 
 
-@dataclass(frozen=True)
-class Table:
-    """Scores [N, K] and correctness [N, K]."""
-
-    score: ScoreArray
-    correct: npt.NDArray[np.bool_]
-
-    def rows(self, which: slice) -> "Table":
-        """Return some of the rows."""
-        return Table(self.score[which], self.correct[which])
-
-
-def table(rows: int, seed: int, exits: int = len(FLOPS)) -> Table:
-    """Draw rows: the chance of being right grows with depth, and the confidence is that chance."""
+def random_table(rows: int, seed: int) -> npt.NDArray[np.float32]:
+    """Probabilities [rows, EXITS, CLASSES], surer at later exits."""
     random = np.random.default_rng(seed)
-    ease = random.normal(size=(rows, 1)) + 0.4 * random.normal(size=(rows, exits))
-    chance = 1 / (1 + np.exp(-(2 * ease + np.linspace(0, 1.5, exits))))
-    return Table(calibration_score(chance.astype(np.float32)), random.random((rows, exits)) < chance)
+    table = [random.dirichlet(np.full(CLASSES, 1 / (1 + exit_index)), rows) for exit_index in range(EXITS)]
+    return np.stack(table, axis=1).astype(np.float32)
+
+
+def scores_of(table: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Scores [rows, EXITS] of a table."""
+    return np.stack([SCORER(exit_index, table[:, exit_index]) for exit_index in range(EXITS)], axis=1)
+
+
+class TableScheduler:
+    """A scheduler over a table; a request's result is the exit of each of its rows."""
+
+    def __init__(
+        self,
+        table: npt.NDArray[np.float32],
+        decide: Decide,
+        *,
+        start: Callable[[Clock], Start] = lambda clock: everybody_starts,
+        max_batch: int = 4,
+    ) -> None:
+        self.table = table
+        self.clock = Clock()
+        self.events: list[Event] = []
+        self.stage_seconds = 0.01
+        self.ran: list[tuple[int, list[int]]] = []
+        self.scheduler: Scheduler[Exits] = Scheduler(
+            name="table",
+            exit_flops=EXIT_FLOPS,
+            run=self.run,
+            decide=decide,
+            answer=self.answer,
+            capacity=1000,
+            start=start(self.clock),
+            dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=0.05),
+            clock=self.clock,
+            emit=self.events.append,
+        )
+
+    def run(self, stage: int, inputs: Tensors) -> tuple[npt.NDArray[np.float32], Tensors]:
+        self.clock.now += self.stage_seconds
+        self.ran.append((stage, inputs[0].tolist()))
+        return self.table[inputs[0], stage], (inputs[0].copy(),) if stage < EXITS - 1 else ()
+
+    @staticmethod
+    def answer(terms: Terms, exits: Sequence[int], probabilities: npt.NDArray[np.float32]) -> Exits:
+        return list(exits)
+
+    def drain(self) -> None:
+        while self.scheduler.step():
+            pass

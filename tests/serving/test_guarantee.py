@@ -12,7 +12,7 @@ from serving.guarantee import Certifier
 from serving.policies import fit_policy
 from serving.risk import p_value
 from serving.thresholds import PathPolicy, exits_taken
-from tests.serving.tables import FLOPS, Table, table
+from tests.serving.calibrations import FLOPS, Table, table
 
 
 def policy(seed: int = 0, rows: int = 2_000, name: str = "geometric") -> PathPolicy:

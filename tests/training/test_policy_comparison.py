@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.serving.tables import FLOPS, table
+from tests.serving.calibrations import FLOPS, table
 from training.evaluation import Scored
 from training.policy_comparison import Comparison, compare, show, write
 from training.rivals import DEFAULT_RIVAL

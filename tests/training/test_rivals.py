@@ -5,7 +5,7 @@ import pytest
 
 from serving.bundle import Named
 from serving.thresholds import judge
-from tests.serving.tables import FLOPS, table
+from tests.serving.calibrations import FLOPS, table
 from training.evaluation import Scored
 from training.rivals import ALL_RIVALS, DEFAULT_RIVAL, Rival, gain, outcome, spread_budgets
 
