@@ -88,7 +88,10 @@ def _in_order(trace: Trace, layers: Sequence[str], order: dict[fx.Node, int]) ->
 
 def _known(trace: Trace) -> str:
     """List the layers that can be a cut, down to the depth at which the list stays readable."""
-    paths = candidates(trace)
+    names: dict[fx.Node, str] = {}
+    for path in candidates(trace):  # of layers that give the same output, the outermost comes first
+        names.setdefault(_output(trace, path), path)
+    paths = list(names.values())
     depth = max((d for d in range(1, 9) if sum(p.count(".") < d for p in paths) <= _LISTED), default=1)
     listed = [path for path in paths if path.count(".") < depth][:_LISTED]
     more = f" and {len(paths) - len(listed)} inside these" if len(paths) > len(listed) else ""
