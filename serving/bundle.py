@@ -1,4 +1,4 @@
-"""A bundle: one model at one precision as a folder of exit segments (contract 3; docs/bundle.md).
+"""A bundle: one model at one precision as a folder of exit segments (docs/bundle.md).
 
 `read_bundle` takes nothing on trust: links, checksums, versions, shapes, and that no file leads outside.
 """
@@ -118,8 +118,9 @@ def read_bundle(folder: Path | str) -> Bundle:
 
 
 def bundle_folders(models: Path | str) -> list[Path]:
-    """List the bundles of a folder by name: its sub-folders with a manifest, or itself if it is a bundle.
+    """List the bundles of a folder by name: its sub-folders that hold a bundle's files, or itself if it does.
 
+    One without a manifest that has other files of a bundle is listed too: reading it says what is missing.
     Folders that start with a dot are drafts or remains, never bundles.
 
     Raises:
@@ -128,11 +129,16 @@ def bundle_folders(models: Path | str) -> list[Path]:
     models = Path(models)
     if not models.is_dir():
         raise BundleError(f"no folder of models at {str(models)!r}; give one that holds bundles")
-    if (models / MANIFEST).exists():
+    if _looks_like_a_bundle(models):
         return [models]
     return sorted(
-        path for path in models.iterdir() if not path.name.startswith(".") and (path / MANIFEST).exists()
+        path for path in models.iterdir() if not path.name.startswith(".") and _looks_like_a_bundle(path)
     )
+
+
+def _looks_like_a_bundle(folder: Path) -> bool:
+    traces = (MANIFEST, "calibration.npz", "*.onnx")
+    return any(any(folder.glob(trace)) for trace in traces)
 
 
 def write_bundle(

@@ -1,4 +1,4 @@
-"""Deciders say which rows leave at an exit; the scheduler asks and does not know why (contract 7).
+"""Deciders say which rows leave at an exit; the scheduler asks and does not know why (docs/scheduler.md).
 
 Legend of shapes: N rows, C classes.
 """

@@ -1,4 +1,4 @@
-"""What `manifest.json` of a bundle says (docs/bundle.md has the format; contract 3 of the design)."""
+"""What `manifest.json` of a bundle says (docs/bundle.md has the format)."""
 
 from itertools import accumulate
 from typing import Final, Literal, Self

@@ -109,7 +109,10 @@ def decode(
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageSizeError(str(error)) from error
+        # Pillow's own limit lies above any that makes sense here; its message would name a number nobody set.
+        raise ImageSizeError(
+            f"expected at most {max_pixels:,} pixels, found far more in the header: send it smaller"
+        ) from error
     except Exception as error:  # Pillow's parsers raise whatever broken bytes make them trip over.
         raise ImageError(f"the {image_format} image is truncated or broken: {error}") from error
 

@@ -145,7 +145,7 @@ def _some(names: Sequence[str], most: int = 10) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Calibrate a bundle and print what changed."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.calibrate",
+        prog=cli.program(),
         description="Fit a bundle's thresholds to your own images.",
         allow_abbrev=False,
     )

@@ -55,5 +55,6 @@ class Checkpoint:
             ) from error
         except (RuntimeError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise RunError(
-                f"{path}: not a checkpoint of this version ({error}); train the run again"
+                f"{path}: not a checkpoint of this version, or damaged ({type(error).__name__}); "
+                "train the run again"
             ) from error

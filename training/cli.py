@@ -3,7 +3,8 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -66,7 +67,9 @@ def run(command: Callable[[], None]) -> int:
     except ValidationError as error:
         for problem in error.errors():
             where = flag(".".join(str(part) for part in problem["loc"]))
-            print(f"error: {where}: {problem['msg']}; found {problem['input']!r}", file=sys.stderr)  # noqa: T201
+            missing = problem["type"] == "missing"
+            text = "required, and not given" if missing else f"{problem['msg']}; found {problem['input']!r}"
+            print(f"error: {where}: {text}", file=sys.stderr)  # noqa: T201
         return 2
     except OfframpError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
@@ -79,12 +82,27 @@ def run(command: Callable[[], None]) -> int:
 
 def parse(description: str, settings: type[Settings], argv: Sequence[str] | None) -> Settings:
     """Read `argv` (the process's own where None) into `settings`; `--help` lists every field."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=program(), description=description, allow_abbrev=False)
     add_fields(parser, settings)
     return read_fields(settings, parser.parse_args(argv))
 
 
+def program() -> str:
+    """Return what the user typed to start this process: `python -m training.fit`."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else Path(sys.argv[0]).name
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Return the texts that a `Literal`, alone or beside None, lets through."""
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    return [choice for part in get_args(annotation) for choice in _choices(part)]
+
+
 def _help(field: FieldInfo) -> str:
     text = (field.description or "").replace("%", "%%")
+    if choices := [choice for choice in _choices(field.annotation) if choice not in text]:
+        text += f": {', '.join(choices)}"
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
     return text if default in (None, "", {}, ()) else f"{text} (default: {default})"

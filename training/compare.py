@@ -36,7 +36,9 @@ from training.run import Run
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is missing, and write the report."""
     parser = argparse.ArgumentParser(
-        description="Train a model by several methods and report what came of it.", allow_abbrev=False
+        prog=cli.program(),
+        description="Train a model by several methods and report what came of it.",
+        allow_abbrev=False,
     )
     cli.add_fields(parser, CompareConfig)
     cli.add_fields(parser, SharedSettings)

@@ -60,7 +60,9 @@ class ConflictConfig(BaseModel):
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the run that the command line names; write JSON and heat maps."""
     parser = argparse.ArgumentParser(
-        description="Cosines between the exits' gradients on shared parameters.", allow_abbrev=False
+        prog=cli.program(),
+        description="Cosines between the exits' gradients on shared parameters.",
+        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     cli.add_fields(parser, ConflictConfig)

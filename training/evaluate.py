@@ -79,7 +79,9 @@ class EvaluateConfig(BaseModel):
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate what the command line names; print tables, write JSON and a figure."""
     parser = argparse.ArgumentParser(
-        description="Accuracy per exit, and the budgeted accuracy-FLOPs curve.", allow_abbrev=False
+        prog=cli.program(),
+        description="Accuracy per exit, and the budgeted accuracy-FLOPs curve.",
+        allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path, metavar="RUN|BUNDLE", help="a run folder or a bundle")
     cli.add_fields(parser, EvaluateConfig)

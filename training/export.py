@@ -186,7 +186,7 @@ def _no_calibration(draft: Manifest) -> Calibration:
 def main(argv: Sequence[str] | None = None) -> int:
     """Export a run and print what every exit of the bundle costs and gets right."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.export", description="Export a run to a bundle.", allow_abbrev=False
+        prog=cli.program(), description="Export a run to a bundle.", allow_abbrev=False
     )
     parser.add_argument("run", type=Path, help="run folder, made by training.fit")
     parser.add_argument(

@@ -49,7 +49,9 @@ class FitPlace(BaseModel):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train a new run, or go on with one."""
-    parser = argparse.ArgumentParser(description="Train a multi-exit model.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=cli.program(), description="Train a multi-exit model.", allow_abbrev=False
+    )
     cli.add_fields(parser, FitPlace)
     cli.add_fields(parser, FitConfig)
 
@@ -108,6 +110,10 @@ def fit(
         for difference in differences(run.facts.environment, now):
             progress.say(
                 f"warning: {difference} since the run began: the weights may differ in bits", "yellow"
+            )
+        if done >= config.epochs:
+            progress.say(
+                f"all {done} epochs are done: nothing to go on with; python -m training.export is next"
             )
         for epoch in range(done, config.epochs):
             begun = clock()

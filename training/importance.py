@@ -55,7 +55,9 @@ class ImportanceConfig(BaseModel):
 def main(argv: Sequence[str] | None = None) -> int:
     """Prune the run that the command line names; write JSON and figures."""
     parser = argparse.ArgumentParser(
-        description="Prune what is important to an exit by its fusion weights.", allow_abbrev=False
+        prog=cli.program(),
+        description="Prune what is important to an exit by its fusion weights.",
+        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder of meta-gf")
     cli.add_fields(parser, ImportanceConfig)

@@ -46,7 +46,7 @@ def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> 
         ranks=part[1],
     )
     if config.init_from:
-        _check_start(config.init_from, data)
+        _check_start(config.init_from, data, settled)
     facts = RunFacts(
         tuple(data.classes),
         tuple(data.mean),
@@ -127,10 +127,14 @@ def check_unchanged(run: Run, config: FitConfig) -> None:
         )
 
 
-def _check_start(folder: Path, data: Data) -> None:
+def _check_start(folder: Path, data: Data, wanted: Architecture) -> None:
     """Refuse a start that does not fit, or that has trained on images which this run judges by."""
     start = Run.open(folder)
     Checkpoint.load(start.checkpoint_path)
+    there, here = start.architecture.untrained().describe(), wanted.untrained().describe()
+    if there != here:
+        differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        raise ConfigError(f"--init-from {folder}: expected this model, found another {', '.join(differing)}")
     if start.facts.classes != tuple(data.classes):
         raise ConfigError(
             f"--init-from {folder}: expected this data set's {len(data.classes)} classes, "

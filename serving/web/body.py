@@ -85,7 +85,10 @@ def read_images(
     if media_type in UNTYPED or media_type in CONTENT_TYPES.values():
         return Images(decode(body, spec, max_pixels, media_type)[np.newaxis], listed=False)
     expected = ", ".join((*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, NPY_TYPE))
-    raise ImageTypeError(f"expected a Content-Type of {expected}; found {media_type[:60]!r}")
+    raise ImageTypeError(
+        f"expected a Content-Type of {expected}; found {media_type[:60]!r} "
+        "(with curl: -H 'Content-Type: image/png')"
+    )
 
 
 def _decode_json(body: bytes, spec: Preprocessing, max_images: int, max_pixels: int) -> npt.NDArray[np.uint8]:

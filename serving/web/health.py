@@ -11,11 +11,14 @@ from serving.web.service import Service
 def router(service: Service) -> APIRouter:
     """Make the routes over `service`."""
     routes = APIRouter()
+    # Some load balancers probe with HEAD.
 
+    @routes.head("/v2/health/live", include_in_schema=False)
     @routes.get("/v2/health/live", summary="Whether the process answers")
     async def live() -> Response:
         return JSONResponse({"live": True})
 
+    @routes.head("/v2/health/ready", include_in_schema=False)
     @routes.get("/v2/health/ready", summary="Whether to send traffic", responses=documented(503))
     async def ready() -> Response:
         if service.unready:

@@ -221,6 +221,9 @@ def test_bundles_are_listed_without_drafts(tmp_path: Path, folder: Path) -> None
     (tmp_path / "notes").mkdir()
     (tmp_path / "README.md").touch()
     assert [path.name for path in bundle_folders(tmp_path)] == ["another", "tiny"]
+    (tmp_path / "headless").mkdir()
+    (tmp_path / "headless" / "segment_1.onnx").touch()  # to be refused by name, not passed over
+    assert [path.name for path in bundle_folders(tmp_path)] == ["another", "headless", "tiny"]
     assert bundle_folders(folder) == [folder]
     with pytest.raises(BundleError, match="no folder of models"):
         bundle_folders(tmp_path / "nowhere")

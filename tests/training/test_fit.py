@@ -13,6 +13,8 @@ from training.fit import fit, main
 from training.run import Run
 from training.start import resumed, started
 
+WIDER = {**config().model_option, "channels": "8"}
+
 
 def weights(run: Run) -> dict[str, Any]:
     return Checkpoint.load(run.checkpoint_path).model
@@ -108,6 +110,21 @@ def test_a_start_that_has_seen_the_validation_images_is_refused(tmp_path: Path) 
 
     with pytest.raises(ConfigError, match="trained on images that this run validates or tests on"):
         started(tmp_path / "next", config(init_from=start.folder, split_seed=5))
+
+
+def test_a_start_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    start = trained(tmp_path / "start", method="joint", epochs=1)
+
+    with pytest.raises(ConfigError, match="found another channels"):
+        started(tmp_path / "next", config(init_from=start.folder, model_option=WIDER))
+
+
+def test_a_finished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(tmp_path / "run", method="joint", epochs=1)
+
+    fit(*resumed(run.folder, {}))
+
+    assert "all 1 epochs are done" in capsys.readouterr().out
 
 
 def test_a_loss_that_explodes_keeps_the_last_epoch(tmp_path: Path) -> None:

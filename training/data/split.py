@@ -87,8 +87,8 @@ class Split:
                 return cls(train, validation, test, str(stored["fingerprint"]), int(stored["seed"]))
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"{path}: expected a stored split, found none that can be read ({error}); copy the file from "
-                "where the run was made"
+                f"{path}: expected a stored split, found none that can be read ({type(error).__name__}); "
+                "copy the file from where the run was made"
             ) from error
 
     def check(self, name: str, labels: Mapping[str, Ints], classes: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.models import Architecture, architecture
+from training.models import MODELS, Architecture, architecture
 from training.models.fields import Names
 
 
@@ -13,7 +13,7 @@ class ModelConfig(BaseModel):
 
     model: str = Field(
         "msdnet-small",
-        description="model preset, torchvision:NAME, or package.module:factory (see docs/models.md)",
+        description=f"{', '.join(sorted(MODELS))}, torchvision:NAME or package.module:factory",
     )
     model_option: dict[str, str] = Field({}, description="key=value over the preset's own options")
     exits: Names = Field(
