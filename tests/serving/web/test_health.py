@@ -9,6 +9,7 @@ def test_live_and_ready() -> None:
     http = TestClient(create_app(fake_service()[0]))
     assert http.get("/v2/health/live").json() == {"live": True}
     assert http.get("/v2/health/ready").json() == {"ready": True}
+    assert http.head("/v2/health/ready").status_code == 200
 
 
 def test_draining_is_live_but_not_ready_and_lets_connections_go() -> None:
