@@ -20,7 +20,8 @@ Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of the table.
 import numpy as np
 
 from serving.confidence import ScoreArray
-from serving.thresholds import EVERYBODY_LEAVES, NOBODY_LEAVES, ExitArray, rising
+from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES, rising
+from serving.thresholds import ExitArray
 
 FIGURE_GRID = tuple(step / 20 for step in range(1, 41))
 """The values of q at which MSDNet's figures are drawn."""

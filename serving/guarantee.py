@@ -23,8 +23,9 @@ import numpy.typing as npt
 from serving.budget import format_flops
 from serving.confidence import ScoreArray
 from serving.errors import BudgetError, TermsError
+from serving.paths import along, refined
 from serving.risk import DEFAULT_DELTA, check_probability, least_n, most_errors, p_value
-from serving.thresholds import PathPolicy, Plan, along, refined
+from serving.thresholds import PathPolicy, Plan
 
 _STEPS_BETWEEN = 32  # tested points from one row of the path's table to the next
 

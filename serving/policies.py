@@ -24,7 +24,7 @@ class Policy(Protocol):
     def table(self, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]) -> ScoreArray:
         """Make the path: from scores [N, K], correctness [N, K] and costs [K] to thresholds [R, K].
 
-        They never fall from row to row, and end as `serving.thresholds.rising` ends them.
+        They never fall from row to row, and end as `serving.paths.rising` ends them.
         """
 
 

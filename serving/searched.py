@@ -29,15 +29,8 @@ import numpy.typing as npt
 
 from serving.confidence import ScoreArray
 from serving.geometric import geometric_table
-from serving.thresholds import (
-    EVERYBODY_LEAVES,
-    NOBODY_LEAVES,
-    ExitArray,
-    PathPolicy,
-    along,
-    exits_taken,
-    rising,
-)
+from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES, along, rising
+from serving.thresholds import ExitArray, PathPolicy, exits_taken
 
 DEFAULT_STIFFNESS = 100.0
 """Where nobody chose one: close to the geometric thresholds, and hardly ever worse."""

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from serving.confidence import calibration_score
 from serving.geometric import geometric_table
+from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES
 from serving.policies import fit_policy
 from serving.searched import MOST_ROWS, chance_of_right, searched_table
-from serving.thresholds import EVERYBODY_LEAVES, NOBODY_LEAVES, PathPolicy, exits_taken, judge
+from serving.thresholds import PathPolicy, exits_taken, judge
 from tests.serving.calibrations import FLOPS, Table, table
 
 BUDGETS = np.linspace(FLOPS[0], FLOPS[-1], 14)[1:-1]

@@ -10,18 +10,9 @@ from hypothesis import strategies as st
 from serving.confidence import calibration_score
 from serving.errors import BudgetError
 from serving.geometric import FIGURE_GRID, geometric_thresholds
+from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES, along, refined, rising
 from serving.policies import fit_policy
-from serving.thresholds import (
-    EVERYBODY_LEAVES,
-    NOBODY_LEAVES,
-    PathPolicy,
-    Plan,
-    along,
-    exits_taken,
-    judge,
-    refined,
-    rising,
-)
+from serving.thresholds import PathPolicy, Plan, exits_taken, judge
 
 # Six rows, three exits. At q = 1 a third, that is two rows, leaves at each exit.
 SCORE = np.array(
