@@ -99,7 +99,7 @@ class PathPolicy:
         score: float64 [N, K], calibration scores within [0, 1 + `TIE`).
         correct: bool [N, K], whether the exit's answer is right.
         exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
-        table: float64 [R, K], threshold vectors that never fall from row to row, as `serving.paths.rising` makes them.
+        table: float64 [R, K], threshold vectors that never fall from row to row (`serving.paths.rising`).
 
     Raises:
         ValueError: the shapes disagree, a score is out of range, the costs do not rise, or a threshold falls.
