@@ -62,7 +62,8 @@ def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
     answers = served(Engine(bundle, threads=os.cpu_count() or 1), data.test())
     budgets = spread_budgets(costs)
     shipped = Rival(spec.confidence, spec.policy)
-    rivals = {str(rival): rival for rival in (shipped, Rival(spec.confidence, DEFAULT_POLICY), DEFAULT_RIVAL)}
+    same_measure = Rival(spec.confidence, DEFAULT_POLICY)
+    rivals = {str(rival): rival for rival in (shipped, same_measure, DEFAULT_RIVAL)}
     found = {}
     for name, rival in rivals.items():
         score, fit = calibration.score(rival.measure), calibration.fit
@@ -81,7 +82,7 @@ def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
         for name, rival in found.items()
     ]
     first = standings[0]
-    against_same_measure = bootstrap(found[str(shipped)].per_image - found[list(rivals)[1]].per_image)
+    against_same_measure = bootstrap(found[str(shipped)].per_image - found[str(same_measure)].per_image)
     return {
         "bundle": bundle.name,
         "data_set": data.name,

@@ -117,9 +117,14 @@ class BudgetController:
     def effective(self, budget_flops: float) -> float:
         """The budget that thresholds are to be planned for, so that images cost `budget_flops` on average.
 
+        The cheapest exit's cost and the full depth's can be met exactly, and are never corrected, whatever
+        their neighbours in the class need.
+
         Args:
             budget_flops: what was asked for, from the cheapest exit to the full depth.
         """
+        if self._exact(budget_flops):
+            return budget_flops
         with self._lock:
             state = self._classes.get(self.budget_class(budget_flops))
             if state is None:
@@ -139,6 +144,8 @@ class BudgetController:
             budget_flops: what they were asked to cost on average, in FLOPs per image.
             flops: what each of them cost.
         """
+        if self._exact(budget_flops):
+            return
         number = self.budget_class(budget_flops)
         with self._lock:
             state = self._classes.setdefault(number, ClassState())
@@ -158,6 +165,9 @@ class BudgetController:
     def budget_class(self, budget_flops: float) -> int:
         """The number of a budget's class, from 0, the cheapest exit's, to that of the full depth."""
         return max(0, math.floor(math.log(budget_flops / self._cheapest) / math.log(CLASS_WIDTH) + 1e-9))
+
+    def _exact(self, budget_flops: float) -> bool:
+        return not self._cheapest < budget_flops < self._full
 
     def label(self, number: int) -> str:
         """A class by its lower edge as a share of the full depth, such as `24.1%`."""
@@ -183,7 +193,7 @@ class BudgetController:
         """Go on from what `state` returned.
 
         Raises:
-            ValueError: it is not of that form, or a number is not finite.
+            ValueError: it is not of that form, or a number is not one that learning could have left.
         """
         restored: OrderedDict[int, ClassState] = OrderedDict()
         for number, values in state.items():
@@ -191,6 +201,21 @@ class BudgetController:
                 raise ValueError(
                     f"expected the finite numbers {sorted(asdict(ClassState()))} of class {number}"
                 )
-            restored[int(number)] = ClassState(**values)  # type: ignore[arg-type]
+            known = ClassState(**values)  # type: ignore[arg-type]
+            if not (0 <= int(number) <= self.budget_class(self._full) and self._plausible(known)):
+                raise ValueError(f"expected a budget class as learning leaves it, found {number}: {values}")
+            restored[int(number)] = known
+        while len(restored) > self._max_classes:
+            restored.popitem(last=False)
         with self._lock:
             self._classes = restored
+
+    def _plausible(self, state: ClassState) -> bool:
+        """Tell whether a state is within its bounds; one that is not would fail at the next image."""
+        sums = ((state.over, state.over_images), (state.under, state.under_images))
+        return (
+            abs(state.log_factor) <= math.log(self._full / self._cheapest) + 1e-9
+            and state.images > 0
+            and state.variance >= 0
+            and all(total >= 0 and images >= (total > 0) for total, images in sums)
+        )

@@ -29,6 +29,7 @@ class CostModel:
     def __init__(self, stages: int) -> None:
         self._lock = threading.Lock()
         self._known: list[dict[int, tuple[float, float]]] = [{} for _ in range(stages)]
+        self._quickest: list[dict[int, float]] = [{} for _ in range(stages)]
 
     def __call__(self, event: Event) -> None:
         """Learn from `StageRan`; other events say nothing."""
@@ -46,13 +47,27 @@ class CostModel:
         size = 1 << (rows - 1).bit_length()
         scaled = seconds * size / rows if rows > 1 else seconds
         with self._lock:
-            known = self._known[stage]
+            known, quickest = self._known[stage], self._quickest[stage]
+            quickest[size] = min(quickest.get(size, scaled), scaled)
             if size not in known:
                 known[size] = (scaled, 0.0)
                 return
             mean, deviation = known[size]
             deviation = _DEVIATION_MEMORY * deviation + (1 - _DEVIATION_MEMORY) * abs(scaled - mean)
             known[size] = (_MEMORY * mean + (1 - _MEMORY) * scaled, deviation)
+
+    def doubt(self, stage: int) -> None:
+        """Move what is believed of a stage towards the quickest that was seen, since nobody may start it now.
+
+        Without that a single slow batch could close a stage for good: what never runs is never learned anew.
+
+        Args:
+            stage: its index.
+        """
+        with self._lock:
+            for size, (mean, deviation) in self._known[stage].items():
+                believed = _MEMORY * mean + (1 - _MEMORY) * self._quickest[stage][size]
+                self._known[stage][size] = (believed, _DEVIATION_MEMORY * deviation)
 
     def seconds(self, stage: int, rows: int) -> float:
         """How long a stage will hardly exceed on a batch.

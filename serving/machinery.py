@@ -77,7 +77,7 @@ class Machinery:
             decide=RowsOrGroups(BudgetDecider(self._scorer, self._drift.observe), groups),
             answer=self._answers,
             capacity=max_queue_rows,
-            start=DeadlineDecider(cost.seconds, clock),
+            start=DeadlineDecider(cost.seconds, clock, cost.doubt),
             dispatch=partial(
                 in_time,
                 dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),

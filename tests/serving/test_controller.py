@@ -189,3 +189,25 @@ def test_a_state_with_a_number_that_is_not_finite_is_refused() -> None:
     state["28"]["log_factor"] = math.nan
     with pytest.raises(ValueError, match="finite"):
         controller.restore(state)
+
+
+@pytest.mark.parametrize(
+    "change", [{"log_factor": 1000.0}, {"over": 1e9, "over_images": 0}, {"images": 0.0}, {"variance": -1.0}]
+)
+def test_a_state_that_learning_could_not_leave_is_refused(change: dict[str, float]) -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    controller.learn(40.0, [100])
+    state = controller.state()
+    state["28"].update(change)
+    with pytest.raises(ValueError, match="as learning leaves it"):
+        controller.restore(state)
+
+
+@pytest.mark.parametrize(("exact", "neighbour", "spent"), [(100.0, 97.0, 100), (10.0, 10.3, 10)])
+def test_a_budget_that_can_be_met_exactly_is_not_corrected(
+    exact: float, neighbour: float, spent: int
+) -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    controller.learn(neighbour, [spent] * 5000)
+    assert controller.effective(neighbour) != neighbour
+    assert controller.effective(exact) == exact

@@ -71,3 +71,13 @@ def test_warming_up_takes_the_quicker_of_two_runs_of_every_stage_and_size() -> N
     assert runs == [(s, n) for n in (1, 8) for s in (0, 0, 1, 1)]
     assert model.seconds(0, 8) == pytest.approx(0.08)
     assert model.seconds(1, 1) == pytest.approx(0.02)
+
+
+def test_a_slow_batch_does_not_close_a_stage_for_good() -> None:
+    model = learned((1, 0.01), (1, 10.0))
+    assert model.seconds(1, 1) > 1
+
+    for _ in range(80):  # nobody may start, so nothing runs and nothing is learned
+        model.doubt(1)
+
+    assert model.seconds(1, 1) == pytest.approx(0.01, rel=0.05)
