@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from training.choices import settle
 from training.errors import ConfigError
 from training.methods.aggregators import Aggregated, aggregator, aggregator_options
 from training.methods.cagrad import CAGrad, CAGradOptions
@@ -84,12 +85,7 @@ def method_options(name: str, options: Mapping[str, Any] | None = None) -> BaseM
         ConfigError: an unknown method or option, a value that does not fit, or a package that is missing.
     """
     entry = method_entry(name)
-    try:
-        settled = entry.options.model_validate(dict(options or {}))
-    except ValidationError as error:
-        problems = "; ".join(_problem(p["type"], p["loc"], p["msg"], p["input"]) for p in error.errors())
-        known = ", ".join(entry.options.model_fields) or "none"
-        raise ConfigError(f"options of {name}: {problems} (known: {known})") from error
+    settled = settle(name, entry.options, options or {})
     entry.check(settled)
     return settled
 
@@ -102,9 +98,3 @@ def method(name: str, problem: Problem, options: Mapping[str, Any] | None = None
     """
     settled = method_options(name, options)
     return method_entry(name).build(problem, settled)
-
-
-def _problem(kind: str, where: tuple[int | str, ...], message: str, found: object) -> str:
-    """Return a validation problem in words."""
-    texts = {"extra_forbidden": "no such option", "missing": "required"}
-    return f"{'.'.join(map(str, where))}: {texts.get(kind, f'{message}, found {found!r}')}"

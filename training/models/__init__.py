@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from training.choices import settle
 from training.errors import ConfigError
 from training.models.msdnet import MSDNetOptions, msdnet
 from training.models.multi_exit import MultiExitModel
@@ -95,16 +96,7 @@ def architecture(preset: str, options: Mapping[str, Any] | None = None) -> Archi
         ConfigError: an unknown preset or option, or values that do not fit together.
     """
     chosen = _found(preset)
-    try:
-        settled = chosen.options.model_validate({**chosen.values, **(options or {})})
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, p['loc'])) or 'together'}: "
-            + ("no such option" if p["type"] == "extra_forbidden" else f"{p['msg']}, found {p['input']!r}")
-            for p in error.errors(include_url=False)
-        )
-        known = ", ".join(chosen.options.model_fields)
-        raise ConfigError(f"options of {preset}: {problems} (known: {known})") from error
+    settled = settle(preset, chosen.options, {**chosen.values, **(options or {})})
     return Architecture(chosen.architecture, settled, chosen.build)
 
 
