@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.rows import Batch, Request
+from serving.rows import Batch, Request, Tensors
 
 
 class Barrier:
@@ -39,6 +39,10 @@ class Barrier:
         if not held or sum(len(part.rows) for part in held) != request.unanswered:
             return None
         return Batch.join(self._held.pop(request))
+
+    def held_after(self, stage: int) -> list[Tensors]:
+        """The features of the rows that went through a stage and are held back."""
+        return [part.features for parts in self._held.values() for part in parts if part.stage == stage]
 
     def forget(self, request: Request[Any]) -> int:
         """Drop the rows that are held for a request that is over, and say how many they were."""

@@ -11,6 +11,10 @@ from serving.rows import Row, Tensors
 
 Run = Callable[[int, Tensors], tuple[FloatArray, Tensors]]
 """(stage, inputs, each [N, ...]) -> probabilities float32 [N, C], features; new arrays, not views."""
+WaitingFeatures = Callable[[int], Sequence[Tensors]]
+"""(stage from 1) -> the features that wait for it, as `run` returned them; `run` may change them in place."""
+MakeRun = Callable[[WaitingFeatures], Run]
+"""Makes a `run` for one scheduler, whose waiting features it can look up."""
 Mask = npt.NDArray[np.bool_]
 Decide = Callable[[int, Sequence[Row], FloatArray], Mask]
 """(stage, N rows, their probabilities [N, C]) -> bool [N], who leaves; not asked at the last stage."""

@@ -123,6 +123,7 @@ class Row:
 class Batch:
     """Rows that went through a stage: probabilities [N, C] and features, each [N, ...]."""
 
+    stage: int
     rows: Sequence[Row]
     probabilities: FloatArray
     features: Tensors
@@ -130,6 +131,7 @@ class Batch:
     def select(self, chosen: Sequence[int]) -> "Batch":
         """Copy the rows at these indices into a batch of their own."""
         return Batch(
+            self.stage,
             [self.rows[index] for index in chosen],
             self.probabilities[chosen],
             tuple(feature[chosen] for feature in self.features),
@@ -141,6 +143,7 @@ class Batch:
         if len(batches) == 1:
             return batches[0]
         return Batch(
+            batches[0].stage,
             [row for batch in batches for row in batch.rows],
             np.concatenate([batch.probabilities for batch in batches]),
             tuple(

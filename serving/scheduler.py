@@ -90,6 +90,15 @@ class Scheduler(Generic[ResultT]):
         """How long until `answer_due` has something to do, 0 if it has; infinity if nobody has a deadline."""
         return max(0.0, self._deadlines.next_answer_at - self._clock())
 
+    def waiting_features(self, stage: int) -> list[Tensors]:
+        """The features that wait for a stage from 1 on, in its queue or held back by the barrier before it.
+
+        They are all that the scheduler keeps of them. A `run` that leaves features on a device and hands out their
+        places there finds here which places are in use, and may write new ones when it has moved them.
+        """
+        queue = self._queues[stage]
+        return [*([queue.tensors] if queue else []), *self._barrier.held_after(stage - 1)]
+
     def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
         """Admit a request; its rows wait for stage 0 from the next step on.
 
@@ -196,7 +205,7 @@ class Scheduler(Generic[ResultT]):
         seconds = self._clock() - started
         queue_seconds = tuple(started - row.queued_at for row in rows)
         self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds))
-        batch = Batch(rows, probabilities, features)
+        batch = Batch(stage, rows, probabilities, features)
         ready = [batch] if self._is_last(stage) else self._barrier.split(batch)
         answered_rows = sum(self._settle(stage, part) for part in ready)
         self._admission.note_throughput(answered_rows, seconds)

@@ -77,6 +77,11 @@ class StageQueue:
         return rows, views
 
     @property
+    def tensors(self) -> Tensors:
+        """Views of the tensors of all rows, good until the next push or pop."""
+        return tuple(buffer[self._head : self._head + len(self._rows)] for buffer in self._buffers)
+
+    @property
     def _capacity(self) -> int:
         return len(self._buffers[0]) if self._buffers else 0
 

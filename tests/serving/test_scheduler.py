@@ -247,3 +247,21 @@ def test_nobody_starves_while_new_rows_keep_coming() -> None:
     assert all(request.over for request in requests)
     # Once old (0.05 s), a row waits for the full batches and the older rows that are there: a few steps.
     assert longest < 0.2
+
+
+def test_waiting_features_are_those_in_the_queue_and_behind_the_barrier_and_may_be_changed_in_place(
+    fixture: Fixture,
+) -> None:
+    free, _ = send(fixture, 2, 0)
+    held, _ = send(fixture, 2, 2, 2, 2, barrier=True)
+    fixture.scheduler.step()
+    waiting = [
+        numbers.tolist() for (features,) in fixture.scheduler.waiting_features(1) for numbers in features
+    ]
+    assert waiting == [[0, 2], [2, 2], [3, 2]]
+    assert fixture.scheduler.waiting_features(2) == []
+    for (features,) in fixture.scheduler.waiting_features(1):
+        features[:, 0] += 100
+    fixture.drain()
+    assert [number for number, _ in free.future.result(0)] == [100, 1]
+    assert [number for number, _ in held.future.result(0)] == [102, 103, 4, 5]

@@ -88,3 +88,14 @@ def test_tensors_unlike_those_before_are_refused_and_change_nothing(tensors: tup
     with pytest.raises(ValueError, match="expected tensors of"):
         queue.push(numbered(5, 2)[0], tensors, None, now=1.0)
     assert [row.position for row in queue.pop(9)[0]] == [0, 1, 2]
+
+
+def test_the_tensors_of_all_rows_can_be_seen_and_changed() -> None:
+    queue = StageQueue()
+    assert queue.tensors == ()
+    queue.push(*numbered(0, 4), None, now=0.0)
+    queue.pop(1)
+    _, narrow = queue.tensors
+    assert narrow.tolist() == [1, 2, 3]
+    narrow += 10
+    assert queue.pop(3)[1][1].tolist() == [11, 12, 13]
