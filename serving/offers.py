@@ -16,6 +16,10 @@ from serving.thresholds import Plan
 Budget = str | float
 
 DEFAULT_BUDGET = "100%"
+TOO_LATE = (
+    "the deadline came before the images were received and decoded: allow more milliseconds, or send "
+    "fewer or smaller images"
+)
 
 _KEPT = 1024
 _LEAD_SECONDS = 0.005
@@ -124,10 +128,14 @@ class Offers:
 
 def _due(terms: Terms, received_at: float, deadline_seconds: float) -> Terms:
     """Give terms a deadline; the answer is taken a moment before it, the time it takes to hand it over."""
-    deadline_at = received_at + deadline_seconds
-    lead = min(_LEAD_SECONDS, _LEAD_SHARE * deadline_seconds)
     kind: Kind = "hard" if terms.kind == "hard" else "deadline"
-    return replace(terms, kind=kind, answer_at=deadline_at - lead, deadline_at=deadline_at)
+    answer_at = received_at + answer_seconds(deadline_seconds)
+    return replace(terms, kind=kind, answer_at=answer_at, deadline_at=received_at + deadline_seconds)
+
+
+def answer_seconds(deadline_seconds: float) -> float:
+    """When the answer is taken: so many seconds after receipt, a moment before the deadline."""
+    return deadline_seconds - min(_LEAD_SECONDS, _LEAD_SHARE * deadline_seconds)
 
 
 def refuse_if_late(terms: Terms, now: float) -> None:
@@ -137,7 +145,4 @@ def refuse_if_late(terms: Terms, now: float) -> None:
         DeadlineError: so it did.
     """
     if now >= terms.answer_at:
-        raise DeadlineError(
-            "the deadline came before the images were received and decoded: allow more milliseconds, or send "
-            "fewer or smaller images"
-        )
+        raise DeadlineError(TOO_LATE)

@@ -15,8 +15,9 @@ from starlette.types import Receive
 from serving.answer import Answer
 from serving.ask import MODES, PARAMETERS, read_ask
 from serving.budget import parse_budget
-from serving.errors import ClosedError, OfframpError
+from serving.errors import ClosedError, DeadlineError, OfframpError
 from serving.events import RequestRefused
+from serving.offers import TOO_LATE, answer_seconds
 from serving.preprocess import CONTENT_TYPES, UNTYPED
 from serving.web.body import JSON_TYPE, NPY_TYPE, Images, read_images, receive_body
 from serving.web.problems import documented
@@ -110,16 +111,21 @@ async def _admit(service: Service, request: Request) -> tuple[Work, bool]:
     ask = read_ask(query)  # What cannot be asked for is refused before the body is read.
     if "budget" in query:
         parse_budget(query["budget"], model.exit_flops)
-    body = await receive_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
     content_type = request.headers.get("content-type", "")
 
-    def prepare() -> Images:
+    def prepare(body: bytes) -> Images:
         model.prepare(ask)  # Planning a new budget takes milliseconds; `submit` finds it done.
         return read_images(
             body, content_type, model.manifest.preprocessing, settings.max_images, settings.max_pixels
         )
 
-    images = await service.pool.run(prepare)
+    patience = None if ask.deadline_seconds is None else answer_seconds(ask.deadline_seconds)
+    try:
+        async with asyncio.timeout(patience):  # No image has an answer before all are here.
+            body = await receive_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
+            images = await service.pool.run(lambda: prepare(body))
+    except TimeoutError as error:
+        raise DeadlineError(TOO_LATE) from error
     return model.submit(images.pixels, ask, received_at=received_at), images.listed
 
 

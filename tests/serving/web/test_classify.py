@@ -3,6 +3,7 @@ import base64
 import gzip
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from typing import Any
@@ -89,7 +90,7 @@ def test_all_that_is_asked_for_reaches_the_model() -> None:
 
 def test_a_missed_deadline_is_a_504_that_says_what_to_do() -> None:
     service, events = fake_service(FakeModel(failure=DeadlineError("no exit was done")))
-    response = post(service, "/classify?deadline_ms=1")
+    response = post(service, "/classify?deadline_ms=60000")
     assert (response.status_code, response.json()["detail"]) == (504, "no exit was done")
     assert response.json()["type"] == "urn:offramp:problem:deadline-passed"
     assert [event.error for event in events if isinstance(event, RequestRefused)] == ["DeadlineError"]
@@ -213,6 +214,44 @@ def test_a_slow_body_times_out() -> None:
     response = post(fake_service(body_timeout_seconds=0.01)[0], "/classify", stalled())
     assert (response.status_code, response.headers["connection"]) == (408, "close")
     assert "found 4 bytes" in response.json()["detail"]
+
+
+def test_a_deadline_that_comes_while_the_body_trickles_in_is_answered_then() -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"\x89PNG"
+        await asyncio.Event().wait()
+
+    service, events = fake_service(body_timeout_seconds=3600)
+    response = post(service, "/classify?deadline_ms=10", stalled())
+    assert response.status_code == 504
+    assert "before the images were received" in response.json()["detail"]
+    assert [event.error for event in events if isinstance(event, RequestRefused)] == ["DeadlineError"]
+
+
+def test_a_body_that_is_too_slow_for_the_server_is_so_whatever_its_deadline() -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"\x89PNG"
+        await asyncio.Event().wait()
+
+    response = post(fake_service(body_timeout_seconds=0.01)[0], "/classify?deadline_ms=3600000", stalled())
+    assert response.status_code == 408
+
+
+def test_a_deadline_that_comes_while_the_images_wait_to_be_decoded_is_answered_then() -> None:
+    service, _ = fake_service(decode_threads=1)
+    release = threading.Event()
+
+    async def scenario() -> httpx.Response:
+        busy = asyncio.create_task(service.pool.run(release.wait))
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(service)), base_url="http://test"
+        ) as client:
+            response = await client.post("/classify?deadline_ms=10", content=IMAGE, headers=PNG)
+        release.set()
+        await busy
+        return response
+
+    assert asyncio.run(scenario()).status_code == 504
 
 
 @pytest.mark.parametrize(
