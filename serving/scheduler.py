@@ -93,8 +93,8 @@ class Scheduler(Generic[ResultT]):
     def waiting_features(self, stage: int) -> list[Tensors]:
         """The features that wait for a stage from 1 on, in its queue or held back by the barrier before it.
 
-        They are all that the scheduler keeps of them. A `run` that leaves features on a device and hands out their
-        places there finds here which places are in use, and may write new ones when it has moved them.
+        A `run` that leaves features on a device and hands out their places there finds here which places are
+        in use, and may write new ones when it has moved them.
         """
         queue = self._queues[stage]
         return [*([queue.tensors] if queue else []), *self._barrier.held_after(stage - 1)]

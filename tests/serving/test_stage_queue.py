@@ -92,7 +92,7 @@ def test_tensors_unlike_those_before_are_refused_and_change_nothing(tensors: tup
 
 def test_the_tensors_of_all_rows_can_be_seen_and_changed() -> None:
     queue = StageQueue()
-    assert queue.tensors == ()
+    assert list(queue.tensors) == []
     queue.push(*numbered(0, 4), None, now=0.0)
     queue.pop(1)
     _, narrow = queue.tensors
