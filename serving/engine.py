@@ -1,5 +1,7 @@
 """Runs the segments of a bundle with ONNX Runtime: arrays in, probabilities and features out."""
 
+import contextlib
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -11,21 +13,16 @@ import numpy.typing as npt
 from serving.bundle import ROWS, Bundle, SegmentSpec
 from serving.confidence import FloatArray
 from serving.errors import BundleError, EngineError
+from serving.providers import CPU, CUDA, OPTIONS, listed, wanted
 
 # Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
+__all__ = ["CPU", "CUDA", "Engine"]
 
 Tensor = npt.NDArray[Any]
 Tensors = tuple[Tensor, ...]
-
-_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
-    # The default search tunes again for every new batch size, and compaction makes many.
-    CUDA: {"cudnn_conv_algo_search": "HEURISTIC"},
-}
 
 
 class Engine:
@@ -34,9 +31,13 @@ class Engine:
     Args:
         bundle: a bundle that `read_bundle` accepted.
         threads: threads within one operator; segments run one at a time and share the cores.
-        providers: execution providers by ONNX Runtime's names, best first; the CPU alone if None. Where a
-            provider is not to be had, ONNX Runtime quietly takes the next: read `Engine.providers`.
-        strict: every provider asked for must be had.
+        providers: execution providers by ONNX Runtime's names, best first; if None, CUDA where there is a
+            GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
+        strict: every provider wanted must be had.
+
+    Attributes:
+        providers: what all segments run on, best first.
+        missing: what was wanted and not had.
 
     Raises:
         BundleError: a segment cannot be loaded, or its outputs are not what the manifest says.
@@ -51,17 +52,22 @@ class Engine:
         providers: Sequence[str] | None = None,
         strict: bool = False,
     ) -> None:
-        asked = tuple(providers) if providers else (CPU,)
+        available = onnxruntime.get_available_providers()
+        names = wanted(providers, available)
+        tried = listed(names, available)
+        if CUDA in tried:
+            _preload_cuda()
         self._segments = bundle.manifest.segments
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
         self._sessions = [
-            _open_session(bundle, exit_index, threads, asked) for exit_index in range(len(self._segments))
+            _open_session(bundle, exit_index, threads, tried) for exit_index in range(len(self._segments))
         ]
         self.providers = _common_providers(self._sessions)
-        if strict and (missing := [name for name in asked if name not in self.providers]):
+        self.missing = tuple(name for name in names if name not in self.providers)
+        if strict and self.missing:
             raise EngineError(
-                f"model {bundle.name!r}: asked for {', '.join(missing)}, but ONNX Runtime runs it on "
-                f"{', '.join(self.providers)}; install what that provider needs, or do not ask for strictness"
+                f"model {bundle.name!r}: wanted {', '.join(self.missing)}, but ONNX Runtime runs it on "
+                f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or do not ask to be strict"
             )
         self._warm_up(bundle)
 
@@ -118,23 +124,32 @@ def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequ
     # An arena never gives back what the largest batch needed, and is no faster.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
-    fallback = () if CPU in providers else (CPU,)
-    available = onnxruntime.get_available_providers()
-    chosen = [
-        (name, _PROVIDER_OPTIONS.get(name, {})) for name in (*providers, *fallback) if name in available
-    ]
     # From bytes: what runs is what was checked, and no path lets a graph reach for other files.
     model = bundle.segment_bytes(exit_index)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a fallback; `providers` and `strict` say it better
-            return onnxruntime.InferenceSession(model, options, providers=chosen)
-    except Exception as error:  # ONNX Runtime's own classes are not public; all of them mean the same here
-        file = bundle.manifest.segments[exit_index].file
-        raise BundleError(
-            f"bundle {bundle.name!r}: ONNX Runtime {onnxruntime.__version__} cannot load {file} ({error}); "
-            "export the bundle again"
-        ) from error
+    for first in range(len(providers)):
+        chosen = [(name, OPTIONS.get(name, {})) for name in providers[first:]]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a fallback; `missing` and `strict` say it better
+                # Its own fallback prints a block of errors and then forgets all providers but the CPU.
+                return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+        except (
+            Exception
+        ) as error:  # ONNX Runtime's own classes are not public; all of them mean the same here
+            problem = error
+    file = bundle.manifest.segments[exit_index].file
+    raise BundleError(
+        f"bundle {bundle.name!r}: ONNX Runtime {onnxruntime.__version__} cannot load {file} ({problem}); "
+        "export the bundle again"
+    ) from problem
+
+
+def _preload_cuda() -> None:
+    """Make CUDA's libraries known that were installed as Python packages, where no loader looks for them."""
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # it prints what it does not find, and the session says it too
+        onnxruntime.preload_dlls()
 
 
 def _common_providers(sessions: Sequence[Any]) -> tuple[str, ...]:

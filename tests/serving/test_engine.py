@@ -1,14 +1,18 @@
 """The engine on the tiny bundle."""
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from serving.bundle import Bundle, write_bundle
 from serving.engine import CPU, CUDA, Engine
 from serving.errors import BundleError, EngineError
+from serving.providers import TENSORRT, listed, nvidia_gpus
 from tests.bundles import CLASSES, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
 
@@ -54,12 +58,48 @@ def test_a_rows_input_is_fed_so_that_every_row_survives(bundle: Bundle, tmp_path
 
 
 def test_the_provider_that_was_got_is_said_and_a_missing_one_is_survived(bundle: Bundle) -> None:
-    assert Engine(bundle).providers == (CPU,)
-    assert CPU in Engine(bundle, providers=["NoSuchExecutionProvider"]).providers
+    assert Engine(bundle, providers=[CPU]).providers == (CPU,)
+    engine = Engine(bundle, providers=["NoSuchExecutionProvider"])
+    assert (engine.providers, engine.missing) == ((CPU,), ("NoSuchExecutionProvider",))
+
+
+def test_nothing_asked_for_is_the_best_that_works_and_no_stream_hears_of_what_is_not_there(
+    bundle: Bundle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = Engine(bundle)
+    assert engine.providers == ((CUDA, CPU) if nvidia_gpus() and not engine.missing else (CPU,))
+    if not nvidia_gpus():
+        assert Engine(bundle, providers=[TENSORRT, CUDA]).missing == (TENSORRT, CUDA)
+        assert capfd.readouterr() == ("", "")
+
+
+def test_a_provider_that_is_there_and_fails_is_left_out_and_the_next_is_tried(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As if there were a GPU: TensorRT raises where libraries are missing, CUDA complains and is not got."""
+    real, tried = onnxruntime.InferenceSession, []
+
+    def open_session(
+        model: bytes, options: Any, providers: list[tuple[str, dict[str, str]]], **more: Any
+    ) -> Any:
+        tried.append([name for name, _ in providers])
+        if tried[-1][0] == TENSORRT:
+            raise RuntimeError("install TensorRT")
+        return real(model, options, providers=[CPU], **more)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    monkeypatch.setattr("serving.engine.listed", partial(listed, gpus=lambda: 1))
+    engine = Engine(bundle, providers=[TENSORRT, CUDA])
+    assert (engine.providers, engine.missing) == ((CPU,), (TENSORRT, CUDA))
+    assert tried == [[TENSORRT, CUDA, CPU], [CUDA, CPU]] * engine.stages
+    assert capfd.readouterr().out == ""
+    with pytest.raises(EngineError, match=f"wanted {TENSORRT}, {CUDA}, but"):
+        Engine(bundle, providers=[TENSORRT, CUDA], strict=True)
 
 
 def test_strict_refuses_what_was_not_got(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"asked for NoSuchExecutionProvider.* runs it on CPUExecution"):
+    with pytest.raises(EngineError, match=r"wanted NoSuchExecutionProvider.* runs it on .*CPUExecution"):
         Engine(bundle, providers=["NoSuchExecutionProvider"], strict=True)
 
 
