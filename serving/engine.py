@@ -67,7 +67,7 @@ class Engine:
         if strict and self.missing:
             raise EngineError(
                 f"model {bundle.name!r}: wanted {', '.join(self.missing)}, but ONNX Runtime runs it on "
-                f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or do not ask to be strict"
+                f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or ask for others"
             )
         self._warm_up(bundle)
 
