@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.arena import share_arena
 from serving.bundle import ROWS, Bundle, SegmentSpec
 from serving.confidence import FloatArray
 from serving.errors import BundleError, EngineError
@@ -121,8 +122,7 @@ def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequ
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # The sessions take turns: one whose threads go on spinning after its run steals the next one's cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # An arena never gives back what the largest batch needed, and is no faster.
-    options.enable_cpu_mem_arena = False
+    share_arena(options)
     options.log_severity_level = 3
     # From bytes: what runs is what was checked, and no path lets a graph reach for other files.
     model = bundle.segment_bytes(exit_index)
