@@ -4,7 +4,8 @@ A run is computed by torch, with thresholds fitted on its validation images. A b
 serving engine, with the thresholds that it would be served with. Both are measured on test images.
 
 `evaluation.json` holds: name, kind ("run" or "bundle"), data_set, split, images, fitted_on; `exits`, a list
-of {exit (from 1), flops, accuracy}; `curve`, a list of {budget_flops, spent_flops, accuracy, shares}. FLOPs
+of {exit (from 1), flops, cut_flops, accuracy}, cut_flops being the cost of the net cut after that exit's
+segment, without earlier heads; `curve`, a list of {budget_flops, spent_flops, accuracy, shares}. FLOPs
 are per image and count every earlier head; accuracies and shares (one per exit) lie in 0..1. `curve.png`
 draws both. With `--policy all`, `policies.json` and `policies.png` compare what could turn budgets into
 thresholds (`training.policy_comparison`).
@@ -32,7 +33,7 @@ from training.data.config import DataConfig
 from training.devices import use_device
 from training.errors import ConfigError
 from training.evaluation import Evaluation, Scored, curve_of, show, write
-from training.flops import exit_flops, segment_flops
+from training.flops import SegmentFlops, cut_flops, exit_flops, segment_flops
 from training.policy_comparison import Comparison, compare
 from training.predict import predict
 from training.run import Run
@@ -125,7 +126,8 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparis
     device = use_device(config.device, config.threads)
     model = run.model().to(device)
     data = run.data(batch_size=config.batch_size, device=device)
-    flops = exit_flops(segment_flops(model))
+    segments = segment_flops(model)
+    flops = exit_flops(segments)
     to_fit_on = predict(model, data.validation())
     to_measure = to_fit_on if config.split == "validation" else predict(model, data.test())
     scorers = scorers_of(fit_temperatures(*to_fit_on) if config.compares else np.ones(model.exits))
@@ -136,7 +138,7 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparis
     policy = fit_policy(config.policy_name or DEFAULT_POLICY.name, base.score, base.correct, flops)
     fitted_on = f"{len(base.score):,} validation images"
     evaluation = _evaluation(
-        run.folder, "run", data, config.split, fitted_on, flops, policy, measured[RUN_MEASURE]
+        run.folder, "run", data, config.split, fitted_on, segments, policy, measured[RUN_MEASURE]
     )
     return evaluation, compare(fitted, measured, flops) if config.compares else None
 
@@ -162,7 +164,10 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
     measured = {name: Scored.of(*answers, calibration.scorer(name)) for name in names}
     policy = served_policy(manifest, calibration, config.policy_name)
     fitted_on = f"{fit.sum():,} calibration images"
-    evaluation = _evaluation(bundle.folder, "bundle", data, "test", fitted_on, flops, policy, measured[own])
+    segments = [SegmentFlops(segment.body_flops, segment.head_flops) for segment in manifest.segments]
+    evaluation = _evaluation(
+        bundle.folder, "bundle", data, "test", fitted_on, segments, policy, measured[own]
+    )
     if not config.compares:
         return evaluation, None
     fitted = {name: Scored(calibration.score(name)[fit], calibration.correct[fit]) for name in names}
@@ -204,10 +209,11 @@ def _evaluation(
     data: Data,
     split: str,
     fitted_on: str,
-    flops: Sequence[int],
+    segments: list[SegmentFlops],
     policy: PathPolicy,
     measured: Scored,
 ) -> Evaluation:
+    flops = exit_flops(segments)
     return Evaluation(
         name=folder.resolve().name,
         kind=kind,
@@ -216,6 +222,7 @@ def _evaluation(
         images=len(measured.score),
         fitted_on=fitted_on,
         exit_flops=tuple(flops),
+        cut_flops=tuple(cut_flops(segments)),
         exit_accuracy=tuple(float(share) for share in measured.correct.mean(axis=0)),
         curve=curve_of(policy, measured, flops),
     )

@@ -54,6 +54,8 @@ class Evaluation:
         images: how many images that part has.
         fitted_on: where the thresholds come from.
         exit_flops: [K], FLOPs per image, every earlier head included.
+        cut_flops: [K], the same for a net that is cut after that exit's segment and has no other head; what
+            the segment computes for later exits alone is still counted.
         exit_accuracy: [K], in [0, 1], every image at that exit.
         curve: budgets over all exits, ascending.
     """
@@ -65,17 +67,18 @@ class Evaluation:
     images: int
     fitted_on: str
     exit_flops: tuple[int, ...]
+    cut_flops: tuple[int, ...]
     exit_accuracy: tuple[float, ...]
     curve: tuple[Point, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: the fields, with `exits` as a list of {exit (from 1), flops, accuracy}."""
+        """Return plain values; `exits` is a list of {exit (from 1), flops, cut_flops, accuracy}."""
         values = asdict(self)
-        pairs = zip(values.pop("exit_flops"), values.pop("exit_accuracy"), strict=True)
+        columns = [values.pop(name) for name in ("exit_flops", "cut_flops", "exit_accuracy")]
         curve = values.pop("curve")
         exits = [
-            {"exit": number, "flops": flops, "accuracy": accuracy}
-            for number, (flops, accuracy) in enumerate(pairs, start=1)
+            {"exit": number, "flops": flops, "cut_flops": cut_flops, "accuracy": accuracy}
+            for number, (flops, cut_flops, accuracy) in enumerate(zip(*columns, strict=True), start=1)
         ]
         return {**values, "exits": exits, "curve": list(curve)}
 
@@ -92,9 +95,11 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=2) + "\n")
     title = f"{evaluation.name} on {evaluation.data_set} ({evaluation.split}, {evaluation.images:,} images)"
-    accuracy_over_flops(
-        folder / "curve.png", title, evaluation.exit_flops, evaluation.exit_accuracy, evaluation.curve
-    )
+    static = {
+        "every image at one exit": evaluation.exit_flops,
+        "the net cut after that exit": evaluation.cut_flops,
+    }
+    accuracy_over_flops(folder / "curve.png", title, static, evaluation.exit_accuracy, evaluation.curve)
 
 
 def show(evaluation: Evaluation, console: Console) -> None:

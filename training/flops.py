@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -67,6 +68,16 @@ def exit_flops(segments: list[SegmentFlops]) -> list[int]:
         total += segment.body + segment.head
         costs.append(total)
     return costs
+
+
+def cut_flops(segments: list[SegmentFlops]) -> list[int]:
+    """Return what a net costs that ends with each segment and has no other head.
+
+    >>> cut_flops([SegmentFlops(body=10, head=1), SegmentFlops(body=20, head=2)])
+    [11, 32]
+    """
+    bodies = accumulate(segment.body for segment in segments)
+    return [body + segment.head for body, segment in zip(bodies, segments, strict=True)]
 
 
 @contextmanager

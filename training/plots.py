@@ -1,6 +1,6 @@
 """Figures that are drawn without a screen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,22 @@ from matplotlib.figure import Figure
 
 from training.curves import Point
 
+_STATIC_STYLES = (("o", "tab:orange"), ("x", "tab:green"))
+
 
 def accuracy_over_flops(
-    path: Path, title: str, exit_flops: Sequence[int], exit_accuracy: Sequence[float], curve: Sequence[Point]
+    path: Path,
+    title: str,
+    static: Mapping[str, Sequence[int]],
+    exit_accuracy: Sequence[float],
+    curve: Sequence[Point],
 ) -> None:
     """Draw the budgeted curve, and the exits as fixed-depth points beside it, into a PNG file.
 
     Args:
         path: the file to write.
         title: what was measured.
-        exit_flops: [K], FLOPs per image of leaving at each exit.
+        static: what to do without leaving early, by name: its cost at each exit, FLOPs per image [K].
         exit_accuracy: [K], in [0, 1].
         curve: measured budgets, ascending.
     """
@@ -32,14 +38,17 @@ def accuracy_over_flops(
         label="leaving early under a budget",
         color="tab:blue",
     )
-    axes.plot(
-        [flops / 1e6 for flops in exit_flops],
-        [accuracy * 100 for accuracy in exit_accuracy],
-        "o",
-        label="every image at one exit",
-        color="tab:orange",
-    )
-    for number, (flops, accuracy) in enumerate(zip(exit_flops, exit_accuracy, strict=True), start=1):
+    for (label, costs), (marker, colour) in zip(static.items(), _STATIC_STYLES, strict=False):
+        axes.plot(
+            [flops / 1e6 for flops in costs],
+            [accuracy * 100 for accuracy in exit_accuracy],
+            marker,
+            label=label,
+            color=colour,
+        )
+    for number, (flops, accuracy) in enumerate(
+        zip(next(iter(static.values())), exit_accuracy, strict=True), start=1
+    ):
         axes.annotate(str(number), (flops / 1e6, accuracy * 100), textcoords="offset points", xytext=(5, -11))
     axes.set_xlabel("mean cost (MFLOPs per image)")
     axes.set_ylabel("accuracy (%)")

@@ -69,8 +69,10 @@ def test_a_bundle_is_measured_with_the_engine_that_serves_it(tmp_path: Path, ima
     probabilities = engine_probabilities(Engine(bundle), images)
     right = probabilities.argmax(-1) == np.repeat(np.arange(len(CLASSES)), 12)[:, None]
     assert found["exits"] == [
-        {"exit": number, "flops": flops, "accuracy": pytest.approx(accuracy)}
-        for number, (flops, accuracy) in enumerate(zip(EXIT_FLOPS, right.mean(0), strict=True), start=1)
+        {"exit": number, "flops": flops, "cut_flops": cut, "accuracy": pytest.approx(accuracy)}
+        for number, (flops, cut, accuracy) in enumerate(
+            zip(EXIT_FLOPS, (1_000, 2_900, 6_800), right.mean(0), strict=True), start=1
+        )
     ]
     assert sorted(path.name for path in bundle.folder.iterdir()) == sorted(
         path.name for path in tiny_bundle(tmp_path / "untouched").folder.iterdir()

@@ -21,6 +21,7 @@ EVALUATION = Evaluation(
     images=360,
     fitted_on="144 validation images",
     exit_flops=(1_000_000, 2_500_000),
+    cut_flops=(1_000_000, 2_250_000),
     exit_accuracy=(0.5, 0.75),
     curve=(Point(1e6, 1e6, 0.5, (1.0, 0.0)), Point(2e6, 1.75e6, 0.7, (0.5, 0.5))),
 )
@@ -36,8 +37,8 @@ def test_scores_follow_the_measure_and_answers_are_judged_by_the_likeliest_class
 def test_json_counts_exits_from_one_and_holds_every_budget() -> None:
     values = json.loads(json.dumps(EVALUATION.to_json()))
     assert values["exits"] == [
-        {"exit": 1, "flops": 1_000_000, "accuracy": 0.5},
-        {"exit": 2, "flops": 2_500_000, "accuracy": 0.75},
+        {"exit": 1, "flops": 1_000_000, "cut_flops": 1_000_000, "accuracy": 0.5},
+        {"exit": 2, "flops": 2_500_000, "cut_flops": 2_250_000, "accuracy": 0.75},
     ]
     assert values["curve"][1] == {
         "budget_flops": 2e6,
