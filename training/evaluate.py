@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 from rich.console import Console
 
+from serving.budget import parse_budget
 from serving.bundle import Bundle, read_bundle
 from serving.engine import Engine
 from serving.policies import DEFAULT_POLICY, fit_policy, served_policy
@@ -58,6 +59,9 @@ class EvaluateConfig(BaseModel):
         None,
         description="turns budgets into thresholds, instead of the bundle's own (a run has geometric); "
         "all compares every policy under every confidence measure, too",
+    )
+    budgets: tuple[str, ...] = Field(
+        (), description="budgets to measure beside those of the figure's grid, as in a request: 25% 10MFLOPs"
     )
     out: Path | None = Field(
         None, description="folder of the results; RUN/evaluation, or runs/evaluation-BUNDLE, where not given"
@@ -138,7 +142,7 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparis
     policy = fit_policy(config.policy_name or DEFAULT_POLICY.name, base.score, base.correct, flops)
     fitted_on = f"{len(base.score):,} validation images"
     evaluation = _evaluation(
-        run.folder, "run", data, config.split, fitted_on, segments, policy, measured[RUN_MEASURE]
+        run.folder, "run", data, config, fitted_on, segments, policy, measured[RUN_MEASURE]
     )
     return evaluation, compare(fitted, measured, flops) if config.compares else None
 
@@ -166,7 +170,7 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
     fitted_on = f"{fit.sum():,} calibration images"
     segments = [SegmentFlops(segment.body_flops, segment.head_flops) for segment in manifest.segments]
     evaluation = _evaluation(
-        bundle.folder, "bundle", data, "test", fitted_on, segments, policy, measured[own]
+        bundle.folder, "bundle", data, config, fitted_on, segments, policy, measured[own]
     )
     if not config.compares:
         return evaluation, None
@@ -207,7 +211,7 @@ def _evaluation(
     folder: Path,
     kind: str,
     data: Data,
-    split: str,
+    config: EvaluateConfig,
     fitted_on: str,
     segments: list[SegmentFlops],
     policy: PathPolicy,
@@ -218,13 +222,13 @@ def _evaluation(
         name=folder.resolve().name,
         kind=kind,
         data_set=data.name,
-        split=split,
+        split=config.split,
         images=len(measured.score),
         fitted_on=fitted_on,
         exit_flops=tuple(flops),
         cut_flops=tuple(cut_flops(segments)),
         exit_accuracy=tuple(float(share) for share in measured.correct.mean(axis=0)),
-        curve=curve_of(policy, measured, flops),
+        curve=curve_of(policy, measured, flops, [parse_budget(budget, flops) for budget in config.budgets]),
     )
 
 

@@ -83,11 +83,12 @@ class Evaluation:
         return {**values, "exits": exits, "curve": list(curve)}
 
 
-def curve_of(policy: Policy, measured: Scored, exit_flops: Sequence[int]) -> tuple[Point, ...]:
-    """Measure the budgets of MSDNet's grid on images that the policy was not fitted on."""
-    return tuple(
-        budgeted_curve(policy, grid_budgets(exit_flops), measured.score, measured.correct, exit_flops)
-    )
+def curve_of(
+    policy: Policy, measured: Scored, exit_flops: Sequence[int], more: Sequence[float] = ()
+) -> tuple[Point, ...]:
+    """Measure the budgets of MSDNet's grid, and `more`, on images that the policy was not fitted on."""
+    budgets = sorted({*grid_budgets(exit_flops), *more})
+    return tuple(budgeted_curve(policy, budgets, measured.score, measured.correct, exit_flops))
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:

@@ -35,14 +35,13 @@ from serving.confidence import CONFIDENCE
 from serving.engine import Engine
 from training import cli
 from training.calibration import Labels, Probabilities, calibration_of, collect, engine_probabilities
-from training.checkpoint import Checkpoint
 from training.data import Batch, Data
 from training.errors import RunError
 from training.flops import segment_flops
-from training.methods import method_options
 from training.models.multi_exit import MultiExitModel
 from training.onnx_graph import boundaries, cut, export_whole
 from training.provenance import git_revision, versions
+from training.recipe import recipe_of
 from training.run import Run
 from training.selection import MOST_IMAGES, Selection, select, show
 
@@ -136,12 +135,10 @@ def _answers(
 def _draft(run: Run, model: MultiExitModel, data: Data) -> Manifest:
     """Return the manifest without what is only known later: checksums and accuracies."""
     architecture = run.architecture.describe()
-    options = method_options(run.config.method, run.config.method_option).model_dump(mode="json")
-    trained = {"epochs": Checkpoint.load(run.checkpoint_path).epoch, "seed": run.config.seed}
     return Manifest(
         format_version=FORMAT_VERSION,
         architecture=Named(name=architecture.pop("name"), options=architecture),
-        method=Named(name=run.config.method, options={**options, **trained}),
+        method=Named(name=run.config.method, options=recipe_of(run)),
         data_set=DataSet(
             name=data.name,
             split_seed=data.split.seed,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from serving.bundle import read_bundle
 from serving.engine import Engine
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
+from tests.training.animals import animals
 from training import evaluate, fit
 from training.calibration import engine_probabilities
 
@@ -25,14 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def images_by_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A test folder of twelve images for each class of the tiny bundle, and two training images each."""
-    root = tmp_path_factory.mktemp("animals")
-    for part, each in (("train", 2), ("test", 12)):
-        for label, name in enumerate(CLASSES):
-            folder = root / part / name
-            folder.mkdir(parents=True)
-            for index, pixels in enumerate(tiny_images(each, seed=label)):
-                Image.fromarray(pixels).save(folder / f"{index:02d}.png")
-    return root
+    return animals(tmp_path_factory.mktemp("animals"), train=2, test=12)
 
 
 def read(folder: Path) -> dict[str, object]:
