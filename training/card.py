@@ -1,8 +1,8 @@
 """`python -m training.card BUNDLE`: measure a bundle on test images, and write its model card.
 
 BUNDLE/README.md says what the model is, what it was trained on and how, what every exit and every budget
-costs and gets right, and what it is not for. All numbers come from the manifest and from the measurement, which is
-kept beside the card as `evaluation.json` (`training.evaluate` has its format).
+costs and gets right, and what it is not for. All numbers come from the manifest and from the measurement,
+which is kept beside the card as `evaluation.json` (`training.evaluate` has its format).
 """
 
 import argparse
