@@ -98,7 +98,7 @@ def export_whole(model: MultiExitModel) -> onnx.ModelProto:
     if program is None:
         raise TypeError("torch.onnx.export was expected to return the program")
     graph: onnx.ModelProto = program.model_proto
-    _forget_origin(graph)
+    forget_origin(graph)
     return graph
 
 
@@ -144,7 +144,7 @@ def _origin(name: str, copied: Mapping[str, str]) -> str:
     return name
 
 
-def _forget_origin(whole: onnx.ModelProto) -> None:
+def forget_origin(whole: onnx.ModelProto) -> None:
     """Drop the exporter's notes: stack traces, which name folders of this machine, and inner shapes."""
     del whole.metadata_props[:]
     for part in _annotated(whole):
