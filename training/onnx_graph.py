@@ -12,12 +12,13 @@ import torch
 from onnx.utils import Extractor
 from torch import Tensor, nn
 
-from serving.bundle import TensorSpec
+from serving.bundle import ROWS, TensorSpec
 from training.models.multi_exit import MultiExitModel
 
 IMAGES = "images"
 _DTYPES = {torch.uint8: "uint8", torch.float32: "float32"}
 _MAX_BATCH = 2**20
+_SURVIVORS = "M"
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,19 @@ def export_whole(model: MultiExitModel) -> onnx.ModelProto:
     return graph
 
 
+def gathering(parts: Sequence[Boundary]) -> list[Boundary]:
+    """Let every segment but the first take `rows`, int64 [M]: the rows of its features that survived."""
+    rows = TensorSpec(name=ROWS, dtype="int64", shape=(None,))
+    return [*parts[:1], *(Boundary((*part.inputs, rows), part.outputs) for part in parts[1:])]
+
+
 def cut(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[bytes]:
-    """Cut a whole net at its boundaries and return the ONNX file of each segment."""
+    """Cut a whole net at its boundaries and return the ONNX file of each segment.
+
+    Args:
+        whole: in float or quantised.
+        parts: its boundaries; segments that take `rows` gather them before anything else.
+    """
     return [_cut_one(whole, part).SerializeToString(deterministic=True) for part in parts]
 
 
@@ -115,22 +127,41 @@ def _cut_one(whole: onnx.ModelProto, part: Boundary) -> onnx.ModelProto:
     size that is read off the images is read off the segment's own input instead, which has as many rows.
     """
     copied = {node.output[0]: node.input[0] for node in whole.graph.node if node.op_type == "Identity"}
+    features = [spec.name for spec in part.inputs if spec.name != ROWS]
+    gathers = len(features) < len(part.inputs)
     names: dict[str, str] = {}
-    for spec in part.inputs:
-        names.setdefault(_origin(spec.name, copied), spec.name)
+    for feature in features:
+        names.setdefault(_origin(feature, copied), feature)
     outputs = [spec.name for spec in part.outputs]
     segment: onnx.ModelProto = Extractor(whole).extract_model(list(names), outputs)
+    read = {origin: f"{feature}_survivors" if gathers else feature for origin, feature in names.items()}
     for node in segment.graph.node:
         for place, name in enumerate(node.input):
-            node.input[place] = names.get(name, name)
+            node.input[place] = read.get(name, name)
         if _reads_batch_size(node) and IMAGES not in names:
-            node.input[0] = part.inputs[0].name
+            node.input[0] = ROWS if gathers else features[0]
     for name in set(outputs) & names.keys():
-        segment.graph.node.append(onnx.helper.make_node("Identity", [names[name]], [name]))
-    declared = {value.name: value for value in (*whole.graph.input, *whole.graph.output)}
+        segment.graph.node.append(onnx.helper.make_node("Identity", [read[name]], [name]))
     del segment.graph.input[:], segment.graph.value_info[:]
-    segment.graph.input.extend(declared[spec.name] for spec in part.inputs)
+    declared = {value.name: value for value in (*whole.graph.input, *whole.graph.output)}
+    segment.graph.input.extend(declared[name] for name in features)
+    if gathers:
+        _gather(segment.graph, {feature: read[origin] for origin, feature in names.items()})
     return segment
+
+
+def _gather(graph: onnx.GraphProto, survivors: Mapping[str, str]) -> None:
+    """Take `rows`, and make of every feature the survivors that the rest of the segment reads."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend(
+        onnx.helper.make_node("Gather", [feature, ROWS], [gathered], axis=0)
+        for feature, gathered in survivors.items()
+    )
+    graph.node.extend(nodes)
+    graph.input.append(onnx.helper.make_tensor_value_info(ROWS, onnx.TensorProto.INT64, [_SURVIVORS]))
+    for value in graph.output:
+        value.type.tensor_type.shape.dim[0].dim_param = _SURVIVORS
 
 
 def _reads_batch_size(node: onnx.NodeProto) -> bool:

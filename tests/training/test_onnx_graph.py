@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from serving.onnx_safety import check_self_contained
 from training.models import architecture
 from training.models.multi_exit import Features, MultiExitModel, Segment
-from training.onnx_graph import Boundary, boundaries, cut, export_whole
+from training.onnx_graph import Boundary, boundaries, cut, export_whole, gathering
 
 
 class KeepAndAdd(nn.Module):
@@ -85,6 +85,28 @@ def test_segments_agree_with_torch_at_any_batch_size(build: Callable[[], MultiEx
         assert [value.name for value in graph.graph.input] == [spec.name for spec in part.inputs]
         # The exporter notes the stack of every operator, with the folders of the machine it ran on.
         assert b".py" not in segment
+
+
+@pytest.mark.parametrize("build", [passing_on, msdnet])
+def test_segments_that_gather_answer_for_the_survivors_alone(build: Callable[[], MultiExitModel]) -> None:
+    model = build()
+    whole, parts = export_whole(model), boundaries(model)
+    taking_rows = gathering(parts)
+    assert [spec.name for spec in taking_rows[1].inputs] == [spec.name for spec in parts[1].inputs] + ["rows"]
+    images = np.random.default_rng(0).integers(0, 256, (5, *(model.image_size,) * 2, 3), dtype=np.uint8)
+    rows = np.array([4, 1, 2])
+    expected = run_chain(cut(whole, parts), parts, images[rows])
+    features: list[npt.NDArray[np.generic]] = [images]
+    for number, (segment, part) in enumerate(zip(cut(whole, taking_rows), taking_rows, strict=True)):
+        onnx.checker.check_model(onnx.load_from_string(segment), full_check=True)
+        # Segment 1 answers for all; the second gathers; a third has only survivors left.
+        survivors = [[], [rows], [np.arange(3)]][number]
+        feed = dict(zip([spec.name for spec in part.inputs], [*features, *survivors], strict=True))
+        probabilities, *features = onnxruntime.InferenceSession(segment).run(
+            [spec.name for spec in part.outputs], feed
+        )
+        found = probabilities if number else probabilities[rows]
+        np.testing.assert_allclose(found, expected[number], atol=1e-6)
 
 
 def test_boundaries_chain() -> None:
