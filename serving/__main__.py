@@ -66,6 +66,7 @@ def serve(settings: Settings) -> int:
             max_batch=settings.max_batch,
             providers=settings.providers,
             strict=settings.strict_providers,
+            device_features=settings.device_features,
             rules=rules,
             emit=emit,
         )

@@ -1,6 +1,7 @@
 """What the scheduler is given: how a stage runs, and the two questions that it asks of deciders."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,15 @@ Run = Callable[[int, Tensors], tuple[FloatArray, Tensors]]
 """(stage, inputs, each [N, ...]) -> probabilities float32 [N, C], features; new arrays, not views."""
 WaitingFeatures = Callable[[int], Sequence[Tensors]]
 """(stage from 1) -> the features that wait for it, as `run` returned them; `run` may change them in place."""
-MakeRun = Callable[[WaitingFeatures], Run]
-"""Makes a `run` for one scheduler, whose waiting features it can look up."""
+
+
+class MakeRun(Protocol):
+    """Makes the `run` of one scheduler, whose waiting features it can look up."""
+
+    def __call__(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
+        """Make one for batches of up to `max_batch` rows."""
+
+
 Mask = npt.NDArray[np.bool_]
 Decide = Callable[[int, Sequence[Row], FloatArray], Mask]
 """(stage, N rows, their probabilities [N, C]) -> bool [N], who leaves; not asked at the last stage."""

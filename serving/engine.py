@@ -13,8 +13,11 @@ import numpy.typing as npt
 from serving.arena import share_arena
 from serving.bundle import ROWS, Bundle, SegmentSpec
 from serving.confidence import FloatArray
+from serving.decisions import Run, WaitingFeatures
+from serving.device import Device, features_on
+from serving.device_stages import DeviceStages
 from serving.errors import BundleError, EngineError
-from serving.providers import CPU, CUDA, OPTIONS, listed, wanted
+from serving.providers import CPU, CUDA, OPTIONS, DeviceFeatures, listed, wanted
 
 # Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -35,14 +38,17 @@ class Engine:
         providers: execution providers by ONNX Runtime's names, best first; if None, CUDA where there is a
             GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
         strict: every provider wanted must be had.
+        device_features: whether features stay where the provider works (see `features_on`).
 
     Attributes:
         providers: what all segments run on, best first.
         missing: what was wanted and not had.
+        features_on: where features wait: `host`, or `device`.
 
     Raises:
         BundleError: a segment cannot be loaded, or its outputs are not what the manifest says.
-        EngineError: a provider is missing and `strict` is set.
+        EngineError: a provider is missing and `strict` is set, or features should stay on the device and the
+            segments cannot do that.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Engine:
         threads: int = 1,
         providers: Sequence[str] | None = None,
         strict: bool = False,
+        device_features: DeviceFeatures = "auto",
     ) -> None:
         available = onnxruntime.get_available_providers()
         names = wanted(providers, available)
@@ -70,6 +77,7 @@ class Engine:
                 f"model {bundle.name!r}: wanted {', '.join(self.missing)}, but ONNX Runtime runs it on "
                 f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or ask for others"
             )
+        self.features_on = features_on(bundle.name, self._segments, self.providers, device_features)
         self._warm_up(bundle)
 
     @property
@@ -99,6 +107,18 @@ class Engine:
         if np.isnan(probabilities.sum()):
             raise EngineError(f"segment {stage + 1} put out probabilities that are not numbers")
         return probabilities, tuple(features)
+
+    def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
+        """Make the `run` of one scheduler: on features that stay on the device, if they do.
+
+        Args:
+            waiting: the features that wait for a stage of this scheduler.
+            max_batch: the most rows in one run.
+        """
+        if self.features_on == "host":
+            return self.run
+        device = Device(self.providers)
+        return DeviceStages(self._sessions, self._segments, device, waiting=waiting, max_batch=max_batch).run
 
     def _warm_up(self, bundle: Bundle) -> None:
         """Run every segment once, so that no request pays for first-run work and no surprise waits in it."""
@@ -133,9 +153,7 @@ def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequ
                 warnings.simplefilter("ignore")  # of a fallback; `missing` and `strict` say it better
                 # Its own fallback prints a block of errors and then forgets all providers but the CPU.
                 return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
-        except (
-            Exception
-        ) as error:  # ONNX Runtime's own classes are not public; all of them mean the same here
+        except Exception as error:  # ONNX Runtime's own classes are not public; all mean the same here
             problem = error
     file = bundle.manifest.segments[exit_index].file
     raise BundleError(
@@ -146,9 +164,7 @@ def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequ
 
 def _preload_cuda() -> None:
     """Make CUDA's libraries known that were installed as Python packages, where no loader looks for them."""
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ):  # it prints what it does not find, and the session says it too
+    with contextlib.redirect_stdout(io.StringIO()):  # what it does not find, the session says too
         onnxruntime.preload_dlls()
 
 

@@ -12,7 +12,7 @@ from serving.controller import BudgetController
 from serving.cost import CostModel
 from serving.deadline_decider import DeadlineDecider
 from serving.deciders import BudgetDecider, RowsOrGroups, nobody_leaves
-from serving.decisions import Run
+from serving.decisions import MakeRun
 from serving.dispatch import deepest_full, in_time
 from serving.drift import DriftMonitor
 from serving.events import Listener
@@ -34,7 +34,7 @@ class Machinery:
 
     Args:
         bundle: what is served.
-        run: runs a stage of it.
+        make_run: makes what runs its stages.
         cost: how long stages take; learns from every batch.
         rules: how promises are kept.
         max_queue_rows, max_batch, max_age_seconds: see `Model`.
@@ -48,7 +48,7 @@ class Machinery:
     def __init__(
         self,
         bundle: Bundle,
-        run: Run,
+        make_run: MakeRun,
         *,
         cost: CostModel,
         rules: Rules,
@@ -70,10 +70,17 @@ class Machinery:
         self._drift = DriftMonitor(name, score, emit=tell, window_rows=rules.drift_window_rows)
         learners: list[Listener] = [cost, *([self.controller] if self.controller else [])]
         groups = GroupDecider(self._scorer, GainTable(score, correct, exit_flops), exit_flops)
-        scheduler = Scheduler(
+
+        def served_waiting(stage: int) -> Sequence[Tensors]:
+            return scheduler.waiting_features(stage)
+
+        def idle_waiting(stage: int) -> Sequence[Tensors]:
+            return self._idle.waiting_features(stage)
+
+        scheduler: Scheduler[list[Answer]] = Scheduler(
             name=name,
             exit_flops=exit_flops,
-            run=run,
+            run=make_run(served_waiting, max_batch=max_batch),
             decide=RowsOrGroups(BudgetDecider(self._scorer, self._drift.observe), groups),
             answer=self._answers,
             capacity=max_queue_rows,
@@ -87,16 +94,15 @@ class Machinery:
             emit=fan_out(*learners, tell),
             keep_rows=4 * max_batch,
         )
+        idle_batch = min(_IDLE_BATCH, max_batch)
         self._idle: Scheduler[Sequence[int]] = Scheduler(
             name=name,
             exit_flops=exit_flops,
-            run=run,
+            run=make_run(idle_waiting, max_batch=idle_batch),
             decide=nobody_leaves,
             answer=lambda terms, exits, probabilities: probabilities.argmax(axis=1).tolist(),
             capacity=_IDLE_ROWS,
-            dispatch=partial(
-                deepest_full, max_batch=min(_IDLE_BATCH, max_batch), max_age_seconds=float("inf")
-            ),
+            dispatch=partial(deepest_full, max_batch=idle_batch, max_age_seconds=float("inf")),
             clock=clock,
             keep_rows=2 * _IDLE_BATCH,
         )

@@ -17,6 +17,7 @@ from serving.answer import Answer
 from serving.ask import Ask
 from serving.bundle import Bundle, read_bundle
 from serving.cost import CostModel, measure
+from serving.device_stages import padded_sizes
 from serving.engine import Engine
 from serving.events import Listener
 from serving.health import Health
@@ -24,6 +25,7 @@ from serving.listening import shielded
 from serving.machinery import Machinery
 from serving.manifest import Manifest
 from serving.offers import Budget, Rules, refuse_if_late
+from serving.providers import DeviceFeatures
 from serving.rows import Request
 from serving.stacking import image_shape, stack
 from serving.thresholds import Plan
@@ -69,13 +71,14 @@ class Model:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
         self.exit_flops = bundle.manifest.exit_flops
-        self.providers = engine.providers
+        self.providers, self.missing_providers = engine.providers, engine.missing
+        self.features_on = engine.features_on
         self._image_shape = image_shape(bundle)
         self._max_queue_rows = max_queue_rows
         self._clock = clock
         self._machinery = Machinery(
             bundle,
-            engine.run,
+            engine.make_run,
             cost=cost or CostModel(engine.stages),
             rules=rules,
             max_queue_rows=max_queue_rows,
@@ -94,6 +97,7 @@ class Model:
         threads: int = 0,
         providers: Sequence[str] | None = None,
         strict: bool = False,
+        device_features: DeviceFeatures = "auto",
         max_queue_rows: int = 1024,
         max_batch: int = 32,
         rules: Rules = _RULES,
@@ -105,7 +109,8 @@ class Model:
             bundle: a bundle or its folder.
             threads: threads that compute; one for each core if 0.
             providers: ONNX Runtime's execution providers (see `Engine`).
-            strict: every provider asked for must be had.
+            strict: every provider wanted must be had.
+            device_features: whether features stay on the provider's device (see `Engine`).
             max_queue_rows: how many images may wait before requests are refused.
             max_batch: the most images in one run of a stage.
             rules: the default budget, and how promises are kept.
@@ -113,13 +118,17 @@ class Model:
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
-            EngineError: a provider is missing and `strict` is set.
+            EngineError: a provider is missing and `strict` is set, or `device_features` is on and cannot be.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
         whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-        engine = Engine(whole, threads=threads, providers=providers, strict=strict)
-        sizes = sorted({1, min(8, max_batch), max_batch})
-        cost = measure(engine.run, image_shape(whole), engine.stages, sizes, clock=time.monotonic)
+        engine = Engine(
+            whole, threads=threads, providers=providers, strict=strict, device_features=device_features
+        )
+        few = padded_sizes(max_batch) if engine.features_on == "device" else (1, 8, max_batch)
+        sizes = sorted({min(size, max_batch) for size in few})
+        run = engine.make_run(lambda stage: (), max_batch=max_batch)
+        cost = measure(run, image_shape(whole), engine.stages, sizes, clock=time.monotonic)
         return cls(
             whole,
             engine,

@@ -3,6 +3,7 @@
 import ctypes
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -15,6 +16,10 @@ OPTIONS: dict[str, dict[str, str]] = {
 """Options of providers, by name."""
 DEVICES = {CUDA: "cuda", TENSORRT: "cuda"}
 """The kind of memory that a provider works in, where that is not the host's."""
+
+
+DeviceFeatures = Literal["auto", "on", "off"]
+"""Whether features stay in that memory between stages; see `serving.device.features_on`."""
 
 
 def nvidia_gpus() -> int:

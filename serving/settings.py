@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
 from serving.errors import OfframpError
+from serving.providers import DeviceFeatures
 
 
 class SettingsValueError(OfframpError):
@@ -73,9 +74,11 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default=2, gt=0)
     """Threads that decode images."""
     providers: Annotated[tuple[str, ...] | None, NoDecode] = None
-    """ONNX Runtime's execution providers in order of preference, separated by commas; none lets it choose."""
+    """ONNX Runtime's execution providers, best first, by commas; else CUDA where it works, or the CPU."""
     strict_providers: bool = False
-    """Refuse to serve a model where the providers asked for were not got."""
+    """Refuse to serve a model where the providers asked for, or the GPU that is there, were not got."""
+    device_features: DeviceFeatures = "auto"
+    """Keep features on the GPU between stages; `auto` where the bundle is made for it."""
 
     body_timeout_seconds: float = Field(default=30, gt=0)
     """How long the headers, and then the body, of a request may take to arrive."""

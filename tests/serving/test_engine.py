@@ -10,9 +10,10 @@ import onnxruntime
 import pytest
 
 from serving.bundle import Bundle, write_bundle
+from serving.device import features_on
 from serving.engine import CPU, CUDA, Engine
 from serving.errors import BundleError, EngineError
-from serving.providers import TENSORRT, listed, nvidia_gpus
+from serving.providers import TENSORRT, DeviceFeatures, listed, nvidia_gpus
 from tests.bundles import CLASSES, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
 
@@ -110,6 +111,32 @@ def test_strict_says_yes_or_no_to_cuda_by_what_the_session_got(bundle: Bundle) -
     else:
         with pytest.raises(EngineError, match=CUDA):
             Engine(bundle, providers=[CUDA], strict=True)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("auto", "host"), ("on", "device"), ("off", "host")])
+def test_features_stay_on_the_host_of_a_cpu_unless_asked_for(
+    asked: DeviceFeatures, expected: str, tmp_path: Path
+) -> None:
+    engine = Engine(tiny_bundle(tmp_path / "gathering", rows=True), providers=[CPU], device_features=asked)
+    assert engine.features_on == expected
+    run = engine.make_run(lambda stage: (), max_batch=4)
+    _, features = run(0, (tiny_images(2),))
+    assert [tensor.dtype.name for tensor in features] == (
+        ["int64"] if expected == "device" else ["float32"] * 2
+    )
+
+
+def test_segments_that_gather_no_rows_cannot_leave_features_on_the_device(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"segment 2 takes no input 'rows' .*docs/gpu\.md"):
+        Engine(bundle, device_features="on")
+
+
+def test_features_stay_on_a_gpu_where_the_bundle_is_made_for_it() -> None:
+    gathering, plain = (tiny_manifest(rows).segments for rows in (True, False))
+    assert features_on("m", gathering, (CUDA, CPU), "auto") == "device"
+    assert features_on("m", gathering, (CPU,), "auto") == "host"
+    assert features_on("m", gathering, (CUDA, CPU), "off") == "host"
+    assert features_on("m", plain, (CUDA, CPU), "auto") == "host"
 
 
 def test_telemetry_is_off() -> None:

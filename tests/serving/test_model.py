@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.ask import Ask
 from serving.bundle import Bundle
 from serving.confidence import FloatArray, score
-from serving.engine import Engine
+from serving.engine import CPU, Engine
 from serving.errors import (
     BodyTooLargeError,
     BudgetError,
@@ -155,6 +156,24 @@ def test_classify_takes_more_than_the_queue_holds_and_submit_does_not(bundle: Bu
         assert small.classify(images, "50%") == large.classify(images, "50%")
         with pytest.raises(BodyTooLargeError):
             small.submit(images)
+
+
+@pytest.mark.parametrize("max_batch", [1, 6, 16])
+def test_answers_are_the_same_when_features_stay_on_the_device(
+    max_batch: int, engine: Engine, tmp_path: Path
+) -> None:
+    gathering = tiny_bundle(tmp_path / "tiny", rows=True)
+    rules = Rules(controller=False, sample_share=1.0)
+    with Model.load(
+        gathering, threads=1, max_batch=max_batch, device_features="on", providers=[CPU], rules=rules
+    ) as model:
+        assert (model.features_on, model.providers, model.missing_providers) == ("device", (CPU,), ())
+        asked = [(tiny_images(17, seed), budget) for seed, budget in enumerate(BUDGETS * 3)]
+        requests = [model.submit(images, budget) for images, budget in asked]
+        for request, (images, budget) in zip(requests, asked, strict=True):
+            assert request.future.result(30) == reference(engine, images, model.plan(budget))
+        hard = model.submit(tiny_images(9), Ask(budget="60%", mode="hard")).future.result(30)
+        assert sum(answer.flops for answer in hard) <= 9 * 0.6 * EXIT_FLOPS[-1]
 
 
 def test_a_full_queue_is_said(bundle: Bundle) -> None:

@@ -1,0 +1,69 @@
+"""Where features wait, and how to get memory and sessions there; the CPU is a device like any other."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from serving.arena import share_arena
+from serving.errors import EngineError
+from serving.manifest import ROWS, SegmentSpec
+from serving.providers import DEVICES, OPTIONS, DeviceFeatures
+
+# Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+
+FeaturesOn = Literal["host", "device"]
+
+
+class Device:
+    """The memory that an execution provider works in.
+
+    Args:
+        providers: by ONNX Runtime's names, best first; the first decides.
+    """
+
+    def __init__(self, providers: Sequence[str]) -> None:
+        self.kind = DEVICES.get(providers[0], "cpu")
+        self._providers = providers
+
+    def allocate(self, shape: Sequence[int], dtype: str) -> Any:
+        """Make a tensor there, an OrtValue; its content is left open."""
+        return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype).type, self.kind, 0)
+
+    def open_session(self, model: bytes) -> Any:
+        """Open a small model of our own there."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        share_arena(options)
+        options.log_severity_level = 3
+        chosen = [(name, OPTIONS.get(name, {})) for name in self._providers]
+        return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+
+
+def features_on(
+    model: str, segments: Sequence[SegmentSpec], providers: Sequence[str], asked: DeviceFeatures
+) -> FeaturesOn:
+    """Decide where features wait.
+
+    Args:
+        model: its name, for the message.
+        segments: of the bundle; for features to stay on the device all but the first must gather their rows.
+        providers: what runs them, best first.
+        asked: `auto` keeps them on the device where that has memory of its own and the segments can do it.
+
+    Raises:
+        EngineError: asked for by name, and a segment cannot do it.
+    """
+    without = [
+        number for number, spec in enumerate(segments, start=1) if number > 1 and not spec.gathers_rows
+    ]
+    if asked == "on" and without:
+        raise EngineError(
+            f"model {model!r}: its features cannot stay on the device, since segment {without[0]} takes no "
+            f"input {ROWS!r} to gather them by; export it for GPUs (docs/gpu.md), or leave --device-features"
+        )
+    wished = asked == "on" or (asked == "auto" and providers[0] in DEVICES)
+    return "device" if wished and not without else "host"
