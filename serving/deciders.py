@@ -9,10 +9,11 @@ import numpy as np
 
 from serving.confidence import FloatArray, ScoreArray, Scorer
 from serving.decisions import Decide, Mask
+from serving.drift import ClassArray
 from serving.rows import Row
 
-Observe = Callable[[int, ScoreArray, Sequence[tuple[float, ...]]], None]
-"""Told of the scores [N] at an exit, and of the thresholds of the N rows."""
+Observe = Callable[[int, ScoreArray, ClassArray, Sequence[tuple[float, ...]]], None]
+"""Told of the scores [N] at an exit, of the classes [N] it answers, and of the thresholds of the N rows."""
 
 
 class BudgetDecider:
@@ -35,7 +36,7 @@ class BudgetDecider:
         thresholds = [row.request.terms.thresholds for row in rows]
         scores = self._scorer(stage, probabilities)
         if self._observe is not None:
-            self._observe(stage, scores, thresholds)
+            self._observe(stage, scores, probabilities.argmax(axis=1), thresholds)
         limits = np.fromiter((vector[stage] for vector in thresholds), np.float64, count=len(rows))
         return np.asarray(scores >= limits)
 

@@ -6,6 +6,10 @@ none by name: metrics, logs and, later, controllers subscribe.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+View = Literal["scores", "classes"]
+"""What of the answers is held against the calibration's: how sure they are, or what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,10 @@ class ExitWatched:
 
 @dataclass(frozen=True, slots=True)
 class DriftMeasured:
-    """A window of scores at an exit was held against the calibration's; `score` over `limit` is drift.
+    """The answers of late at an exit were held against the calibration's; `score` over `limit` is drift.
 
-    `changed` says whether the alarm was raised, or lowered, by this window.
+    `changed` says whether the alarm was raised, or lowered, by them; `of` what was held against what, and
+    `rows` how many images they were, of all that was compared the furthest from the calibration.
     """
 
     model: str
@@ -95,6 +100,8 @@ class DriftMeasured:
     limit: float
     alarm: bool
     changed: bool
+    of: View
+    rows: int
 
 
 Event = (

@@ -28,7 +28,7 @@ class Health:
 
     @property
     def drifting(self) -> bool:
-        """Whether an exit's last window raised an alarm."""
+        """Whether there is an alarm at an exit."""
         return any(measured.alarm for measured in self.drift.values())
 
     @property

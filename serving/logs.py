@@ -77,9 +77,10 @@ class EventLog:
         match event:
             case WorkerDied(model, error):
                 self._logger.critical("worker_died", model=model, error=error)
-            case DriftMeasured(model, exit_index, score, limit, alarm, True):
+            case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
-                if alarm:
+                found |= {"of": event.of, "images": event.rows}
+                if event.alarm:
                     self._logger.warning("drift", **found)
                 else:
                     self._logger.info("drift_over", **found)

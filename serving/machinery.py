@@ -67,7 +67,14 @@ class Machinery:
         tell = shielded(emit)
         self.controller = BudgetController(name, exit_flops, emit=tell) if rules.controller else None
         self.offers = Offers(bundle, rules, self.controller)
-        self._drift = DriftMonitor(name, score, emit=tell, window_rows=rules.drift_window_rows)
+        self._drift = DriftMonitor(
+            name,
+            calibration.score(manifest.calibration.confidence),
+            calibration.prediction,
+            len(manifest.classes),
+            emit=tell,
+            window_rows=rules.drift_window_rows,
+        )
         learners: list[Listener] = [cost, *([self.controller] if self.controller else [])]
         groups = GroupDecider(self._scorer, GainTable(score, correct, exit_flops), exit_flops)
 
@@ -156,4 +163,5 @@ class Machinery:
         there = np.flatnonzero(np.asarray(exits) == last)
         if there.size and terms.thresholds:
             scores = self._scorer(last, probabilities[there])
-            self._drift.observe(last, scores, [terms.thresholds] * int(there.size))
+            answers = probabilities[there].argmax(axis=1)
+            self._drift.observe(last, scores, answers, [terms.thresholds] * int(there.size))

@@ -47,18 +47,21 @@ class PromiseMetrics:
         )
         self._drift = Gauge(
             "offramp_drift_score_ratio",
-            "Population stability index of the last window of scores against the calibration's.",
+            "Population stability index of the answers of late against the calibration's.",
             by_exit,
             registry=registry,
         )
         self._limit = Gauge(
             "offramp_drift_limit_ratio",
-            "The drift score over which a window is an alarm.",
+            "The drift score over which it is an alarm.",
             by_exit,
             registry=registry,
         )
         self._alarm = Gauge(
-            "offramp_drift_alarm", "1 while the last window was an alarm, else 0.", by_exit, registry=registry
+            "offramp_drift_alarm",
+            "1 while the answers of late are an alarm, else 0.",
+            by_exit,
+            registry=registry,
         )
 
     def __call__(self, event: Event) -> None:
@@ -72,7 +75,7 @@ class PromiseMetrics:
                 self._watched.labels(*labels).inc()
                 self._agreed.labels(*labels).inc(agreed)
                 self._watch_flops.labels(model).inc(extra_flops)
-            case DriftMeasured(model, exit_index, score, limit, alarm):
+            case DriftMeasured(model, exit_index, score=score, limit=limit, alarm=alarm):
                 labels = (model, str(exit_index + 1))
                 self._drift.labels(*labels).set(score)
                 self._limit.labels(*labels).set(limit)

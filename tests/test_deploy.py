@@ -46,7 +46,7 @@ def exposed() -> dict[str, set[str]]:
         RequestRefused(OverloadedError.__name__),
         BudgetCorrected("m", "24.1%", factor=1.1, error=0.1),
         ExitWatched("m", 0, agreed=True, extra_flops=80),
-        DriftMeasured("m", 0, score=0.1, limit=0.2, alarm=False, changed=False),
+        DriftMeasured("m", 0, score=0.1, limit=0.2, alarm=False, changed=False, of="scores", rows=9),
     )
     for event in events:
         metrics(event)

@@ -111,6 +111,8 @@ def _health(model: ServedModel) -> HealthBody:
                 drift_score=drift and drift.score,
                 drift_limit=drift and drift.limit,
                 drift_alarm=drift is not None and drift.alarm,
+                drift_of=drift and drift.of,
+                drift_images=drift and drift.rows,
                 watched=found.watched if found else 0,
                 agreement=found and found.agreed / found.watched,
             )

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from serving.events import View
 from serving.manifest import DataSet, Named
 from serving.preprocess import Preprocessing
 
@@ -102,10 +103,14 @@ class ExitHealthBody(BaseModel):
 
     exit: int = Field(description="From 1.")
     drift_score: float | None = Field(
-        description="Population stability index of the last window of scores against the calibration's."
+        description="Population stability index of the answers of late against the calibration's."
     )
-    drift_limit: float | None = Field(description="Over it, the window is an alarm.")
+    drift_limit: float | None = Field(description="Over it, the drift score is an alarm.")
     drift_alarm: bool
+    drift_of: View | None = Field(
+        description="What is least like the calibration: how sure the answers are, or their classes."
+    )
+    drift_images: int | None = Field(description="How many images the drift score is of.")
     watched: int = Field(description="Images that left here and were run to the end in idle time.")
     agreement: float | None = Field(description="Share of these that the last exit agrees on.")
 

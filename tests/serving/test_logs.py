@@ -69,9 +69,13 @@ def test_drift_is_logged_where_it_begins_and_ends(stream: StringIO) -> None:
     configure("json", "info", stream)
     listen = EventLog(get_logger())
     for alarm, changed in ((False, False), (True, True), (True, False), (False, True)):
-        listen(DriftMeasured("m", 1, score=0.3, limit=0.13, alarm=alarm, changed=changed))
+        listen(
+            DriftMeasured(
+                "m", 1, score=0.3, limit=0.13, alarm=alarm, changed=changed, of="classes", rows=4000
+            )
+        )
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [(line["event"], line["level"], line["exit"]) for line in lines] == [
-        ("drift", "warning", 2),
-        ("drift_over", "info", 2),
+    assert [(line["event"], line["level"], line["exit"], line["of"], line["images"]) for line in lines] == [
+        ("drift", "warning", 2, "classes", 4000),
+        ("drift_over", "info", 2, "classes", 4000),
     ]

@@ -79,7 +79,7 @@ def test_promises_are_told_by_class_and_by_exit_from_1() -> None:
     metrics(BudgetCorrected("m", "24.1%", factor=0.9, error=0.02))
     metrics(ExitWatched("m", 1, agreed=True, extra_flops=90))
     metrics(ExitWatched("m", 1, agreed=False, extra_flops=90))
-    metrics(DriftMeasured("m", 1, score=0.3, limit=0.13, alarm=True, changed=True))
+    metrics(DriftMeasured("m", 1, score=0.3, limit=0.13, alarm=True, changed=True, of="scores", rows=9))
     by_class = {"model": "m", "budget_class": "24.1%"}
     assert value(metrics, "offramp_budget_correction_ratio", **by_class) == 0.9
     assert value(metrics, "offramp_budget_error_ratio", **by_class) == 0.02

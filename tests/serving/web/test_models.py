@@ -69,6 +69,8 @@ def test_health_of_a_model_that_has_measured_nothing() -> None:
             "drift_score": None,
             "drift_limit": None,
             "drift_alarm": False,
+            "drift_of": None,
+            "drift_images": None,
             "watched": 0,
             "agreement": None,
         }
@@ -88,7 +90,11 @@ def test_health_sums_up_corrections_drift_and_agreement() -> None:
     state = Health(
         alive=True,
         corrections={"24.1%": BudgetCorrected("tiny", "24.1%", 0.9, 0.02)},
-        drift={1: DriftMeasured("tiny", 1, score=0.3, limit=0.13, alarm=True, changed=False)},
+        drift={
+            1: DriftMeasured(
+                "tiny", 1, score=0.3, limit=0.13, alarm=True, changed=False, of="classes", rows=4000
+            )
+        },
         agreement={0: Agreement(watched=8, agreed=6)},
         unchecked=3,
     )
@@ -96,5 +102,11 @@ def test_health_sums_up_corrections_drift_and_agreement() -> None:
     assert (body["status"], body["controller"], body["unchecked"]) == ("drifting", "on", 3)
     assert body["corrections"] == [{"budget_class": "24.1%", "factor": 0.9, "error": 0.02}]
     assert (body["exits"][0]["watched"], body["exits"][0]["agreement"]) == (8, 0.75)
-    assert (body["exits"][1]["drift_score"], body["exits"][1]["drift_alarm"]) == (0.3, True)
+    assert {name: value for name, value in body["exits"][1].items() if name.startswith("drift")} == {
+        "drift_score": 0.3,
+        "drift_limit": 0.13,
+        "drift_alarm": True,
+        "drift_of": "classes",
+        "drift_images": 4000,
+    }
     assert client(FakeModel(state=state)).get("/models/other/health").status_code == 404
