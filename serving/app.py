@@ -29,6 +29,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Gate, service=service, logger=get_logger("offramp.access"))
     for model in service.models.values():
         service.metrics.loaded(model.name, model.exit_flops)
+        service.metrics.runs_on(model.name, model.providers, model.features_on)
     return app
 
 

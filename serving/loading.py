@@ -21,6 +21,18 @@ class _Named(Protocol):
     def exit_flops(self) -> tuple[int, ...]:
         """FLOPs per image of leaving at each exit."""
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What it runs on, best first."""
+
+    @property
+    def missing_providers(self) -> tuple[str, ...]:
+        """What it should have run on and does not."""
+
+    @property
+    def features_on(self) -> str:
+        """Where its features wait between stages."""
+
 
 Loaded = TypeVar("Loaded", bound=_Named)
 
@@ -60,7 +72,12 @@ def load_models(
             logger.error("bundle_refused", bundle=folder.name, reason=str(error))
         else:
             models[model.name] = model
-            logger.info("bundle_loaded", bundle=folder.name)
+            runs_on = {"providers": model.providers, "features": model.features_on}
+            logger.info("bundle_loaded", bundle=folder.name, **runs_on)
+            if model.missing_providers:
+                logger.warning(
+                    "providers_missing", bundle=folder.name, missing=model.missing_providers, **runs_on
+                )
     if not models:
         raise BundleError(f"none of the {len(folders)} bundles in {str(settings.models)!r} can be loaded")
     _check_defaults(settings, models)

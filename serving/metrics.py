@@ -103,6 +103,12 @@ class Metrics:
         self._up = Gauge(
             "offramp_model_up", "1 while the model's worker lives, else 0.", ("model",), registry=registry
         )
+        self._runs_on = Gauge(
+            "offramp_model_info",
+            "1, with what the model runs on and where its features wait as labels.",
+            ("model", "provider", "features"),
+            registry=registry,
+        )
 
     def __call__(self, event: Event) -> None:
         """Count one event; called from any thread."""
@@ -144,6 +150,10 @@ class Metrics:
         for number in range(1, len(exit_flops) + 1):
             self._exits.labels(model, str(number))
         self._promises.loaded(model, len(exit_flops))
+
+    def runs_on(self, model: str, providers: Sequence[str], features: str) -> None:
+        """Say what a model runs on, best first, and where its features wait."""
+        self._runs_on.labels(model, providers[0], features).set(1)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one HTTP answer; `route` is the template, never the path."""

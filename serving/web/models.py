@@ -64,6 +64,8 @@ def _describe(model: ServedModel, default_budget: str) -> ModelBody:
     return ModelBody(
         name=model.name,
         alive=model.alive,
+        providers=list(model.providers),
+        features_on=model.features_on,
         architecture=manifest.architecture,
         method=manifest.method,
         data_set=manifest.data_set,

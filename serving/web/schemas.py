@@ -49,6 +49,10 @@ class ModelBody(BaseModel):
 
     name: str
     alive: bool = Field(description="Whether the thread that computes lives.")
+    providers: list[str] = Field(
+        description="The execution providers that all its stages run on, best first."
+    )
+    features_on: str = Field(description="Where features wait between stages: `host`, or `device`.")
     architecture: Named
     method: Named
     data_set: DataSet

@@ -48,6 +48,14 @@ class ServedModel(Protocol):
         """FLOPs per image of leaving at each exit."""
 
     @property
+    def providers(self) -> tuple[str, ...]:
+        """What it runs on, best first."""
+
+    @property
+    def features_on(self) -> str:
+        """Where its features wait between stages."""
+
+    @property
     def alive(self) -> bool:
         """Whether the thread that computes lives."""
 

@@ -14,6 +14,9 @@ from serving.settings import Settings, SettingsValueError
 class Loaded:
     name: str
     exit_flops: tuple[int, ...] = (100, 200)
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    missing_providers: tuple[str, ...] = ()
+    features_on: str = "host"
 
 
 def load(folder: Path) -> Loaded:
@@ -37,6 +40,28 @@ def test_a_bad_bundle_is_refused_by_name_and_the_others_load(tmp_path: Path) -> 
     refused = [line for line in lines if line["event"] == "bundle_refused"]
     assert [(line["bundle"], line["reason"], line["log_level"]) for line in refused] == [
         ("bad", "bundle 'bad': no segments", "error")
+    ]
+
+
+def test_what_a_bundle_runs_on_is_said_and_so_is_what_was_not_got(tmp_path: Path) -> None:
+    def fall_back(folder: Path) -> Loaded:
+        return Loaded(
+            folder.name, missing_providers=("CUDAExecutionProvider",) if folder.name == "two" else ()
+        )
+
+    with capture_logs() as lines:
+        load_models(Settings(models=models_folder(tmp_path, "one", "two")), fall_back, structlog.get_logger())
+    runs_on = {"providers": ("CPUExecutionProvider",), "features": "host"}
+    assert lines == [
+        {"event": "bundle_loaded", "log_level": "info", "bundle": "one", **runs_on},
+        {"event": "bundle_loaded", "log_level": "info", "bundle": "two", **runs_on},
+        {
+            "event": "providers_missing",
+            "log_level": "warning",
+            "bundle": "two",
+            "missing": ("CUDAExecutionProvider",),
+            **runs_on,
+        },
     ]
 
 

@@ -52,6 +52,13 @@ def test_a_model_is_up_until_its_worker_dies() -> None:
     assert value(metrics, "offramp_model_up", model="m") == 0
 
 
+def test_what_a_model_runs_on_is_told() -> None:
+    metrics = Metrics()
+    metrics.runs_on("m", ("CUDAExecutionProvider", "CPUExecutionProvider"), "device")
+    labels = {"model": "m", "provider": "CUDAExecutionProvider", "features": "device"}
+    assert value(metrics, "offramp_model_info", **labels) == 1
+
+
 def test_two_servers_never_share_numbers() -> None:
     one, two = Metrics(), Metrics()
     one.answered("/classify", 200, 0.1)

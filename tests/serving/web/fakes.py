@@ -53,6 +53,8 @@ class FakeModel:
     works: list[FakeWork] = field(default_factory=list)
     asked: list[tuple[npt.NDArray[np.uint8], Ask]] = field(default_factory=list)
     default_budget: str = "100%"
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    features_on: str = "host"
     state: Health = field(default_factory=lambda: Health(True, None, {}, {}, 0))
 
     @property

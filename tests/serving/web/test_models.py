@@ -21,6 +21,7 @@ def test_models_are_described() -> None:
     assert [entry["exit"] for entry in one["exits"]] == [1, 2, 3]
     assert all(0 < entry["validation_accuracy"] <= 1 for entry in one["exits"])
     assert one["classes"] == 4
+    assert (one["providers"], one["features_on"]) == (["CPUExecutionProvider"], "host")
     assert one["preprocessing"]["height"] == 8
     assert (one["default_budget"], one["default_budget_flops"]) == ("50%", 3500)
 
