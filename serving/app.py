@@ -6,11 +6,13 @@ from fastapi import FastAPI
 
 from serving.logs import get_logger
 from serving.web import classify, health, models, problems
+from serving.web.endpoint import Classify
 from serving.web.gate import Gate
 from serving.web.service import Service
+from serving.web.shortcut import Shortcut
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> Gate:
     """Build the application over one service; nothing is global, so that tests may hold several.
 
     Args:
@@ -23,14 +25,15 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in (classify.router, models.router, health.router):
-        app.include_router(router(service))
-    problems.install(app, get_logger())
-    app.add_middleware(Gate, service=service, logger=get_logger("offramp.access"))
+    logger, hot = get_logger(), Classify(service)
+    for routes in (classify.router(hot), models.router(service), health.router(service)):
+        app.include_router(routes)
+    problems.install(app, logger)
     for model in service.models.values():
         service.metrics.loaded(model.name, model.exit_flops)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
-    return app
+    shortcuts = {("POST", classify.PATH): Shortcut(hot, logger)}
+    return Gate(app, service, get_logger("offramp.access"), shortcuts)
 
 
 def _version() -> str:

@@ -155,14 +155,6 @@ class Model:
         """
         return self._offers.plan(budget)
 
-    def prepare(self, ask: Ask) -> None:
-        """Plan what a request asks for ahead of `submit`, which finds it done; it may take milliseconds.
-
-        Raises:
-            BudgetError, TermsError: what it asks for cannot be used.
-        """
-        self._offers.terms(ask, self._clock())
-
     def submit(
         self,
         images: npt.NDArray[np.uint8],

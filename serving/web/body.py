@@ -8,13 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from serving.errors import BodyTimeoutError, BodyTooLargeError, ImageError, ImageTypeError, RequestError
 from serving.npy import decode_npy
 from serving.preprocess import CONTENT_TYPES, UNTYPED, Preprocessing, decode
 
 JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
+
+_BODY_HEADERS = {
+    b"content-type": "content_type",
+    b"content-length": "content_length",
+    b"content-encoding": "content_encoding",
+}
 
 
 @dataclass(frozen=True)
@@ -25,37 +32,75 @@ class Images:
     listed: bool
 
 
-async def receive_body(request: Request, max_bytes: int, timeout_seconds: float) -> bytes:
+@dataclass(frozen=True)
+class BodyHeaders:
+    """What a request's headers say of its body; an absent one is empty."""
+
+    content_type: str = ""
+    content_length: str = ""
+    content_encoding: str = ""
+
+
+def body_headers(scope: Scope) -> BodyHeaders:
+    """Read the headers that concern the body; of one that comes twice the first counts."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in _BODY_HEADERS:
+            found.setdefault(_BODY_HEADERS[name], value.decode("latin-1"))
+    return BodyHeaders(**found)
+
+
+async def receive_body(
+    headers: BodyHeaders, receive: Receive, max_bytes: int, timeout_seconds: float | None
+) -> bytes:
     """Read the whole body, refusing it as early as possible.
+
+    Args:
+        headers: what they say of it.
+        receive: ASGI's.
+        max_bytes: the most it may have.
+        timeout_seconds: how long it may take to arrive; None where it is there already.
 
     Raises:
         BodyTooLargeError: over `max_bytes`, by its Content-Length or while it arrives.
         BodyTimeoutError: not complete after `timeout_seconds`.
         ImageTypeError: a compressed body.
+        ClientDisconnect: the caller hung up in the middle of it.
     """
-    coding = request.headers.get("content-encoding", "identity")
+    coding = headers.content_encoding or "identity"
     if coding.lower() != "identity":
         raise ImageTypeError(f"expected a body without Content-Encoding, found {coding!r}: send it plain")
-    too_large = BodyTooLargeError(
-        f"expected a body of at most {max_bytes} bytes: send fewer or smaller images"
-    )
-    declared = request.headers.get("content-length", "")
+    declared = headers.content_length
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
+        raise _too_large(max_bytes)
+    body = bytearray()
+    if timeout_seconds is None:
+        await _read_into(body, receive, max_bytes)
+        return bytes(body)
     try:
         async with asyncio.timeout(timeout_seconds):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > max_bytes:
-                    raise too_large
-                chunks.append(chunk)
+            await _read_into(body, receive, max_bytes)
     except TimeoutError as error:
         raise BodyTimeoutError(
-            f"expected the whole body within {timeout_seconds:g} s, found {size} bytes by then"
+            f"expected the whole body within {timeout_seconds:g} s, found {len(body)} bytes by then"
         ) from error
-    return b"".join(chunks)
+    return bytes(body)
+
+
+async def _read_into(body: bytearray, receive: Receive, max_bytes: int) -> None:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        more = message.get("more_body", False)
+
+
+def _too_large(max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"expected a body of at most {max_bytes} bytes: send fewer or smaller images")
 
 
 def read_images(

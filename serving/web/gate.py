@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +19,7 @@ class Gate:
         app: what is inside.
         service: whose metrics count, and which knows whether it drains.
         logger: where the access log goes.
+        shortcuts: apps by method and path that are asked in place of `app`.
         clock: seconds, monotonic.
     """
 
@@ -27,11 +28,13 @@ class Gate:
         app: ASGIApp,
         service: Service,
         logger: FilteringBoundLogger,
+        shortcuts: Mapping[tuple[str, str], ASGIApp],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
         self._service = service
         self._logger = logger
+        self._shortcuts = shortcuts
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +43,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         start, status = self._clock(), 0
+        shortcut = self._shortcuts.get((scope["method"], scope["path"]))
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -50,7 +54,7 @@ class Gate:
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await (shortcut or self._app)(scope, receive, watched)
         except asyncio.CancelledError:
             if status or not self._service.draining:
                 raise
@@ -59,10 +63,10 @@ class Gate:
                 scope, receive, watched
             )
         finally:
-            self._count(scope, status or 500, self._clock() - start)
+            route = scope["path"] if shortcut else getattr(scope.get("route"), "path", "unmatched")
+            self._count(scope, route, status or 500, self._clock() - start)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+    def _count(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         self._service.metrics.answered(route, status, seconds)
         if self._service.settings.access_log:
             request = Request(scope)

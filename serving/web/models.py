@@ -44,7 +44,9 @@ def router(service: Service) -> APIRouter:
     )
     async def plan(request: Request, model: str) -> PlanBody:
         chosen = service.choose(model)
-        budget = read_query(request, "budget").get("budget", service.settings.default_budget)
+        budget = read_query(request.scope["query_string"], "budget").get(
+            "budget", service.settings.default_budget
+        )
         return await service.pool.run(lambda: _plan(chosen, budget))
 
     @routes.get(

@@ -60,19 +60,32 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
+def problem_of(error: Exception, logger: FilteringBoundLogger) -> Response:
+    """Build the response to an error of ours, to a caller who hung up, or to what nobody expected.
+
+    Args:
+        error: what was raised.
+        logger: gets what clients are not to see.
+    """
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=CLIENT_GONE)
+    if not isinstance(error, OfframpError):
+        return problem(500, "the server failed; its log says why")
+    headers = {}
+    if isinstance(error, OverloadedError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    if isinstance(error, BodyTimeoutError):
+        headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
+    if error.status in _SERVER_ERRORS:
+        logger.error("request_failed", error=type(error).__name__, reason=str(error))
+    return problem(error.status, _SERVER_ERRORS.get(error.status, str(error)), error.title, headers)
+
+
 def install(app: FastAPI, logger: FilteringBoundLogger) -> None:
     """Make every error of `app` a problem; `logger` gets what clients are not to see."""
 
     async def ours(_: Request, error: Exception) -> Response:
-        assert isinstance(error, OfframpError)  # noqa: S101 - how starlette types its handlers
-        headers = {}
-        if isinstance(error, OverloadedError):
-            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
-        if isinstance(error, BodyTimeoutError):
-            headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
-        if error.status in _SERVER_ERRORS:
-            logger.error("request_failed", error=type(error).__name__, reason=str(error))
-        return problem(error.status, _SERVER_ERRORS.get(error.status, str(error)), error.title, headers)
+        return problem_of(error, logger)
 
     async def frameworks(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
@@ -87,14 +100,8 @@ def install(app: FastAPI, logger: FilteringBoundLogger) -> None:
         reasons = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
         return problem(422, "; ".join(reasons))
 
-    async def gone(_: Request, error: Exception) -> Response:
-        return Response(status_code=CLIENT_GONE)
-
-    async def unexpected(_: Request, error: Exception) -> Response:
-        return problem(500, "the server failed; its log says why")
-
     app.add_exception_handler(OfframpError, ours)
     app.add_exception_handler(HTTPException, frameworks)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(ClientDisconnect, gone)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(ClientDisconnect, ours)
+    app.add_exception_handler(Exception, ours)

@@ -10,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from serving.web.caller import EXTENSION
 from serving.web.problems import MEDIA_TYPE, problem
 
 
@@ -44,6 +45,11 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Note that a request has started."""
         self._receiving = True
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Offer the app a `Caller`, which costs less than a task that waits for the end."""
+        super().on_headers_complete()
+        self.scope["extensions"] = {EXTENSION: {"caller": self.cycle}}
 
     def on_message_complete(self) -> None:
         """Note that a request has arrived whole."""

@@ -2,16 +2,16 @@
 
 from difflib import get_close_matches
 
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
 
 from serving.errors import QueryError
 
 
-def read_query(request: Request, *known: str) -> dict[str, str]:
+def read_query(query: bytes, *known: str) -> dict[str, str]:
     """Read a request's query parameters.
 
     Args:
-        request: the request.
+        query: the query string, as ASGI has it.
         known: the parameters that exist.
 
     Returns:
@@ -21,7 +21,7 @@ def read_query(request: Request, *known: str) -> dict[str, str]:
         QueryError: a parameter that does not exist, or one given twice.
     """
     given: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in QueryParams(query).multi_items():
         if name not in known:
             close = get_close_matches(name[:60], known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected {_either(known)}"

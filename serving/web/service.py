@@ -1,24 +1,22 @@
 """What the routes need: the loaded models, the settings, and the threads that decode."""
 
-import asyncio
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.ask import Ask
-from serving.errors import ModelChoiceError, OverloadedError, UnknownModelError
+from serving.errors import ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.health import Health
 from serving.manifest import Manifest
 from serving.metrics import Metrics
 from serving.settings import Settings
 from serving.thresholds import Plan
-
-Result = TypeVar("Result")
+from serving.web.decode_pool import DecodePool
 
 
 class Work(Protocol):
@@ -62,42 +60,14 @@ class ServedModel(Protocol):
     def plan(self, budget: str) -> Plan:
         """Say what a budget buys."""
 
-    def prepare(self, ask: Ask) -> None:
-        """Plan what a request asks for ahead of `submit`."""
-
     def submit(self, images: npt.NDArray[np.uint8], ask: Ask, *, received_at: float) -> Work:
-        """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`."""
+        """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`.
+
+        Called from a thread that may be kept: planning a new budget takes milliseconds.
+        """
 
     def health(self) -> Health:
         """Say how it is doing."""
-
-
-class DecodePool:
-    """Threads for work that would hold up the event loop, with a limit on what may wait for them.
-
-    Args:
-        threads: how many.
-        max_waiting: how many calls may run and wait together.
-    """
-
-    def __init__(self, threads: int, max_waiting: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._max_waiting = max_waiting
-        self._waiting = 0
-
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Run `work` in a thread.
-
-        Raises:
-            OverloadedError: too many calls wait already.
-        """
-        if self._waiting >= self._max_waiting:
-            raise OverloadedError(f"{self._waiting} requests wait to be decoded", retry_after_seconds=1)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._waiting -= 1
 
 
 @dataclass

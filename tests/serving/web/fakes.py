@@ -69,9 +69,6 @@ class FakeModel:
         budget_flops = parse_budget(budget, self.exit_flops)
         return Plan(budget_flops, np.array([0.75, 1.5, -np.inf]), np.array([0.5, 0.0, 0.5]), 4000.0, 0.875)
 
-    def prepare(self, ask: Ask) -> None:
-        pass
-
     def health(self) -> Health:
         return self.state
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from serving.app import create_app
 from serving.ask import Ask
 from serving.errors import ClosedError, DeadlineError, EngineError, OverloadedError
 from serving.events import RequestRefused
+from serving.web.caller import EXTENSION
 from serving.web.service import Service
 from tests.bundles import tiny_images
 from tests.serving.web.fakes import FakeModel, fake_service
@@ -336,6 +338,96 @@ def test_hanging_up_drops_the_rows(whole: bool) -> None:
     asyncio.run(scenario())
     assert sent[0]["status"] == 499
     assert [work.future.cancelled() for work in model.works] == [True] * whole
+
+
+def test_a_server_that_says_so_itself_needs_no_watching() -> None:
+    model = FakeModel(held=True)
+    service, _ = fake_service(model)
+    caller = SimpleNamespace(disconnected=False, more_body=False)
+    sent: list[Any] = []
+
+    async def scenario() -> None:
+        caller.message_event = asyncio.Event()
+
+        bodies: list[dict[str, Any]] = []
+
+        async def receive() -> Any:
+            return bodies.pop()  # a second call would be the watch that is not needed
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        for hangs_up in (False, True):
+            bodies.append({"type": "http.request", "body": IMAGE, "more_body": False})
+            scope = scope_of_a_post() | {"extensions": {EXTENSION: {"caller": caller}}}
+            model.works.clear()
+            running = asyncio.create_task(create_app(service)(scope, receive, send))
+            await until(lambda: bool(model.works))
+            if hangs_up:
+                caller.disconnected = True
+                caller.message_event.set()
+            else:
+                model.works[0].future.set_result([model._answer(IMAGES[0], Ask())])
+            await asyncio.wait_for(running, 10)
+
+    asyncio.run(scenario())
+    assert [message["status"] for message in sent if "status" in message] == [200, 499]
+    assert model.works[0].future.cancelled()
+
+
+def test_who_hangs_up_before_the_decoding_costs_no_more() -> None:
+    model = FakeModel()
+    service, _ = fake_service(model, decode_threads=1)
+    release = threading.Event()
+
+    async def scenario() -> None:
+        messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": IMAGE, "more_body": False})
+
+        async def send(message: Any) -> None:
+            pass
+
+        service.pool.start(release.wait)  # keeps the one thread busy
+        running = asyncio.create_task(create_app(service)(scope_of_a_post(), messages.get, send))
+        await until(lambda: service.pool._waiting == 2)
+        messages.put_nowait({"type": "http.disconnect"})
+        await asyncio.wait_for(running, 10)
+        release.set()
+        await service.pool.run(lambda: None)  # behind it
+
+    asyncio.run(scenario())
+    assert model.asked == []
+
+
+def test_the_documented_route_answers_the_same() -> None:
+    """The framework's own way, which `Shortcut` spares requests, leads to the same endpoint."""
+    service, _ = fake_service()
+    gate = create_app(service)
+    gate._shortcuts = {}
+
+    async def send(**what: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post("/classify?budget=50%25", **what)
+
+    response = asyncio.run(send(content=IMAGE, headers=PNG))
+    assert response.json() == post(service, "/classify?budget=50%25").json()
+    assert asyncio.run(send(content=b"")).status_code == 422
+
+
+def test_answers_are_counted_under_the_route(caplog: pytest.LogCaptureFixture) -> None:
+    service, _ = fake_service(access_log=True)
+    with caplog.at_level(logging.INFO, "offramp.access"):
+        assert post(service, "/classify?budget=5000").status_code == 200
+    assert 'requests_total{route="/classify",status="200"} 1.0' in service.metrics.text().decode()
+    assert "budget=5000" in caplog.text
+
+
+def test_a_long_query_is_read_like_a_short_one() -> None:
+    service, _ = fake_service()
+    for _ in range(2):
+        response = post(service, f"/classify?budget={'0' * 300}5000")
+        assert response.json()["budget_flops"] == 5000
 
 
 def test_a_request_cancelled_while_draining_is_answered_503() -> None:

@@ -3,21 +3,36 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 import uvicorn
 from uvicorn.server import ServerState
 
+from serving.web.caller import Caller, caller_of
 from serving.web.protocol import DeadlineProtocol
+
+CALLERS: list[Caller] = []
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer 200 without reading the body; `/wait` reads it first."""
+    """Answer 200 without reading the body; `/wait` reads it first, and `/caller` waits for who asks to go."""
+    if scope["path"] == "/caller" and (caller := caller_of(scope)):
+        CALLERS.append(caller)
+        while not caller.disconnected:
+            await caller.message_event.wait()
+            caller.message_event.clear()
+        caller.message_event.set()
+        return
     if scope["path"] == "/wait":
         while (await receive()).get("more_body"):
             pass
@@ -54,7 +69,11 @@ def over(receive_seconds: float, talk: Callable[[Reader, Writer], Awaitable[byte
 
 async def send_and_wait_for_the_end(sent: bytes, reader: Reader, writer: Writer) -> bytes:
     writer.write(sent)
-    return await reader.read()
+    received = b""
+    with suppress(ConnectionResetError):  # cut off before it had read all that was sent
+        while chunk := await reader.read(1024):
+            received += chunk
+    return received
 
 
 def test_headers_that_never_end_are_cut_off() -> None:
@@ -85,6 +104,20 @@ def test_the_app_is_given_its_own_time_and_connections_are_kept() -> None:
         return answers
 
     assert over(3600, talk).count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_the_app_is_told_who_waits() -> None:
+    async def talk(reader: Reader, writer: Writer) -> bytes:
+        writer.write(b"POST /caller HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd")
+        await until(lambda: bool(CALLERS))
+        assert not CALLERS[0].more_body
+        writer.close()
+        await until(lambda: CALLERS[0].disconnected)
+        assert CALLERS[0].message_event.is_set()
+        return b""
+
+    CALLERS.clear()
+    over(3600, talk)
 
 
 def test_what_is_not_http_is_a_problem() -> None:

@@ -1,0 +1,132 @@
+"""`POST /classify` from bytes to bytes: the hot path, with no framework on it."""
+
+import asyncio
+import time
+from functools import lru_cache
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from serving.ask import PARAMETERS, Ask, read_ask
+from serving.budget import parse_budget
+from serving.errors import DeadlineError, OfframpError
+from serving.events import RequestRefused
+from serving.offers import TOO_LATE, answer_seconds
+from serving.web.answer_bytes import AnswerResponse
+from serving.web.body import BodyHeaders, body_headers, receive_body
+from serving.web.caller import Caller, WatchedCaller, caller_of
+from serving.web.job import Job
+from serving.web.mailbox import Mailbox
+from serving.web.query import read_query
+from serving.web.service import ServedModel, Service
+
+_KEPT_QUERIES = 1024
+_KEPT_QUERY_BYTES = 256
+
+
+class Classify:
+    """Reads a request, has its images decoded and answered by other threads, and waits.
+
+    Args:
+        service: models, settings and threads; the models stay the same.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._mailbox: Mailbox | None = None
+        self._kept = lru_cache(_KEPT_QUERIES)(self._read_query)
+
+    async def __call__(self, scope: Scope, receive: Receive) -> AnswerResponse:
+        """Answer one request.
+
+        Raises:
+            OfframpError: it is refused, or fails.
+            ClientDisconnect: nobody waits any more.
+        """
+        try:
+            job = await self._start(scope, receive)
+        except OfframpError as error:
+            self._service.emit(RequestRefused(type(error).__name__))
+            raise
+        return AnswerResponse(job.answers(), listed=job.listed)
+
+    async def _start(self, scope: Scope, receive: Receive) -> Job:
+        """Take a request to its end, or to the error that it is refused with."""
+        received_at = time.monotonic()
+        query = scope["query_string"]
+        # What cannot be asked for is refused before the body is read.
+        model, ask = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
+        late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        caller = caller_of(scope)
+        headers = body_headers(scope)
+        body = await self._body(headers, receive, caller, late_at)
+        waiting = caller or WatchedCaller(receive)
+        try:
+            job = Job(
+                model,
+                ask,
+                received_at=received_at,
+                body=body,
+                content_type=headers.content_type,
+                settings=self._service.settings,
+                mailbox=self._mailbox_of_this_loop(),
+                woken=waiting.message_event,
+            )
+            await self._end(job, waiting, late_at)
+        finally:
+            if isinstance(waiting, WatchedCaller):
+                waiting.close()
+        if job.refusal is not None:
+            raise job.refusal
+        return job
+
+    async def _body(
+        self, headers: BodyHeaders, receive: Receive, caller: Caller | None, late_at: float | None
+    ) -> bytes:
+        settings = self._service.settings
+        if caller is not None and not caller.more_body:  # reading it does not wait
+            return await receive_body(headers, receive, settings.max_body_bytes, None)
+        try:
+            async with asyncio.timeout(None if late_at is None else late_at - time.monotonic()):
+                return await receive_body(
+                    headers, receive, settings.max_body_bytes, settings.body_timeout_seconds
+                )
+        except TimeoutError as error:  # No image has an answer before all are here.
+            raise DeadlineError(TOO_LATE) from error
+
+    async def _end(self, job: Job, caller: Caller, late_at: float | None) -> None:
+        """Start a job and wait until it is over.
+
+        Raises:
+            OverloadedError: too many wait to be decoded.
+            ClientDisconnect: nobody waits any more.
+        """
+        timer = None
+        if late_at is not None:
+            timer = asyncio.get_running_loop().call_later(late_at - time.monotonic(), job.give_up)
+        try:
+            self._service.pool.start(job.run)
+            while not job.over:
+                if caller.disconnected:
+                    raise ClientDisconnect
+                await caller.message_event.wait()
+                caller.message_event.clear()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not job.over:
+                job.abandon()
+
+    def _read_query(self, query: bytes) -> tuple[ServedModel, Ask]:
+        given = read_query(query, *PARAMETERS, "model")
+        model = self._service.choose(given.get("model"))
+        ask = read_ask(given)
+        if ask.budget is not None:
+            parse_budget(str(ask.budget), model.exit_flops)
+        return model, ask
+
+    def _mailbox_of_this_loop(self) -> Mailbox:
+        loop = asyncio.get_running_loop()
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = Mailbox(loop)
+        return self._mailbox
