@@ -244,13 +244,12 @@ def test_a_deadline_that_comes_while_the_images_wait_to_be_decoded_is_answered_t
     release = threading.Event()
 
     async def scenario() -> httpx.Response:
-        busy = asyncio.create_task(service.pool.run(release.wait))
+        service.pool.start(release.wait)  # keeps the one thread busy
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(service)), base_url="http://test"
         ) as client:
             response = await client.post("/classify?deadline_ms=10", content=IMAGE, headers=PNG)
         release.set()
-        await busy
         return response
 
     assert asyncio.run(scenario()).status_code == 504
