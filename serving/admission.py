@@ -1,6 +1,7 @@
 """The door: who may come in, who is in, and who has the right to answer whom. Safe from any thread."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from serving.errors import BodyTooLargeError, ClosedError, OverloadedError
@@ -81,13 +82,16 @@ class Admission:
             self._answered_rows = _MEMORY * self._answered_rows + answered_rows
             self._busy_seconds = _MEMORY * self._busy_seconds + seconds
 
-    def claim(self, request: Request[Any]) -> bool:
-        """Take the right to resolve a request's future; only the first who asks gets it."""
+    def claim(self, requests: Sequence[Request[Any]]) -> set[Request[Any]]:
+        """Take the right to resolve the futures of requests; only the first who asks gets it.
+
+        Returns:
+            Those for which it was got.
+        """
         with self._lock:
-            if request not in self._requests:
-                return False
-            self._requests.remove(request)
-            return True
+            claimed = self._requests.intersection(requests)
+            self._requests -= claimed
+        return claimed
 
     def claim_all(self) -> list[Request[Any]]:
         """Take the right to resolve every request that is in."""

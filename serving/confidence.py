@@ -16,6 +16,9 @@ ScoreArray = npt.NDArray[np.float64]
 TIE = 2.0**-26
 """Weight of the tie break: a quarter of the gap between the two largest float32 confidences."""
 
+HIGHEST_SCORE = 1 + TIE
+"""No score is above it, whatever the measure: confidences end at 1, and a tie break stays under `TIE`."""
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -27,7 +27,8 @@ Mask = npt.NDArray[np.bool_]
 Decide = Callable[[int, Sequence[Row], FloatArray], Mask]
 """(stage, N rows, their probabilities [N, C]) -> bool [N], who leaves; not asked at the last stage."""
 Start = Callable[[int, Sequence[Row]], Mask]
-"""(stage, N > 0 rows about to run it together) -> bool [N], who may; the rest leave with what they have."""
+"""(stage, N > 0 rows about to run it together) -> bool [N], who may; the rest leave with what they have, so
+they must be of requests with a deadline: of others no answer is kept on the way."""
 
 
 def everybody_starts(stage: int, rows: Sequence[Row]) -> Mask:

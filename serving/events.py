@@ -14,13 +14,18 @@ View = Literal["scores", "classes"]
 
 @dataclass(frozen=True, slots=True)
 class StageRan:
-    """One batch went through one stage: its rows, the seconds it took, and how long each row had queued."""
+    """One batch went through one stage: its rows, the seconds it took, and how long each row had queued.
+
+    `stage` is one more than the last for a batch that went through all of them in one run. `skipped_heads`
+    are the exits whose heads did not run, since no row could leave there.
+    """
 
     model: str
     stage: int
     rows: int
     seconds: float
     queue_seconds: tuple[float, ...]
+    skipped_heads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Puts the parts around one engine together: deciders, schedulers, controller, watch, worker."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -20,6 +21,7 @@ from serving.group_budget import GainTable, GroupDecider
 from serving.health import Health
 from serving.listening import fan_out, shielded
 from serving.offers import Offers, Rules
+from serving.resolver import Answered
 from serving.rows import Request, Tensors, Terms
 from serving.scheduler import Scheduler
 from serving.watcher import Watcher
@@ -107,7 +109,7 @@ class Machinery:
             exit_flops=exit_flops,
             run=make_run(idle_waiting, max_batch=idle_batch),
             decide=nobody_leaves,
-            answer=lambda terms, exits, probabilities: probabilities.argmax(axis=1).tolist(),
+            answer=lambda requests: [said.probabilities.argmax(axis=1).tolist() for said in requests],
             capacity=_IDLE_ROWS,
             dispatch=partial(deepest_full, max_batch=idle_batch, max_age_seconds=float("inf")),
             clock=clock,
@@ -138,30 +140,43 @@ class Machinery:
         self.worker.wake()
         return request
 
-    def _answers(self, terms: Terms, exits: Sequence[int], probabilities: FloatArray) -> list[Answer]:
-        self._observe_last(terms, exits, probabilities)
-        likeliest = probabilities.argmax(axis=1).tolist()
-        confidences = max_probability(probabilities).tolist()
-        met = None if terms.deadline_at == float("inf") else self._clock() <= terms.deadline_at
-        return [
-            Answer(
-                class_name=self._classes[class_index],
-                class_index=class_index,
-                confidence=confidence,
-                exit=exit_index + 1,
-                flops=self._exit_flops[exit_index],
-                budget_flops=terms.budget_flops,
-                model=self._model,
-                deadline_met=met,
-            )
-            for class_index, confidence, exit_index in zip(likeliest, confidences, exits, strict=True)
-        ]
+    def _answers(self, requests: Sequence[Answered]) -> list[list[Answer]]:
+        probabilities = np.concatenate([request.probabilities for request in requests])
+        self._observe_last(requests, probabilities)
+        likeliest = iter(probabilities.argmax(axis=1).tolist())
+        confidences = iter(max_probability(probabilities).tolist())
+        now = self._clock()
+        results = []
+        for terms, exits, _ in requests:
+            met = None if terms.deadline_at == math.inf else now <= terms.deadline_at
+            answers = []
+            for exit_index in exits:
+                class_index = next(likeliest)
+                answers.append(
+                    Answer(
+                        class_name=self._classes[class_index],
+                        class_index=class_index,
+                        confidence=next(confidences),
+                        exit=exit_index + 1,
+                        flops=self._exit_flops[exit_index],
+                        budget_flops=terms.budget_flops,
+                        model=self._model,
+                        deadline_met=met,
+                    )
+                )
+            results.append(answers)
+        return results
 
-    def _observe_last(self, terms: Terms, exits: Sequence[int], probabilities: FloatArray) -> None:
+    def _observe_last(self, requests: Sequence[Answered], probabilities: FloatArray) -> None:
         """Show the drift monitor the exit at which no decider is asked."""
-        last = len(self._exit_flops) - 1
-        there = np.flatnonzero(np.asarray(exits) == last)
-        if there.size and terms.thresholds:
-            scores = self._scorer(last, probabilities[there])
-            answers = probabilities[there].argmax(axis=1)
-            self._drift.observe(last, scores, answers, [terms.thresholds] * int(there.size))
+        last, place = len(self._exit_flops) - 1, 0
+        there, thresholds = [], []
+        for terms, exits, _ in requests:
+            if terms.thresholds and last in exits:
+                found = [place + index for index, exit_index in enumerate(exits) if exit_index == last]
+                there += found
+                thresholds += [terms.thresholds] * len(found)
+            place += len(exits)
+        if there:
+            said = probabilities[there]
+            self._drift.observe(last, self._scorer(last, said), said.argmax(axis=1), thresholds)

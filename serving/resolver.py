@@ -1,7 +1,7 @@
 """Ends every admitted request exactly once: with its result, with an error, or as abandoned by its caller."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from serving.admission import Admission
 from serving.confidence import FloatArray
@@ -9,8 +9,17 @@ from serving.errors import DeadlineError, EngineError, OfframpError
 from serving.events import Listener, RequestDone, RequestFailed
 from serving.rows import Request, ResultT, Terms
 
-Answer = Callable[[Terms, Sequence[int], FloatArray], ResultT]
-"""(terms, the exit index of each of N rows, probabilities [N, C]) -> what the request's future gets."""
+
+class Answered(NamedTuple):
+    """A request whose N rows have left: its terms, the exit index of each, what these say, float32 [N, C]."""
+
+    terms: Terms
+    exits: tuple[int, ...]
+    probabilities: FloatArray
+
+
+Answer = Callable[[Sequence[Answered]], Sequence[ResultT]]
+"""Requests -> what each one's future gets."""
 
 _ABANDONED = "CancelledError"
 
@@ -24,7 +33,7 @@ class Resolver(Generic[ResultT]):
     Args:
         name: of the model, for events.
         exit_flops: the cost of leaving at each exit, in FLOPs per image.
-        answer: makes a result of a request whose rows have all left.
+        answer: makes the results of requests whose rows have all left.
         admission: knows who is in.
         clock: seconds from any origin.
         emit: gets the events; must not raise.
@@ -47,38 +56,36 @@ class Resolver(Generic[ResultT]):
         self._clock = clock
         self._emit = emit
 
-    def finish(self, request: Request[Any]) -> None:
-        """Answer a request whose rows have all left."""
-        exits, probabilities = request.take()
+    def finish(self, requests: Sequence[Request[Any]]) -> None:
+        """Answer requests whose rows have all left; one whose answer cannot be made fails alone."""
+        answered = [Answered(request.terms, *request.take()) for request in requests]
         try:
-            result = self._answer(request.terms, exits, probabilities)
+            results = self._answer(answered)
         except Exception as error:
-            self.fail(request, engine_error("the answer could not be made", error))
+            if len(requests) == 1:
+                self.fail(requests[0], engine_error("the answer could not be made", error))
+            else:
+                for request in requests:
+                    self.finish([request])
             return
-        if not self._begin(request):
-            return
-        self._emit(
-            RequestDone(
-                self._name,
-                exits=exits,
-                flops=tuple(self._exit_flops[exit_index] for exit_index in exits),
-                budget_flops=request.terms.budget_flops,
-                seconds=self._clock() - request.admitted_at,
-                kind=request.terms.kind,
-            )
-        )
-        request.future.set_result(result)
+        now = self._clock()
+        claimed = self._admission.claim(requests)
+        for request, (terms, exits, _), result in zip(requests, answered, results, strict=True):
+            if request in claimed and self._is_awaited(request):
+                flops = tuple([self._exit_flops[exit_index] for exit_index in exits])
+                seconds = now - request.admitted_at
+                self._emit(RequestDone(self._name, exits, flops, terms.budget_flops, seconds, terms.kind))
+                request.future.set_result(result)
 
     def finish_early(self, request: Request[Any]) -> None:
         """Answer a request with what its rows have; if one has been through no exit, the deadline is missed.
 
         May be called from any thread. Its rows that are under way are dropped where they are next touched.
         """
-        exits, _ = request.take()
-        if missing := exits.count(-1):
+        if missing := request.exits.count(-1):
             self.fail(request, deadline_error(missing, request.size))
         else:
-            self.finish(request)
+            self.finish([request])
 
     def fail(self, request: Request[Any], error: OfframpError) -> None:
         """End a request in an error; does nothing if it was ended before."""
@@ -97,7 +104,7 @@ class Resolver(Generic[ResultT]):
 
     def _begin(self, request: Request[Any]) -> bool:
         """Claim a request; False if there is nobody left to tell."""
-        return self._admission.claim(request) and self._is_awaited(request)
+        return bool(self._admission.claim([request])) and self._is_awaited(request)
 
     def _is_awaited(self, request: Request[Any]) -> bool:
         if request.future.set_running_or_notify_cancel():

@@ -1,7 +1,6 @@
 """What goes through the stages: requests, their rows (one per image), and batches of rows from many."""
 
 import math
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from serving.confidence import FloatArray
 Tensors = tuple[npt.NDArray[Any], ...]
 IndexArray = npt.NDArray[np.intp]
 ResultT = TypeVar("ResultT")
+ExitAnswer = tuple[int, FloatArray, int]
+"""What an exit says of one row: the exit's index, probabilities [N, C] of a batch, the row's index in it."""
 Kind = Literal["average", "hard", "deadline", "guarantee"]
 """Which promise a request was given; the closed loop of budgets counts `average` alone."""
 
@@ -29,6 +30,8 @@ class Terms:
         kind: which promise it was given.
         answer_at: the clock's seconds at which the answers so far are taken, however deep they are.
         deadline_at: the clock's seconds at which the caller wants them; a little later than `answer_at`.
+        next_exits: for each exit, the first one from there on at which a row could leave, see
+            `serving.shortcuts`; empty where every exit counts.
     """
 
     budget_flops: float
@@ -36,6 +39,7 @@ class Terms:
     kind: Kind = "average"
     answer_at: float = math.inf
     deadline_at: float = math.inf
+    next_exits: tuple[int, ...] = ()
 
 
 class Request(Generic[ResultT]):
@@ -49,22 +53,12 @@ class Request(Generic[ResultT]):
 
     Attributes:
         future: gets the result or an error, exactly once; cancelling it abandons the request.
-        exits: the deepest exit index that each row went through, -1 for none.
         unanswered: how many rows have not left yet.
+        notes_all: whether every exit's answer is kept until the next one replaces it, not only the last: for
+            deadlines, and for decisions over the whole request.
     """
 
-    __slots__ = (
-        "_lock",
-        "_probabilities",
-        "_taken",
-        "admitted_at",
-        "barrier",
-        "exits",
-        "future",
-        "size",
-        "terms",
-        "unanswered",
-    )
+    __slots__ = ("_answers", "admitted_at", "barrier", "future", "notes_all", "size", "terms", "unanswered")
 
     def __init__(self, size: int, terms: Terms, *, barrier: bool, admitted_at: float) -> None:
         self.size = size
@@ -72,11 +66,9 @@ class Request(Generic[ResultT]):
         self.barrier = barrier
         self.admitted_at = admitted_at
         self.future: Future[ResultT] = Future()
-        self.exits = [-1] * size
         self.unanswered = size
-        self._probabilities: FloatArray | None = None
-        self._taken = False
-        self._lock = threading.Lock()
+        self.notes_all = barrier or terms.answer_at < math.inf
+        self._answers: list[ExitAnswer | None] = [None] * size
 
     @property
     def over(self) -> bool:
@@ -87,27 +79,34 @@ class Request(Generic[ResultT]):
         """Abandon the request: its rows are dropped where they are next touched; no answer comes."""
         self.future.cancel()
 
-    def note(self, position: int, exit_index: int, probabilities: FloatArray) -> None:
-        """Keep what an exit says of one row, probabilities [C], in place of what the exit before said."""
-        with self._lock:
-            if self._taken:
-                return
-            if self._probabilities is None:
-                self._probabilities = np.empty((self.size, len(probabilities)), np.float32)
-            self._probabilities[position] = probabilities
-            self.exits[position] = exit_index
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """The deepest exit index that each row has an answer of, -1 for none."""
+        return tuple(-1 if answer is None else answer[0] for answer in self._answers)
+
+    def note(self, position: int, answer: ExitAnswer) -> None:
+        """Keep what an exit says of one row, in place of what the exit before said."""
+        self._answers[position] = answer
 
     def take(self) -> tuple[tuple[int, ...], FloatArray]:
-        """Take the answers so far, from any thread; they do not change any more.
+        """The answers so far, from any thread.
 
         Returns:
             The deepest exit index of each row, -1 for none, and what these exits say, float32 [size, C]; a
             row without an exit holds nothing of use.
         """
-        with self._lock:
-            self._taken = True
-            nothing = np.empty((self.size, 0), np.float32)
-            return tuple(self.exits), nothing if self._probabilities is None else self._probabilities
+        answers = tuple(
+            self._answers
+        )  # one step for the interpreter: no lock is needed to see each row whole
+        if len(answers) == 1 and answers[0] is not None:
+            exit_index, batch, index = answers[0]
+            return (exit_index,), batch[index : index + 1]
+        classes = max((answer[1].shape[1] for answer in answers if answer is not None), default=0)
+        probabilities = np.zeros((len(answers), classes), np.float32)
+        for position, answer in enumerate(answers):
+            if answer is not None:
+                probabilities[position] = answer[1][answer[2]]
+        return tuple(-1 if answer is None else answer[0] for answer in answers), probabilities
 
 
 @dataclass(slots=True, eq=False)

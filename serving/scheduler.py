@@ -12,6 +12,7 @@ import numpy as np
 
 from serving.admission import Admission
 from serving.barrier import Barrier
+from serving.confidence import FloatArray
 from serving.deadlines import Deadlines
 from serving.decisions import Decide, Mask, Run, Start, checked, everybody_starts
 from serving.dispatch import DEFAULT_DISPATCH, Dispatch
@@ -20,6 +21,7 @@ from serving.events import Listener, StageRan
 from serving.listening import shielded
 from serving.resolver import Answer, Resolver, deadline_error, engine_error
 from serving.rows import Batch, Request, ResultT, Row, Tensors, Terms, requests_of
+from serving.shortcuts import NO_SHORTCUTS, Shortcuts, goes_straight, needs_head
 from serving.stage_queue import StageQueue
 
 
@@ -32,12 +34,14 @@ class Scheduler(Generic[ResultT]):
         run: runs a stage. An exception fails the requests with rows in the batch, and only these.
         decide: says who leaves. An exception does the same.
         start: says who may start a stage. An exception does the same.
-        answer: makes a result of a request whose rows have all left.
+        answer: makes the results of requests whose rows have all left.
         capacity: of rows admitted and not answered.
         dispatch: chooses the next stage and how many rows of it.
         clock: seconds from any origin, never going back.
         emit: gets the events, from the threads that call `step` and `abort`; what it raises is logged.
-        keep_rows: the size of stage buffers worth keeping, in rows.
+        keep_rows: the size of stage buffers worth keeping, in rows; one for all, or one for each stage.
+        shortcuts: what can be run where heads are not needed. With `whole`, the queue after the last stage's
+            is for the images of requests that go straight to the last exit.
     """
 
     def __init__(
@@ -53,7 +57,8 @@ class Scheduler(Generic[ResultT]):
         dispatch: Dispatch = DEFAULT_DISPATCH,
         clock: Callable[[], float] = time.monotonic,
         emit: Listener | None = None,
-        keep_rows: int = 128,
+        keep_rows: int | Sequence[int] = 128,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
         self._name = name
         self._run = run
@@ -62,7 +67,11 @@ class Scheduler(Generic[ResultT]):
         self._dispatch = dispatch
         self._clock = clock
         self._emit = shielded(emit)
-        self._queues = [StageQueue(keep_rows) for _ in exit_flops]
+        self._last = len(exit_flops) - 1
+        self._shortcuts = shortcuts
+        queues = len(exit_flops) + (shortcuts.whole is not None)
+        kept = [keep_rows] * queues if isinstance(keep_rows, int) else keep_rows
+        self._queues = [StageQueue(rows) for rows in kept[:queues]]
         self._barrier = Barrier()
         self._deadlines = Deadlines()
         self._admission = Admission(capacity)
@@ -149,12 +158,19 @@ class Scheduler(Generic[ResultT]):
         self._resolver.fail_all(make_error)
 
     def _take_in(self) -> None:
+        """Queue those who were admitted, those for one queue together."""
+        joining: dict[int, tuple[list[Row], list[Tensors]]] = {}
         for request, inputs in self._admission.take_arrivals():
             rows = [Row(request, position) for position in range(request.size)]
             if request.over:
                 self._drop(rows)
-            else:
-                self._queues[0].push(rows, inputs, None, self._clock())
+                continue
+            straight = self._shortcuts.whole is not None and goes_straight(request)
+            waiting, parts = joining.setdefault(self._last + 1 if straight else 0, ([], []))
+            waiting += rows
+            parts.append(inputs)
+        for queue, (waiting, parts) in joining.items():
+            self._queues[queue].push_all(waiting, parts, self._clock())
 
     def _pop(self, stage: int, size: int) -> tuple[list[Row], Tensors]:
         """Take rows that somebody still waits for; the others are dropped on the way."""
@@ -195,25 +211,50 @@ class Scheduler(Generic[ResultT]):
     def _run_stage(self, stage: int, rows: list[Row], inputs: Tensors) -> None:
         started = self._clock()
         try:
-            probabilities, features = self._run(stage, inputs)
-            found = {len(tensor) for tensor in (probabilities, *features)}
+            exit_index, skipped, probabilities, features = self._compute(stage, rows, inputs)
+            found = {
+                len(tensor) for tensor in (*features, *([] if probabilities is None else [probabilities]))
+            }
             if found != {len(rows)}:
                 raise EngineError(f"expected outputs of {len(rows)} rows, found {sorted(found)}")
+            seconds = self._clock() - started
+            if probabilities is None:
+                self._queues[stage + 1].push(rows, features, None, self._clock())
         except Exception as error:
-            self._fail(rows, f"stage {stage + 1} failed on a batch of {len(rows)} images", error)
+            self._fail(
+                rows, f"stage {min(stage, self._last) + 1} failed on a batch of {len(rows)} images", error
+            )
             return
-        seconds = self._clock() - started
-        queue_seconds = tuple(started - row.queued_at for row in rows)
-        self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds))
-        batch = Batch(stage, rows, probabilities, features)
-        ready = [batch] if self._is_last(stage) else self._barrier.split(batch)
-        answered_rows = sum(self._settle(stage, part) for part in ready)
+        queue_seconds = tuple([started - row.queued_at for row in rows])
+        self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds, skipped))
+        answered_rows = 0
+        if probabilities is not None:
+            batch = Batch(exit_index, rows, probabilities, features)
+            ready = [batch] if exit_index == self._last else self._barrier.split(batch)
+            answered_rows = sum(self._settle(exit_index, part) for part in ready)
         self._admission.note_throughput(answered_rows, seconds)
+
+    def _compute(
+        self, stage: int, rows: Sequence[Row], inputs: Tensors
+    ) -> tuple[int, tuple[int, ...], FloatArray | None, Tensors]:
+        """Run a stage by the shortest way.
+
+        Returns:
+            The exit that was reached, the exits whose heads were skipped, probabilities (None where its own
+            head was) and features.
+        """
+        if stage > self._last and self._shortcuts.whole is not None:
+            return self._last, tuple(range(self._last)), self._shortcuts.whole(inputs), ()
+        headless = self._shortcuts.headless.get(stage)
+        if headless is not None and not needs_head(stage, rows):
+            return stage, (stage,), None, headless(inputs)
+        return stage, (), *self._run(stage, inputs)
 
     def _settle(self, stage: int, batch: Batch) -> int:
         """Let those leave who may, queue the others for the next stage, and say how many left."""
-        for row, probabilities in zip(batch.rows, batch.probabilities, strict=True):
-            row.request.note(row.position, stage, probabilities)
+        for index, row in enumerate(batch.rows):
+            if row.request.notes_all:
+                row.request.note(row.position, (stage, batch.probabilities, index))
         try:
             leaves = self._who_leaves(stage, batch)
             staying = np.flatnonzero(~leaves)
@@ -223,7 +264,11 @@ class Scheduler(Generic[ResultT]):
         except Exception as error:
             self._fail(batch.rows, f"deciding on {len(batch.rows)} images failed at exit {stage + 1}", error)
             return 0
-        leaving = [batch.rows[index] for index in np.flatnonzero(leaves).tolist()]
+        leaving = []
+        for index in np.flatnonzero(leaves).tolist():
+            row = batch.rows[index]
+            row.request.note(row.position, (stage, batch.probabilities, index))
+            leaving.append(row)
         self._leave(leaving)
         return len(leaving)
 
@@ -232,17 +277,13 @@ class Scheduler(Generic[ResultT]):
         for row in rows:
             row.request.unanswered -= 1
         self._admission.release(len(rows))  # before callers hear of it and come back with more
-        for request in requests_of(rows):
-            if request.unanswered == 0:
-                self._resolver.finish(request)
+        if whole := [request for request in requests_of(rows) if request.unanswered == 0]:
+            self._resolver.finish(whole)
 
     def _who_leaves(self, stage: int, batch: Batch) -> Mask:
-        if self._is_last(stage):
+        if stage == self._last:
             return np.ones(len(batch.rows), np.bool_)
         return checked(self._decide(stage, batch.rows, batch.probabilities), len(batch.rows))
-
-    def _is_last(self, stage: int) -> bool:
-        return stage == len(self._queues) - 1
 
     def _fail(self, rows: Sequence[Row], message: str, cause: Exception) -> None:
         """Fail the requests of rows that are in no queue; their other rows go when they are next touched."""

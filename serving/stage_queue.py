@@ -14,8 +14,9 @@ class StageQueue:
     """One contiguous buffer per feature tensor; a batch is a view into it, wherever its rows came from.
 
     Survivors are copied once, from the outputs of the stage before to the end of the buffers: that copy is
-    the compaction and the merge in one. The buffers are allocated at the first push, grow by doubling, and
-    are given back when they outgrew `keep_rows` and the queue runs empty.
+    the compaction and the merge in one. A batch that survives whole while nobody waits is not even copied:
+    its tensors stand in for the buffers until others join it. The buffers are allocated when first needed,
+    grow by doubling, and are given back when they outgrew `keep_rows` and the queue runs empty.
 
     Args:
         keep_rows: the size of buffers that is worth keeping, in rows.
@@ -23,7 +24,8 @@ class StageQueue:
 
     def __init__(self, keep_rows: int = 128) -> None:
         self._keep_rows = keep_rows
-        self._buffers: Tensors = ()
+        self._own: Tensors = ()
+        self._buffers: Tensors = ()  # its own, or those of a batch that survived whole
         self._head = 0
         self._rows: deque[Row] = deque()
 
@@ -42,8 +44,9 @@ class StageQueue:
 
         Args:
             rows: N rows; none change nothing.
-            tensors: each [M, ...], always of one dtype and shape but for M.
-            chosen: the N indices within M that the rows are at; None if M = N and all are.
+            tensors: each [M, ...], always of one dtype and shape but for M; not to be changed by others any
+                more, since they stand in for the buffers where N = M and nobody waits.
+            chosen: the N indices within M that the rows are at, rising; None if M = N and all are.
             now: the clock's seconds.
 
         Raises:
@@ -53,17 +56,46 @@ class StageQueue:
         if not count:
             return
         self._check(tensors, count if chosen is None else None)
-        self._make_room(count, tensors)
-        tail = self._head + len(self._rows)
-        for buffer, tensor in zip(self._buffers, tensors, strict=True):
-            if chosen is None:
-                buffer[tail : tail + count] = tensor
-            else:
-                # The default mode, "raise", would go through a second buffer.
-                np.take(tensor, chosen, axis=0, out=buffer[tail : tail + count], mode="clip")
+        whole = chosen is None or count == len(tensors[0])
+        if whole and not self._rows and all(tensor.flags.c_contiguous for tensor in tensors):
+            self._buffers, self._head = tensors, 0
+        else:
+            self._make_room(count, tensors)
+            self._copy(len(self._rows), count, tensors, None if whole else chosen)
+        self._join(rows, now)
+
+    def push_all(self, rows: Sequence[Row], parts: Sequence[Tensors], now: float) -> None:
+        """Append rows whose tensors come in several parts, one after the other.
+
+        Raises:
+            ValueError: the tensors of a part are not like those before; the queue is then as it was.
+        """
+        if len(parts) == 1:
+            self.push(rows, parts[0], None, now)
+        elif rows:
+            for part in parts:
+                self._check(part, len(part[0]))
+            self._make_room(len(rows), parts[0])
+            joined = len(self._rows)
+            for part in parts:
+                self._copy(joined, len(part[0]), part, None)
+                joined += len(part[0])
+            self._join(rows, now)
+
+    def _join(self, rows: Sequence[Row], now: float) -> None:
         for row in rows:
             row.queued_at = now
         self._rows.extend(rows)
+
+    def _copy(self, place: int, count: int, tensors: Tensors, chosen: IndexArray | None) -> None:
+        """Copy `count` rows to the buffers, where the row at `place` in the queue is or will be."""
+        start = self._head + place
+        for buffer, tensor in zip(self._buffers, tensors, strict=True):
+            if chosen is None:
+                buffer[start : start + count] = tensor
+            else:
+                # The default mode, "raise", would go through a second buffer.
+                np.take(tensor, chosen, axis=0, out=buffer[start : start + count], mode="clip")
 
     def pop(self, count: int) -> tuple[list[Row], Tensors]:
         """Take up to `count` rows from the front, and views of their tensors, good until the next push."""
@@ -72,18 +104,15 @@ class StageQueue:
         self._head += len(rows)
         if not self._rows:
             self._head = 0
-            if self._capacity > self._keep_rows:
-                self._buffers = ()
+            if self._own and len(self._own[0]) > self._keep_rows:
+                self._own = ()
+            self._buffers = self._own
         return rows, views
 
     @property
     def tensors(self) -> Tensors:
         """Views of the tensors of all rows, good until the next push or pop."""
         return tuple(buffer[self._head : self._head + len(self._rows)] for buffer in self._buffers)
-
-    @property
-    def _capacity(self) -> int:
-        return len(self._buffers[0]) if self._buffers else 0
 
     def _check(self, tensors: Tensors, count: int | None) -> None:
         found = [(tensor.dtype, tensor.shape[1:]) for tensor in tensors]
@@ -94,21 +123,16 @@ class StageQueue:
             raise ValueError(f"expected tensors of {count} rows, found {[len(tensor) for tensor in tensors]}")
 
     def _make_room(self, count: int, tensors: Tensors) -> None:
+        """See to it that `count` more rows fit behind those that wait, in buffers of the queue's own."""
         waiting = len(self._rows)
-        if self._head + waiting + count <= self._capacity:
+        capacity = len(self._own[0]) if self._own else 0
+        if self._buffers is self._own and self._head + waiting + count <= capacity:
             return
         # Moving to the front is worth it only where it frees half of the buffer: a row then moves seldom.
-        capacity = self._capacity
+        targets = self._own
         if waiting + count > capacity // 2:
             capacity = max(2 * (waiting + count), self._keep_rows)
-        moved = []
-        for index, tensor in enumerate(tensors):
-            buffer = self._buffers[index] if self._buffers else None
-            if buffer is not None and capacity == len(buffer):
-                target = buffer
-            else:
-                target = np.empty((capacity, *tensor.shape[1:]), tensor.dtype)
-            if buffer is not None:
-                target[:waiting] = buffer[self._head : self._head + waiting]
-            moved.append(target)
-        self._buffers, self._head = tuple(moved), 0
+            targets = tuple(np.empty((capacity, *tensor.shape[1:]), tensor.dtype) for tensor in tensors)
+        for target, buffer in zip(targets, self._buffers, strict=bool(waiting)):
+            target[:waiting] = buffer[self._head : self._head + waiting]
+        self._own, self._buffers, self._head = targets, targets, 0

@@ -10,7 +10,8 @@ from serving.confidence import Scorer
 from serving.decisions import Decide, Start, everybody_starts
 from serving.dispatch import deepest_full
 from serving.events import Event
-from serving.rows import Tensors, Terms
+from serving.resolver import Answered
+from serving.rows import Tensors
 from serving.scheduler import Scheduler
 from tests.serving.fakes import Clock
 
@@ -69,8 +70,8 @@ class TableScheduler:
         return self.table[inputs[0], stage], (inputs[0].copy(),) if stage < EXITS - 1 else ()
 
     @staticmethod
-    def answer(terms: Terms, exits: Sequence[int], probabilities: npt.NDArray[np.float32]) -> Exits:
-        return list(exits)
+    def answer(requests: Sequence[Answered]) -> list[Exits]:
+        return [list(request.exits) for request in requests]
 
     def drain(self) -> None:
         while self.scheduler.step():

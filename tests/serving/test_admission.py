@@ -51,10 +51,10 @@ def test_only_one_gets_the_right_to_answer() -> None:
     admission, first, second = Admission(10), of(1), of(1)
     admission.admit(first, ())
     admission.admit(second, ())
-    assert admission.claim(first)
-    assert not admission.claim(first)
+    assert admission.claim([first]) == {first}
+    assert not admission.claim([first])
     assert admission.claim_all() == [second]
-    assert not admission.claim(second)
+    assert not admission.claim([first, second])
 
 
 def test_a_closed_door_says_why() -> None:

@@ -117,7 +117,7 @@ class Traffic(RuleBasedStateMachine):
             exit_flops=EXIT_FLOPS,
             run=self.run,
             decide=self.decide,
-            answer=lambda terms, exits, probabilities: (tuple(exits), probabilities.copy()),
+            answer=lambda requests: [(said.exits, said.probabilities.copy()) for said in requests],
             capacity=capacity,
             dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),
         )

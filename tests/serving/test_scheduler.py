@@ -1,5 +1,6 @@
 """The scheduler, case by case: merging, ageing, barriers, failures. No threads, no clock but a fake."""
 
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from serving.errors import ClosedError, EngineError, OverloadedError
 from serving.events import Event, RequestDone, RequestFailed, StageRan
+from serving.resolver import Answered
 from serving.rows import Request, Terms
 from tests.serving.fakes import Answers, Fixture
 
@@ -132,10 +134,10 @@ def test_features_that_do_not_fit_the_queue_are_an_error(
 def test_an_answer_that_cannot_be_made_fails_its_request_only(
     fixture: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(terms: Terms, exits: list[int], probabilities: np.ndarray) -> Answers:
-        if len(exits) == 2:
+    def answer(requests: Sequence[Answered]) -> list[Answers]:
+        if any(len(request.exits) == 2 for request in requests):
             raise KeyError("class")
-        return []
+        return [[] for _ in requests]
 
     monkeypatch.setattr(fixture.scheduler._resolver, "_answer", answer)
     broken, _ = send(fixture, 0, 0)

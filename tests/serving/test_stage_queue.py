@@ -62,15 +62,47 @@ def test_a_batch_is_a_view_not_a_copy() -> None:
 
 
 def test_large_buffers_are_given_back_when_the_queue_runs_empty() -> None:
+    def largest_buffer(rows: int) -> int:
+        queue.push(*numbered(0, 1), None, now=0.0)
+        queue.push(*numbered(1, rows - 1), None, now=0.0)
+        _, (wide, _) = queue.pop(rows)
+        assert wide.base is not None
+        return len(wide.base)
+
     queue = StageQueue(keep_rows=8)
-    queue.push(*numbered(0, 100), None, now=0.0)
-    _, (large, _) = queue.pop(100)
-    queue.push(*numbered(0, 1), None, now=0.0)
-    _, (small, _) = queue.pop(1)
-    assert large.base is not None
-    assert small.base is not None
-    assert len(large.base) >= 100
-    assert len(small.base) == 8
+    assert largest_buffer(100) >= 100
+    assert largest_buffer(2) == 8
+
+
+def test_a_batch_that_survives_whole_is_not_copied_and_never_written_to() -> None:
+    queue = StageQueue(keep_rows=8)
+    rows, tensors = numbered(0, 4)
+    queue.push(rows, tensors, np.arange(4), now=0.0)
+    _, (popped, _) = queue.pop(3)
+    assert popped.base is tensors[0]
+    queue.push(*numbered(10, 2), None, now=0.0)
+    queue.push(*numbered(12, 1), None, now=0.0)
+    assert queue.pop(9)[1][1].tolist() == [3, 10, 11, 12]
+    assert tensors[1].tolist() == [0, 1, 2, 3]
+
+
+def test_parts_are_put_one_behind_the_other() -> None:
+    queue = StageQueue(keep_rows=4)
+    (first, one), (second, two), (third, three) = numbered(0, 1), numbered(1, 3), numbered(4, 2)
+    queue.push_all(first, [one], now=1.0)
+    queue.push_all([*second, *third], [two, three], now=2.0)
+    rows, (_, narrow) = queue.pop(9)
+    assert [row.position for row in rows] == narrow.tolist() == [0, 1, 2, 3, 4, 5]
+    assert [row.queued_at for row in rows] == [1.0] + [2.0] * 5
+
+
+def test_a_part_unlike_those_before_is_refused_and_changes_nothing() -> None:
+    queue = StageQueue()
+    queue.push(*numbered(0, 2), None, now=0.0)
+    (rows, fine), (more, _) = numbered(2, 1), numbered(3, 1)
+    with pytest.raises(ValueError, match="expected tensors of"):
+        queue.push_all([*rows, *more], [fine, (np.zeros((1, 9)), np.zeros(1))], now=0.0)
+    assert [row.position for row in queue.pop(9)[0]] == [0, 1]
 
 
 @pytest.mark.parametrize(

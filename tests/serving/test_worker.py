@@ -43,7 +43,7 @@ class Setup:
             exit_flops=(1,),
             run=self.gate.run,
             decide=lambda *_: np.ones(0, bool),
-            answer=lambda terms, exits, probabilities: len(exits),
+            answer=lambda requests: [len(request.exits) for request in requests],
             capacity=8,
             emit=self.events.append,
         )
