@@ -1,13 +1,17 @@
 # The server alone: no torch, no training extra, no compiler, not root.
 #   docker build -t offramp .
 #   docker run -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp
+# For GPUs (docs/gpu.md), with CUDA's libraries as Python packages; the driver comes from the host:
+#   docker build --build-arg GPU_PACKAGES="onnxruntime-gpu[cuda,cudnn]" -t offramp-gpu .
+#   docker run --gpus all -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp-gpu --strict-providers
 FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/offramp
 COPY requirements.lock pyproject.toml README.md LICENSE ./
 COPY serving serving
 COPY training training
-RUN /opt/offramp/bin/python -m pip install --no-cache-dir --constraint requirements.lock .
+ARG GPU_PACKAGES=""
+RUN /opt/offramp/bin/python -m pip install --no-cache-dir --constraint requirements.lock . $GPU_PACKAGES
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin offramp

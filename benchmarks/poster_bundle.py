@@ -9,7 +9,7 @@ seeded pool, all of it for fitting: on that pool, thresholds give the geometric 
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from training.calibration import Probabilities, calibration_of, collect, engine_
 from training.flops import segment_flops
 from training.models import architecture
 from training.models.multi_exit import MultiExitModel
-from training.onnx_graph import boundaries, cut, export_whole
+from training.onnx_graph import Boundary, boundaries, cut, export_whole, gathering
 
 CLASSES = 100
 POOL = 2000
@@ -89,9 +89,11 @@ def poster_model(seed: int = 0) -> MultiExitModel:
     return model
 
 
-def manifest(model: MultiExitModel, calibration: Calibration | None = None) -> Manifest:
-    """The draft that fits the model; accuracies are those of the calibration."""
-    parts, flops = boundaries(model), segment_flops(model)
+def manifest(
+    model: MultiExitModel, parts: Sequence[Boundary], calibration: Calibration | None = None
+) -> Manifest:
+    """The draft that fits the model cut into parts; accuracies are those of the calibration."""
+    flops = segment_flops(model)
     accuracy = (0.0,) * len(parts) if calibration is None else calibration.accuracy
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -141,20 +143,29 @@ def unknown(exits: int) -> Calibration:
     )
 
 
-def make(folder: Path, *, images: Images | None = None, seed: int = 0, force: bool = False) -> Bundle:
+def make(
+    folder: Path,
+    *,
+    images: Images | None = None,
+    seed: int = 0,
+    gather_rows: bool = False,
+    force: bool = False,
+) -> Bundle:
     """Write the bundle.
 
     Args:
         folder: where it goes.
         images: the pool, uint8 [N, 32, 32, 3]; `pool()` if None.
         seed: of the weights.
+        gather_rows: whether segments gather the survivors themselves, as for GPUs.
         force: replace what is there.
     """
     model = poster_model(seed)
-    segments: Any = cut(export_whole(model), boundaries(model))
-    trial = write_bundle(folder, manifest(model), segments, unknown(model.exits), force=force)
+    parts = gathering(boundaries(model)) if gather_rows else boundaries(model)
+    segments: Any = cut(export_whole(model), parts)
+    trial = write_bundle(folder, manifest(model, parts), segments, unknown(model.exits), force=force)
     calibration = calibrate(trial, pool() if images is None else images)
-    return write_bundle(folder, manifest(model, calibration), segments, calibration, force=True)
+    return write_bundle(folder, manifest(model, parts, calibration), segments, calibration, force=True)
 
 
 def write_pngs(folder: Path, images: Images) -> None:
@@ -172,10 +183,17 @@ def main() -> None:
     parser.add_argument("--pngs", type=Path, help="a folder for the first images of the pool as PNG files")
     parser.add_argument("--png-count", type=int, default=512, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
+    parser.add_argument("--gather-rows", action="store_true", help="for GPUs: segments gather survivors")
     parser.add_argument("--force", action="store_true", help="replace the bundle")
     given = parser.parse_args()
     images = pool(given.pool)
-    bundle = make(given.bundle, images=images, seed=given.seed, force=given.force)
+    bundle = make(
+        given.bundle,
+        images=images,
+        seed=given.seed,
+        gather_rows=given.gather_rows,
+        force=given.force,
+    )
     if given.pngs:
         write_pngs(given.pngs, images[: given.png_count])
     confidence = bundle.calibration.confidence["max_probability"]
