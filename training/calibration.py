@@ -48,6 +48,15 @@ class Answers:
     labels: Labels
     certify: npt.NDArray[np.bool_]
 
+    @property
+    def accuracy(self) -> npt.NDArray[np.float64]:
+        """The share of right answers per exit, [K]."""
+        right = np.zeros(self.probabilities.shape[1])
+        for start in range(0, len(self.labels), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            right += (self.probabilities[chunk].argmax(axis=-1) == self.labels[chunk, None]).sum(axis=0)
+        return right / len(self.labels)
+
     def to_fit_on(self, most: int) -> tuple[Probabilities, Labels]:
         """Return the images that may be fitted on, `most` of them at most, in random order."""
         rows = np.random.default_rng(0).permutation(np.flatnonzero(~self.certify))[:most]

@@ -1,28 +1,24 @@
 """`python -m training.export RUN --out BUNDLE`: from a run's last epoch to a bundle that can be served.
 
-The segments are held against torch on real validation images before anything is written, and the calibration
-is made of the serving engine's own answers.
+In float32 the segments are held against torch on real validation images before anything is written; in fewer
+bits, their accuracy against float32. The calibration is made of the serving engine's own answers.
 """
 
 import argparse
-import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from serving.bundle import (
     FORMAT_VERSION,
     UNSEALED,
     Bundle,
-    Calibration,
     CalibrationSpec,
     DataSet,
     Manifest,
@@ -31,19 +27,20 @@ from serving.bundle import (
     check_target,
     write_bundle,
 )
-from serving.confidence import CONFIDENCE
-from serving.engine import Engine
 from training import cli
-from training.calibration import Labels, Probabilities, calibration_of, collect, engine_probabilities
+from training.calibration import Probabilities, calibration_of
 from training.data import Batch, Data
 from training.errors import RunError
 from training.flops import segment_flops
+from training.lowering import Bar, Lowered
 from training.models.multi_exit import MultiExitModel
-from training.onnx_graph import boundaries, cut, export_whole
+from training.onnx_graph import Boundary, boundaries, export_whole
+from training.precision import ExportSettings, lower
 from training.provenance import git_revision, versions
 from training.recipe import recipe_of
 from training.run import Run
 from training.selection import MOST_IMAGES, Selection, select, show
+from training.trial import Trial
 
 MAX_DIFFERENCE = 1e-4
 """How far a probability may be from torch's; float32 rounding stays a hundred times below."""
@@ -54,19 +51,22 @@ BATCH_SIZE = 64
 
 @dataclass
 class Difference:
-    """The largest difference between a probability of the engine and torch's, and on how many images."""
+    """The largest difference between a probability of the engine and the model's, and on how many images."""
 
+    model: MultiExitModel
     largest: float = 0.0
     images: int = 0
 
-    def add(self, served: Probabilities, model: MultiExitModel, batch: Batch) -> None:
-        """Compare probabilities [n, K, C] of the engine with the model's on the same batch.
+    def add(self, served: Probabilities, batch: Batch) -> None:
+        """Compare probabilities [n, K, C] of the engine with the model's, until enough images were compared.
 
         Raises:
             RunError: they differ by more than MAX_DIFFERENCE, or are not numbers.
         """
+        if self.images >= CHECKED_IMAGES:
+            return
         with torch.inference_mode():
-            expected = torch.stack(model(batch.images), dim=1).float().softmax(dim=-1).numpy()
+            expected = torch.stack(self.model(batch.images), dim=1).float().softmax(dim=-1).numpy()
         apart = np.abs(served - expected).max(axis=(0, 2))
         if not apart.max() <= MAX_DIFFERENCE:  # a NaN has to fail, too
             raise RunError(
@@ -78,61 +78,84 @@ class Difference:
         self.images += len(served)
 
 
-def export(run: Run, folder: Path, *, force: bool = False) -> tuple[Bundle, Difference, Selection]:
+@dataclass(frozen=True)
+class Exported:
+    """A new bundle, and what was found on the way.
+
+    Args:
+        bundle: as it was written.
+        difference: between the float32 net and torch.
+        selection: how the measure and the policy were chosen.
+        kept: the layers that an int8 net keeps in float, the worst first.
+    """
+
+    bundle: Bundle
+    difference: Difference
+    selection: Selection
+    kept: tuple[str, ...] = ()
+
+
+def export(
+    run: Run,
+    folder: Path,
+    settings: ExportSettings | None = None,
+    *,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Exported:
     """Export the last whole epoch of a run to a bundle.
 
     Args:
         run: a run with at least one whole epoch.
         folder: where the bundle goes; its last part is the model's name in the server.
+        settings: the precision among others; float32 where None.
         force: replace a bundle that is there.
-
-    Returns:
-        The bundle, how far it is from torch, and how its measure and its policy were chosen.
+        tell: takes a sentence on what is going on, where it is worth one.
 
     Raises:
         BundleError: `folder` may not be written.
-        RunError: the run has no epoch, its weights are not finite, or the exported model differs from torch.
-        DataError: the run's validation images cannot be read.
+        RunError: the run has no epoch, its weights are not finite, the exported model differs from torch, or
+            it loses too much accuracy in the precision that is wanted.
+        DataError: the run's images cannot be read.
     """
+    settings = settings or ExportSettings()
     check_target(folder, force=force)
     model, data = run.model(), run.data(batch_size=BATCH_SIZE)
     if not all(weights.isfinite().all() for weights in model.state_dict().values()):
         raise RunError(
             f"{run.folder}: its weights hold NaN or infinity; train again, at a lower --lr perhaps"
         )
-    draft = _draft(run, model, data)
-    segments = cut(export_whole(model), boundaries(model))
-    difference = Difference()
-    with tempfile.TemporaryDirectory() as scratch:
-        # The engine runs bundles only; this one lives until its own calibration is known.
-        trial = write_bundle(Path(scratch) / folder.absolute().name, draft, segments, _no_calibration(draft))
-        engine = Engine(trial, threads=os.cpu_count() or 1)
-        batches = track(data.validation(), "calibrating", -(-len(data.split.validation) // BATCH_SIZE))
-        answers = collect(_answers(engine, model, batches, difference), data.split.seed)
-    calibration = calibration_of(answers)
-    selection = select(*answers.to_fit_on(MOST_IMAGES), draft.exit_flops)
+    whole, parts = export_whole(model), boundaries(model)
+    trial = Trial(_draft(run, model, data, parts), data, gather_rows=settings.gather_rows)
+    difference = Difference(model)
+    lowered = Lowered(whole, parts, trial.answers(whole, parts, difference.add))
+    held_against = None
+    if settings.precision != "float32":
+        bar = Bar(lowered.answers.accuracy, settings.max_drop)
+        lowered = lower(whole, parts, settings, data, trial.answers, bar, tell)
+        held_against = tuple(bar.accuracy.tolist())
+    calibration = calibration_of(lowered.answers)
+    draft = trial.draft(lowered.parts)
+    selection = select(*lowered.answers.to_fit_on(MOST_IMAGES), draft.exit_flops)
     measured = [
         spec.model_copy(update={"validation_accuracy": accuracy})
         for spec, accuracy in zip(draft.segments, calibration.accuracy, strict=True)
     ]
     chosen = {"confidence": selection.chosen.measure, "policy": selection.chosen.policy}
     manifest = draft.model_copy(
-        update={"segments": tuple(measured), "calibration": draft.calibration.model_copy(update=chosen)}
+        update={
+            "segments": tuple(measured),
+            "calibration": draft.calibration.model_copy(update=chosen),
+            "precision": settings.precision,
+            "float_validation_accuracy": held_against,
+        }
     )
-    return write_bundle(folder, manifest, segments, calibration, force=force), difference, selection
+    segments = trial.segments(lowered.whole, lowered.parts)
+    bundle = write_bundle(folder, manifest, segments, calibration, force=force)
+    return Exported(bundle, difference, selection, lowered.kept)
 
 
-def _answers(
-    engine: Engine, model: MultiExitModel, batches: Iterable[Batch], difference: Difference
-) -> Iterator[tuple[Probabilities, Labels]]:
-    for batch in batches:
-        served = engine_probabilities(engine, batch.images.numpy())
-        if difference.images < CHECKED_IMAGES:
-            difference.add(served, model, batch)
-        yield served, batch.labels.numpy()
-
-
-def _draft(run: Run, model: MultiExitModel, data: Data) -> Manifest:
+def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary]) -> Manifest:
     """Return the manifest without what is only known later: checksums and accuracies."""
     architecture = run.architecture.describe()
     return Manifest(
@@ -159,24 +182,33 @@ def _draft(run: Run, model: MultiExitModel, data: Data) -> Manifest:
                 head_flops=flops.head,
                 validation_accuracy=0,
             )
-            for number, (part, flops) in enumerate(
-                zip(boundaries(model), segment_flops(model), strict=True), start=1
-            )
+            for number, (part, flops) in enumerate(zip(parts, segment_flops(model), strict=True), start=1)
         ),
         precision="float32",
         calibration=CalibrationSpec(sha256=UNSEALED),
     )
 
 
-def _no_calibration(draft: Manifest) -> Calibration:
-    """Return the least that a bundle can be read with: one image, never used."""
-    exits = len(draft.segments)
-    return Calibration(
-        labels=np.zeros(1, np.int64),
-        prediction=np.zeros((1, exits), np.int32),
-        confidence={measure: np.ones((1, exits), np.float32) for measure in CONFIDENCE},
-        temperature={measure: np.ones(exits) for measure in CONFIDENCE},
-        certify=np.zeros(1, np.bool_),
+def show_exported(exported: Exported, console: Console) -> None:
+    """Print what every exit costs and gets right, and what was found on the way."""
+    bundle = exported.bundle
+    manifest, in_float = bundle.manifest, bundle.manifest.float_validation_accuracy
+    columns = ["exit", "MFLOPs", *(["float %"] if in_float else []), f"{manifest.precision} %", "file KB"]
+    table = Table(*columns, title=f"{bundle.name}, accuracy on validation images")
+    for index, flops in enumerate(manifest.exit_flops):
+        held_against = [f"{100 * in_float[index]:.2f}"] if in_float else []
+        accuracy = manifest.segments[index].validation_accuracy
+        size = bundle.segment_path(index).stat().st_size
+        table.add_row(
+            str(index + 1), f"{flops / 1e6:.2f}", *held_against, f"{100 * accuracy:.2f}", f"{size / 1e3:,.0f}"
+        )
+    console.print(table)
+    if manifest.precision == "int8":
+        console.print(f"kept in float to save accuracy: {', '.join(exported.kept) or 'nothing'}")
+    show(exported.selection, console)
+    console.print(
+        f"largest difference of float32 from torch on {exported.difference.images} validation images: "
+        f"{exported.difference.largest:.1e}"
     )
 
 
@@ -190,22 +222,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", type=Path, required=True, help="the bundle's folder; its name is the model's"
     )
     parser.add_argument("--force", action="store_true", help="replace the bundle, its whole folder, if there")
-    given = parser.parse_args(argv)
+    cli.add_fields(parser, ExportSettings)
 
     def command() -> None:
-        bundle, difference, selection = export(Run.open(given.run), given.out, force=given.force)
+        given = parser.parse_args(argv)
+        settings = cli.read_fields(ExportSettings, given)
         console = Console()
-        table = Table("exit", "MFLOPs", "validation accuracy %", "file KB", title=bundle.name)
-        for index, flops in enumerate(bundle.manifest.exit_flops):
-            accuracy = bundle.manifest.segments[index].validation_accuracy
-            size = bundle.segment_path(index).stat().st_size
-            table.add_row(str(index + 1), f"{flops / 1e6:.2f}", f"{100 * accuracy:.2f}", f"{size / 1e3:,.0f}")
-        console.print(table)
-        show(selection, console)
-        console.print(
-            f"largest difference from torch on {difference.images} validation images: "
-            f"{difference.largest:.1e}"
-        )
+        exported = export(Run.open(given.run), given.out, settings, force=given.force, tell=console.print)
+        show_exported(exported, console)
         console.print(f"wrote {given.out}", soft_wrap=True, highlight=False)
 
     return cli.run(command)

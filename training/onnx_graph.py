@@ -4,8 +4,9 @@ One export means one set of constants, folded once: segments, and any fused or q
 graph, agree with each other exactly.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import torch
@@ -19,6 +20,8 @@ IMAGES = "images"
 _DTYPES = {torch.uint8: "uint8", torch.float32: "float32"}
 _MAX_BATCH = 2**20
 _SURVIVORS = "M"
+_LINEAR = ("Gemm", "MatMul")
+_AFTER_LINEAR = ("Softmax", "Cast", "Add")
 
 
 @dataclass(frozen=True)
@@ -142,9 +145,9 @@ def _cut_one(whole: onnx.ModelProto, part: Boundary) -> onnx.ModelProto:
             node.input[0] = ROWS if gathers else features[0]
     for name in set(outputs) & names.keys():
         segment.graph.node.append(onnx.helper.make_node("Identity", [read[name]], [name]))
-    del segment.graph.input[:], segment.graph.value_info[:]
+    del segment.graph.value_info[:]
     declared = {value.name: value for value in (*whole.graph.input, *whole.graph.output)}
-    segment.graph.input.extend(declared[name] for name in features)
+    refill(segment.graph.input, [declared[name] for name in features])
     if gathers:
         _gather(segment.graph, {feature: read[origin] for origin, feature in names.items()})
     return segment
@@ -152,16 +155,39 @@ def _cut_one(whole: onnx.ModelProto, part: Boundary) -> onnx.ModelProto:
 
 def _gather(graph: onnx.GraphProto, survivors: Mapping[str, str]) -> None:
     """Take `rows`, and make of every feature the survivors that the rest of the segment reads."""
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend(
+    gather = [
         onnx.helper.make_node("Gather", [feature, ROWS], [gathered], axis=0)
         for feature, gathered in survivors.items()
-    )
-    graph.node.extend(nodes)
+    ]
+    refill(graph.node, [*gather, *graph.node])
     graph.input.append(onnx.helper.make_tensor_value_info(ROWS, onnx.TensorProto.INT64, [_SURVIVORS]))
     for value in graph.output:
         value.type.tensor_type.shape.dim[0].dim_param = _SURVIVORS
+
+
+def answering(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[onnx.NodeProto]:
+    """Return the operators that stay in float32 at every precision, in the order of the graph.
+
+    These are each exit's softmax, its last linear layer and what lies between them: computed in fewer bits
+    they tie so often that thresholds cannot cut between rows.
+    """
+    producers = {name: node for node in whole.graph.node for name in node.output}
+    weights = {tensor.name for tensor in whole.graph.initializer}
+    names = set()
+    for part in parts:
+        node = producers.get(part.outputs[0].name)
+        while node is not None and node.op_type in (*_AFTER_LINEAR, *_LINEAR):
+            names.add(node.output[0])
+            computed = next((name for name in node.input if name not in weights), "")
+            node = None if node.op_type in _LINEAR else producers.get(computed)
+    return [node for node in whole.graph.node if node.output[0] in names]
+
+
+def refill(field: Any, values: Iterable[Any]) -> None:
+    """Replace what a repeated field of a graph holds."""
+    kept = list(values)
+    del field[:]
+    field.extend(kept)
 
 
 def _reads_batch_size(node: onnx.NodeProto) -> bool:

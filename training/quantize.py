@@ -21,7 +21,7 @@ from onnxruntime.quantization.quant_utils import QuantType
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from training.byte_features import byte_features
-from training.onnx_graph import IMAGES, Boundary, forget_origin
+from training.onnx_graph import IMAGES, Boundary, answering, forget_origin, refill
 
 Images = npt.NDArray[np.uint8]
 
@@ -32,9 +32,6 @@ OPERATORS = (
 )
 """What ONNX Runtime computes in int8 on the CPU. Softmax and LayerNormalization among others would only be
 wrapped: they cost a conversion there and back, and accuracy."""
-
-_LINEAR = ("Gemm", "MatMul")
-_AFTER_LINEAR = ("Softmax", "Cast", "Add")
 
 
 @dataclass(frozen=True)
@@ -60,15 +57,15 @@ def quantize(
         parts: its boundaries.
         batches: training images, uint8 [n, H, W, 3] each, as they will be served: of these the ranges are
             taken that uint8 has to cover.
-        reduce_range: see `quantise`.
+        reduce_range: see `insert_quantizers`.
 
     Returns:
         The int8 net and its boundaries: `cut` them.
     """
-    return byte_features(quantise(whole, parts, batches, reduce_range=reduce_range).whole, parts)
+    return byte_features(insert_quantizers(whole, parts, batches, reduce_range=reduce_range).whole, parts)
 
 
-def quantise(
+def insert_quantizers(
     whole: onnx.ModelProto, parts: Sequence[Boundary], batches: Iterable[Images], *, reduce_range: bool
 ) -> Quantised:
     """Quantise a whole net; its features stay float.
@@ -82,7 +79,7 @@ def quantise(
     """
     original = _prepared(whole)
     ranges = _ranges(original, batches)
-    exempt = _exempt(original, [part.outputs[0].name for part in parts])
+    exempt = [node.name for node in answering(original, parts)]
     quantizer = QDQQuantizer(
         copy.deepcopy(original),
         per_channel=True,
@@ -142,26 +139,8 @@ class _Reader:
         return None if images is None else {IMAGES: images}
 
 
-def _exempt(whole: onnx.ModelProto, answers: Sequence[str]) -> list[str]:
-    """Name the softmax of every exit, and what lies between it and the last linear layer, that included."""
-    producers = {name: node for node in whole.graph.node for name in node.output}
-    weights = {tensor.name for tensor in whole.graph.initializer}
-    exempt = []
-    for answer in answers:
-        node = producers.get(answer)
-        while node is not None:
-            exempt.append(node.name)
-            if node.op_type in _LINEAR or node.op_type not in _AFTER_LINEAR:
-                break
-            computed = next(name for name in node.input if name not in weights)
-            node = producers.get(computed)
-    return exempt
-
-
 def _tidy(model: onnx.ModelProto) -> None:
     """Drop notes, inner shapes and the operator sets that no node uses."""
     forget_origin(model)
     used = {node.domain for node in model.graph.node}
-    kept = [opset for opset in model.opset_import if opset.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
+    refill(model.opset_import, [opset for opset in model.opset_import if opset.domain in used])

@@ -13,11 +13,13 @@ from serving.check import judge
 from serving.engine import Engine
 from tests.training.runs import trained
 from training import export as module
-from training.calibration import engine_probabilities
+from training import trial
+from training.calibration import Answers, engine_probabilities
 from training.checkpoint import Checkpoint
 from training.errors import RunError
 from training.export import MAX_DIFFERENCE, export, main
 from training.flops import exit_flops, segment_flops
+from training.lowering import Bar
 from training.run import Run
 
 
@@ -68,7 +70,8 @@ def test_calibration_is_the_validation_part_and_half_is_kept(run: Run, bundle: B
 
 
 def test_measure_and_policy_are_those_that_did_best_on_validation(run: Run, tmp_path: Path) -> None:
-    written, _, selection = export(run, tmp_path / "again")
+    exported = export(run, tmp_path / "again")
+    written, selection = exported.bundle, exported.selection
     spec = written.manifest.calibration
     assert (spec.confidence, spec.policy) == (selection.chosen.measure, selection.chosen.policy)
     assert selection.images == written.calibration.fit.sum()
@@ -100,7 +103,7 @@ def test_a_difference_from_torch_is_an_error_and_writes_nothing(
     other = with_weights(run, tmp_path / "run", lambda weights: weights * 1.5)
     segments = [bundle.segment_bytes(index) for index in range(2)]
     monkeypatch.setattr(module, "export_whole", lambda model: None)
-    monkeypatch.setattr(module, "cut", lambda whole, parts: segments)
+    monkeypatch.setattr(trial, "cut", lambda whole, parts: segments)
     with pytest.raises(RunError, match=r"exit \d of the exported model is off by .* nothing was written"):
         export(other, tmp_path / "models" / "digits")
     assert not (tmp_path / "models").exists()
@@ -124,3 +127,75 @@ def with_weights(run: Run, folder: Path, change: Callable[[torch.Tensor], torch.
     }
     replace(stored, model=weights).save(folder / "checkpoint.pt")
     return Run.open(folder)
+
+
+@pytest.fixture(scope="module")
+def int8(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("int8") / "digits"
+    few = ["--max-drop", "20", "--calibration-images", "64", "--gather-rows"]
+    assert main([str(run.folder), "--out", str(folder), "--precision", "int8", *few]) == 0
+    return read_bundle(folder)
+
+
+def test_int8_states_both_accuracies_and_calibrates_on_its_own_answers(
+    run: Run, bundle: Bundle, int8: Bundle
+) -> None:
+    assert [verdict.detail for verdict in judge(int8.folder) if not verdict.ok] == []
+    manifest = int8.manifest
+    assert manifest.precision == "int8"
+    assert manifest.float_validation_accuracy == pytest.approx(bundle.calibration.accuracy)
+    engine, (images, labels) = Engine(int8), next(run.data(batch_size=500).validation())
+    probabilities = engine_probabilities(engine, images.numpy())
+    right = (probabilities.argmax(-1) == labels.numpy()[:, None]).mean(axis=0)
+    assert [segment.validation_accuracy for segment in manifest.segments] == pytest.approx(right)
+    np.testing.assert_array_equal(int8.calibration.confidence["max_probability"], probabilities.max(axis=-1))
+    assert not np.array_equal(
+        int8.calibration.confidence["max_probability"], bundle.calibration.confidence["max_probability"]
+    )
+
+
+def test_int8_features_are_bytes_and_its_files_small(bundle: Bundle, int8: Bundle) -> None:
+    assert {spec.dtype for spec in int8.manifest.segments[0].outputs[1:]} == {"uint8"}
+    assert [spec.name for spec in int8.manifest.segments[1].inputs][-1] == "rows"
+    assert int8.manifest.segments[1].gathers_rows
+    for path in int8.folder.iterdir():
+        assert str(Path.home()).encode() not in path.read_bytes()
+
+
+def test_int8_that_loses_too_much_writes_nothing(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impossible(self: Bar, answers: Answers) -> list[int]:
+        return [0]
+
+    monkeypatch.setattr(Bar, "missed_at", impossible)
+    folder = tmp_path / "models" / "digits"
+    assert main([str(run.folder), "--out", str(folder), "--precision", "int8"]) == 2
+    told = capsys.readouterr()
+    assert "looking for the layers that cause it" in told.out
+    assert "layers in float: above all segments." in told.err
+    assert "Nothing was written" in told.err
+    assert not folder.parent.exists()
+
+
+def test_fp16_is_float16_with_float32_answers(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    assert main([str(run.folder), "--out", str(folder), "--precision", "fp16", "--max-drop", "10"]) == 0
+    assert [verdict.detail for verdict in judge(folder) if not verdict.ok] == []
+    half = read_bundle(folder)
+    assert half.manifest.precision == "float16"
+    assert half.manifest.float_validation_accuracy == pytest.approx(bundle.calibration.accuracy)
+    assert [spec.dtype for spec in half.manifest.segments[0].outputs][:2] == ["float32", "float16"]
+    images = next(run.data().test()).images.numpy()
+    np.testing.assert_allclose(
+        engine_probabilities(Engine(half), images), engine_probabilities(Engine(bundle), images), atol=0.02
+    )
+
+
+def test_what_a_command_line_gets_wrong(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run.folder), "--out", str(tmp_path / "new"), "--precision", "int4"]) == 2
+    assert (
+        "--precision: Input should be 'float32', 'float16' or 'int8'; found 'int4'" in capsys.readouterr().err
+    )
+    assert main([str(run.folder), "--out", str(tmp_path / "new"), "--max-drop", "-1"]) == 2
+    assert "--max-drop: Input should be greater than or equal to 0" in capsys.readouterr().err

@@ -86,6 +86,11 @@ class Data:
         """Yield the test images in stored order, never augmented."""
         return self._plain("test", len(self.split.test))
 
+    def training_sample(self, count: int) -> Iterator[Batch]:
+        """Yield `count` training images at most, drawn by the split's seed, never augmented."""
+        order = generator(self.split.seed, "sample").permutation(len(self.split.train))[:count]
+        return self._feed("train").batches(grouped(order, self.batch_size, least=1), None)
+
     def labels(self, subset: str) -> Ints:
         """Return the labels of "train", "validation" or "test" in stored order, int64 [n]."""
         chosen = {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}[

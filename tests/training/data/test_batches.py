@@ -181,3 +181,16 @@ def test_real_cifar_in_batches(cifar_root: Path) -> None:
     first = data.split.validation.rows[0]
     assert labels[0] == source.parts["train"].labels[first]
     assert images.shape == (5000, 32, 32, 3)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_training_sample_is_plain_and_drawn_by_the_splits_seed(image_folder: Path, streamed: bool) -> None:
+    data = opened(image_folder, streamed=streamed)
+    images, labels = all_of(data.training_sample(10))
+    assert len(images) == 10
+    assert_same(data.training_sample(10), opened(image_folder, seed=5, streamed=streamed).training_sample(10))
+    every, _ = all_of(data.training_sample(10_000))
+    assert len(every) == len(data.split.train)
+    plain = {image.tobytes() for image in every.numpy()}
+    assert {image.tobytes() for image in images.numpy()} <= plain
+    assert not torch.equal(labels, labels.sort().values)

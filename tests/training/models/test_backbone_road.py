@@ -29,9 +29,10 @@ RESNET = {
 def test_from_settings_to_answers(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", **RESNET, epochs=1, train_limit=64, batch_size=32)
 
-    bundle, difference, _ = export(Run.open(run.folder), tmp_path / "resnet18")
+    exported = export(Run.open(run.folder), tmp_path / "resnet18")
+    bundle = exported.bundle
 
-    assert difference.largest <= MAX_DIFFERENCE
+    assert exported.difference.largest <= MAX_DIFFERENCE
     assert [verdict.detail for verdict in judge(bundle.folder) if not verdict.ok] == []
     assert bundle.manifest.architecture.name == "torchvision:resnet18"
     assert bundle.manifest.architecture.options == {
