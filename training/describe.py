@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from pydantic import Field
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training import cli
-from training.flops import exit_flops, segment_flops
+from training.flops import exit_flops, path_multiply_adds, segment_flops
 from training.models.config import ModelConfig
 from training.models.multi_exit import MultiExitModel
 
@@ -23,14 +24,29 @@ class DescribeConfig(ModelConfig):
 
 
 def describe(model: MultiExitModel) -> dict[str, list[dict[str, int]]]:
-    """Return FLOPs (per image, earlier heads included) and parameters (of all segments so far) per exit."""
+    """Return what each exit costs one image, and its parameters.
+
+    Per exit: `flops`, earlier heads included; `params`, of all segments so far; `body_flops` and `head_flops`
+    of its own segment; `multiply_adds`, the convolutions and matrix products among `flops`; and
+    `path_multiply_adds`, those that its own logits depend on.
+    """
     counts = segment_flops(model)
+    multiply_adds = accumulate(count.multiply_adds for count in counts)
     # A module's parameters are each counted once, even where segments share them.
     parameters = (sum(p.numel() for p in model.segments[: k + 1].parameters()) for k in range(model.exits))
     return {
         "exits": [
-            {"flops": flops, "params": params, "body_flops": count.body, "head_flops": count.head}
-            for flops, params, count in zip(exit_flops(counts), parameters, counts, strict=True)
+            {
+                "flops": flops,
+                "params": params,
+                "body_flops": count.body,
+                "head_flops": count.head,
+                "multiply_adds": products,
+                "path_multiply_adds": path,
+            }
+            for flops, params, count, products, path in zip(
+                exit_flops(counts), parameters, counts, multiply_adds, path_multiply_adds(model), strict=True
+            )
         ]
     }
 
@@ -47,11 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             json.dump(result, sys.stdout)
             sys.stdout.write("\n")
             return
-        table = Table("exit", "MFLOPs", "params M", "body MFLOPs", "head MFLOPs", title=config.model)
+        columns = {
+            "MFLOPs": "flops",
+            "params M": "params",
+            "body MFLOPs": "body_flops",
+            "head MFLOPs": "head_flops",
+            "MACs M": "multiply_adds",
+            "path MACs M": "path_multiply_adds",
+        }
+        table = Table("exit", *columns, title=config.model)
         for number, row in enumerate(result["exits"], start=1):
-            millions = (row[key] / 1e6 for key in ("flops", "params", "body_flops", "head_flops"))
-            flops, params, body, head = millions
-            table.add_row(str(number), f"{flops:.2f}", f"{params:.3f}", f"{body:.2f}", f"{head:.2f}")
+            digits = (f"{row[key] / 1e6:.{3 if key == 'params' else 2}f}" for key in columns.values())
+            table.add_row(str(number), *digits)
         Console().print(table)
 
     return cli.run(command)

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from training.errors import ConfigError
 from training.models.multi_exit import MultiExitModel
@@ -35,10 +36,11 @@ Rule = Callable[..., int]  # (output, *operator arguments) → FLOPs
 
 @dataclass(frozen=True)
 class SegmentFlops:
-    """FLOPs of one segment for one image."""
+    """FLOPs of one segment for one image; of these, convolutions' and matrix products' multiply-adds."""
 
     body: int
     head: int
+    multiply_adds: int = 0
 
 
 def segment_flops(model: MultiExitModel) -> list[SegmentFlops]:
@@ -57,7 +59,7 @@ def segment_flops(model: MultiExitModel) -> list[SegmentFlops]:
                 features = model.segment(index).body(features)
             with FlopsCounter() as head:
                 model.segment(index).head(features)
-            counts.append(SegmentFlops(body.flops, head.flops))
+            counts.append(SegmentFlops(body.flops, head.flops, body.multiply_adds + head.multiply_adds))
     return counts
 
 
@@ -80,6 +82,26 @@ def cut_flops(segments: list[SegmentFlops]) -> list[int]:
     return [body + segment.head for body, segment in zip(bodies, segments, strict=True)]
 
 
+def path_multiply_adds(model: MultiExitModel) -> list[int]:
+    """Count, for each exit, the multiply-adds that its own logits are computed from.
+
+    Neither earlier heads count, nor feature maps that only later exits use (MSDNet's finer scales).
+
+    Raises:
+        ConfigError: the model uses an operator that has no rule.
+    """
+    device = model.mean.device
+    images = torch.zeros(1, model.image_size, model.image_size, 3, dtype=torch.uint8, device=device)
+    logits = []
+    with _as_counted(model):
+        features = model.normalise(images)
+        with _Recorder() as recorder:
+            for index in range(model.exits):
+                features = model.segment(index).body(features)
+                logits.append(model.segment(index).head(features))
+    return [recorder.behind(exit_logits) for exit_logits in logits]
+
+
 @contextmanager
 def _as_counted(model: MultiExitModel) -> Iterator[None]:
     """Run `model` so that its operators show one by one, and leave everything as it was."""
@@ -100,6 +122,7 @@ class FlopsCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.by_operator: Counter[str] = Counter()
+        self.multiply_adds = 0
 
     @property
     def flops(self) -> int:
@@ -116,7 +139,39 @@ class FlopsCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 f"no FLOPs rule for the operator {name!r}; add one to RULES in training/flops.py"
             )
         self.by_operator[name] += RULES[name](output, *args)
+        self.multiply_adds += MULTIPLY_ADDS.get(name, _free)(output, *args)
         return output
+
+
+class _Recorder(FlopsCounter):
+    """Remembers what every operator read and wrote, to tell what a result was computed from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # In order: multiply-adds, and the tensors that were read and written.
+        self._ran: list[tuple[int, list[Tensor], list[Tensor]]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        before = self.multiply_adds
+        output = super().__torch_dispatch__(func, types, args, kwargs)
+        # The tensors are kept, so that no other gets the identity of one that has gone.
+        self._ran.append((self.multiply_adds - before, _tensors((args, kwargs)), _tensors(output)))
+        return output
+
+    def behind(self, result: Tensor) -> int:
+        """Return the multiply-adds of all operators that `result` depends on."""
+        needed, total = {id(result)}, 0
+        for cost, read, written in reversed(self._ran):
+            if any(id(tensor) in needed for tensor in written):
+                needed.update(map(id, read))
+                total += cost
+        return total
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _free(*_: Any) -> int:
@@ -133,6 +188,10 @@ def _convolution(output: Tensor, _: Tensor, weight: Tensor, *__: Any) -> int:
 
 def _linear_with_bias(output: Tensor, _: Tensor, inputs: Tensor, *__: Any) -> int:
     return output.numel() * (inputs.shape[-1] + 1)
+
+
+def _linear_without_bias(output: Tensor, _: Tensor, inputs: Tensor, *__: Any) -> int:
+    return output.numel() * inputs.shape[-1]
 
 
 def _matrix_product(output: Tensor, inputs: Tensor, *_: Any) -> int:
@@ -233,3 +292,10 @@ _NAMES: list[tuple[Rule, tuple[str, ...]]] = [
     ),
 ]
 RULES: dict[str, Rule] = {name: rule for rule, names in _NAMES for name in names}
+MULTIPLY_ADDS: dict[str, Rule] = {
+    "convolution": _convolution,
+    "_convolution": _convolution,
+    "addmm": _linear_without_bias,
+    "mm": _matrix_product,
+    "bmm": _matrix_product,
+}

@@ -13,9 +13,9 @@ def on_meta(preset: str, classes: int, **options: object) -> MultiExitModel:
         return architecture(preset, options).model(classes)
 
 
-def mflops(model: MultiExitModel) -> list[float]:
-    """FLOPs of leaving at each exit, in millions."""
-    return [round(row["flops"] / 1e6, 2) for row in describe(model)["exits"]]
+def mflops(model: MultiExitModel, key: str = "flops") -> list[float]:
+    """FLOPs of leaving at each exit, in millions, or another count by its key in the description."""
+    return [round(row[key] / 1e6, 2) for row in describe(model)["exits"]]
 
 
 def mparams(model: MultiExitModel, digits: int = 3) -> list[float]:
