@@ -6,20 +6,22 @@ Measured twice: on training batches (the noisy gradients that a step method comb
 losses, and for the expected gradients W_i − W0 of Meta-GF, each from a task of its own.
 
 `--epochs E` also trains a fresh copy of the run by its own settings for E epochs and measures the mini-batch
-cosines before the first and after every (`--every`-th) epoch. The run itself stays as it is.
+cosines before the first and after every (`--every`-th) epoch; with `--expected-training` the expected
+gradients' too, by tasks from where the copy then stands. The run itself stays as it is.
 
 `conflict.json` holds: run, epoch; `mini_batch` and `expected`, each {samples, whole: {parameters, cosine,
 negative_share}, segments: a list of {segment, parameters, cosine}, tensors: a list of {name, parameters,
 exits, cosine}};
-`training`, a list of {epoch, cosine}. A cosine is a matrix of exits × exits, the mean over the samples, null
-where two exits share nothing there; exits and segments are numbered from 1.
+`training`, a list of {epoch, cosine, expected}. A cosine is a matrix of exits × exits, the mean over the
+samples, null where two exits share nothing there; what was not asked for is null as a whole. Exits and
+segments are numbered from 1.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,9 @@ class ConflictConfig(BaseModel):
     share: float = Field(1.0, gt=0, le=1, description="share of the training images in an exit's task")
     epochs: int = Field(0, ge=0, description="train a fresh copy for this many epochs, measuring as it goes")
     every: int = Field(1, ge=1, description="epochs between two measurements of the fresh copy")
+    expected_training: bool = Field(
+        False, description="measure the copy's expected gradients as well, by a task per exit each time"
+    )
     out: Path | None = Field(None, description="folder of the results; RUN/conflict where not given")
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
@@ -81,7 +86,7 @@ def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
     """Measure `run` and write the results into `out`.
 
     Raises:
-        ConfigError: more epochs than the run has, or exits that share no parameter.
+        ConfigError: more epochs than the run has or none to measure in, or exits that share no parameter.
         DataError: the data set cannot be found or has changed.
         RunError: the run has no finished epoch.
     """
@@ -90,6 +95,8 @@ def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
             f"--epochs {config.epochs}: expected at most the run's own {run.config.epochs}, whose "
             "learning-rate schedule the copy follows"
         )
+    if config.expected_training and not config.epochs:
+        raise ConfigError("--expected-training: expected --epochs E as well, for how long a copy is to train")
     epoch = Checkpoint.load(run.checkpoint_path).epoch
     device = use_device(config.device, config.threads)
     data, model = run.data(device=device), run.model()
@@ -111,7 +118,7 @@ def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
 
     share = min(1.0, config.batches * data.batch_size / len(data.split.train))
     found: dict[str, Conflict] = {}
-    history: list[tuple[int, Floats]] = []
+    history: list[Moment] = []
     with Progress(console=Console()) as bars:
         bar = bars.add_task("mini-batches", total=data.steps(share))
         found["mini_batch"] = measured(mini_batch_grams(problem, share, lambda: bars.advance(bar)))
@@ -120,35 +127,57 @@ def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
             found["expected"] = measured(expected_grams(problem, config.share))
         if config.epochs:
             bar = bars.add_task("training a copy", total=config.epochs)
-            for done, grams in trained_copy(run, data, config, out, device, share):
-                history.append((done, mean_cosines(grams.sum(1))))
-                bars.update(bar, completed=done)
+            for moment in trained_copy(run, data, config, out, device, share):
+                history.append(moment)
+                bars.update(bar, completed=moment.epoch)
     name = run.folder.resolve().name
     result = {
         "run": name,
         "epoch": epoch,
         **{key: found[key].to_json() if key in found else None for key in FIGURES},
-        "training": [{"epoch": done, "cosine": plain(values)} for done, values in history],
+        "training": [
+            {
+                "epoch": moment.epoch,
+                "cosine": plain(moment.mini_batch),
+                "expected": None if moment.expected is None else plain(moment.expected),
+            }
+            for moment in history
+        ],
     }
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "conflict.json", json.dumps(result, indent=1) + "\n")
     _draw(out, name, epoch, found, history)
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Cosines [K, K] over all shared parameters after `epoch` whole epochs; None where not measured."""
+
+    epoch: int
+    mini_batch: Floats
+    expected: Floats | None
+
+
 def trained_copy(
     run: Run, data: Data, config: ConflictConfig, out: Path, device: str, share: float
-) -> Iterator[tuple[int, Floats]]:
-    """Train a fresh copy of `run` by its own settings; yield (epochs done, Gram matrices) as it goes."""
+) -> Iterator[Moment]:
+    """Train a fresh copy of `run` by its own settings, and measure it as it goes."""
     # In another folder there is no checkpoint: the copy starts from what the run started from.
     model = untrained(replace(run, folder=out / "copy"))
     problem = problem_of(run, model, data, device)
     how = method_of(run.config, problem)
-    yield 0, mini_batch_grams(problem, share)
+
+    def measured(done: int) -> Moment:
+        expected = mean_cosines(expected_grams(problem, config.share).sum(1)) if expects else None
+        return Moment(done, mean_cosines(mini_batch_grams(problem, share).sum(1)), expected)
+
+    expects = config.expected_training
+    yield measured(0)
     for epoch in range(config.epochs):
         problem.epoch = epoch
         how.epoch()
         if (epoch + 1) % config.every == 0 or epoch + 1 == config.epochs:
-            yield epoch + 1, mini_batch_grams(problem, share)
+            yield measured(epoch + 1)
 
 
 class _TaskBar:
@@ -169,7 +198,7 @@ def _draw(
     name: str,
     epoch: int,
     found: dict[str, Conflict],
-    history: Sequence[tuple[int, Floats]],
+    history: Sequence[Moment],
 ) -> None:
     wholes = [(FIGURES[key], one.whole) for key, one in found.items()]
     heat_maps.exit_maps(
@@ -180,9 +209,14 @@ def _draw(
         maps = [(f"segment {index + 1}", values) for index, values in enumerate(one.per_segment)]
         heat_maps.exit_maps(out / f"segments-{key}.png", head, maps, min(4, len(maps)))
         heat_maps.layer_map(out / f"layers-{key}.png", head, one.per_tensor, one.segments)
-    if history:
-        epochs, values = [epoch for epoch, _ in history], np.stack([one for _, one in history])
-        heat_maps.over_training(out / "training.png", f"{name}, trained anew", epochs, values)
+    kinds = {
+        "training": ("mini_batch", [moment.mini_batch for moment in history]),
+        "training-expected": ("expected", [m.expected for m in history if m.expected is not None]),
+    }
+    for file, (key, values) in kinds.items():
+        if values:
+            title, epochs = f"{FIGURES[key]}: {name}, trained anew", [moment.epoch for moment in history]
+            heat_maps.over_training(out / f"{file}.png", title, epochs, np.stack(values))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from training import cli
 from training.checkpoint import Checkpoint
 from training.config import RESUMABLE, FitConfig
-from training.data import Data, open_data
+from training.data import Data, open_data, open_split
 from training.data.split import Split
 from training.devices import use_device
 from training.environment import environment
@@ -46,7 +46,7 @@ def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> 
         ranks=part[1],
     )
     if config.init_from:
-        _check_start(config.init_from, data, settled)
+        _check_start(config.init_from, tuple(data.classes), data.split, settled)
     facts = RunFacts(
         tuple(data.classes),
         tuple(data.mean),
@@ -127,7 +127,18 @@ def check_unchanged(run: Run, config: FitConfig) -> None:
         )
 
 
-def _check_start(folder: Path, data: Data, wanted: Architecture) -> None:
+def check_start(config: FitConfig) -> None:
+    """Check the run that `--init-from` names, as `started` will, without opening an image.
+
+    Raises:
+        ConfigError, DataError, RunError: it does not fit, or is not there.
+    """
+    if config.init_from:
+        classes, split = open_split(config)
+        _check_start(config.init_from, classes, split, checked(config))
+
+
+def _check_start(folder: Path, classes: tuple[str, ...], now: Split, wanted: Architecture) -> None:
     """Refuse a start that does not fit, or that has trained on images which this run judges by."""
     start = Run.open(folder)
     Checkpoint.load(start.checkpoint_path)
@@ -135,12 +146,12 @@ def _check_start(folder: Path, data: Data, wanted: Architecture) -> None:
     if there != here:
         differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
         raise ConfigError(f"--init-from {folder}: expected this model, found another {', '.join(differing)}")
-    if start.facts.classes != tuple(data.classes):
+    if start.facts.classes != classes:
         raise ConfigError(
-            f"--init-from {folder}: expected this data set's {len(data.classes)} classes, "
+            f"--init-from {folder}: expected this data set's {len(classes)} classes, "
             f"found {len(start.facts.classes)} that are not the same"
         )
-    seen, now = Split.load(start.folder / "split.npz"), data.split
+    seen = Split.load(start.folder / "split.npz")
     if seen.fingerprint == now.fingerprint:
         for part in (now.validation, now.test):
             if part.part == seen.train.part and np.intersect1d(part.rows, seen.train.rows).size:

@@ -14,16 +14,16 @@ from torch import Tensor
 from tests.training.runs import config, flags, trained
 from training.checkpoint import Checkpoint
 from training.data import Data
-from training.fit import untrained
+from training.fit import fit, untrained
 from training.methods import method
 from training.methods.problem import Batch
 from training.problem import Recipe, TrainingProblem
 from training.schedules import constant
-from training.start import started
+from training.start import resumed, started
 
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 RUNS = "tests.integration.several_runs"
-METHODS = ("pcgrad", "meta-gf")
+METHODS = ("joint", "ge", "pcgrad", "cagrad", "torchjd:UPGrad", "meta-gf")
 
 
 def settings(method: str) -> dict[str, object]:
@@ -33,11 +33,13 @@ def settings(method: str) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes: one per method, and one that they resumed by dividing its tasks."""
+    """Runs of two processes: one per method, one to go on with alone, one that they resumed by its tasks."""
     folder = tmp_path_factory.mktemp("two")
     stopped = trained(folder / "tasks", max_minutes=1e-9)
     assert Checkpoint.load(stopped.checkpoint_path).epoch == 1
     runs = [[*flags(**settings(name)), "--out", str(folder / name)] for name in METHODS]
+    words = flags(**{**settings("pcgrad"), "epochs": 2, "max_minutes": 1e-9})
+    runs.append([*words, "--out", str(folder / "halfway")])
     runs.append(["--out", str(stopped.folder), "--resume", "--divide", "tasks", "--max-minutes", "60"])
     done = subprocess.run([*TWO, "-m", RUNS, json.dumps(runs)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -53,6 +55,17 @@ def test_divided_tasks_end_with_the_weights_of_one_process(place: Path, tmp_path
     assert two.epoch == 2
     assert all(torch.equal(two.model[name], value) for name, value in alone.model.items())
     assert len((place / "tasks" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_run_of_two_processes_goes_on_with_one(place: Path) -> None:
+    two = Checkpoint.load(place / "halfway" / "checkpoint.pt")
+
+    fit(*resumed(place / "halfway", {"max_minutes": 60}))
+
+    one = Checkpoint.load(place / "halfway" / "checkpoint.pt")
+    assert (two.epoch, one.epoch) == (1, 2)
+    assert one.history[0] == two.history[0]
+    assert not torch.equal(*(c.model["segments.0.head.classify.weight"] for c in (one, two)))
 
 
 @dataclass(frozen=True)

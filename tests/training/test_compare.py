@@ -98,6 +98,16 @@ def test_a_broken_run_is_gone_on_with(
     assert report(tmp_path)["views"][0]["methods"][0]["runs"][0]["epochs"] == 2
 
 
+def test_a_run_may_start_from_one_before_it(tmp_path: Path) -> None:
+    later = f"meta-gf:init_from={tmp_path}/runs/joint-0,fusion_share=0.2"
+
+    assert compare.main(arguments(tmp_path, "--epochs", "1", methods=["joint", later])) == 0
+
+    first, second = report(tmp_path)["views"][0]["methods"]
+    assert [method["runs"][0]["failure"] for method in (first, second)] == [None, None]
+    assert second["method_option"] == {"fusion_share": "0.2"}
+
+
 def test_equal_time_plans_as_many_epochs_as_fit(tmp_path: Path) -> None:
     # No epoch fits into 6 ms: one is done all the same.
     assert compare.main(arguments(tmp_path, "--max-minutes", "0.0001", methods=["joint"])) == 0
@@ -120,6 +130,7 @@ def test_equal_time_plans_as_many_epochs_as_fit(tmp_path: Path) -> None:
         (["--epochs", "1", "--seeds", "1", "1"], "--seeds: expected each seed once"),
         (["--epochs", "1", "--methods", "adam"], "unknown method 'adam'"),
         (["--epochs", "1", "--model", "vit"], "vit"),
+        (["--epochs", "1", "--methods", "ge", "joint:init_from=nowhere"], "nowhere: not a run folder"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(

@@ -22,8 +22,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def measured(run: Run) -> dict[str, Any]:
     before = Checkpoint.load(run.checkpoint_path)
-    words = ["--batches", "2", "--share", "0.5", "--epochs", "2", "--threads", "1", "--device", "cpu"]
-    assert conflict.main([str(run.folder), *words]) == 0
+    words = ["--batches", "2", "--share", "0.5", "--epochs", "2", "--expected-training"]
+    assert conflict.main([str(run.folder), *words, "--threads", "1", "--device", "cpu"]) == 0
     after = Checkpoint.load(run.checkpoint_path)
     assert all(torch.equal(before.model[name], after.model[name]) for name in before.model)
     found: dict[str, Any] = json.loads((run.folder / "conflict" / "conflict.json").read_text())
@@ -50,7 +50,9 @@ def test_the_copy_is_measured_before_and_after_every_epoch(measured: dict[str, A
     assert [entry["epoch"] for entry in measured["training"]] == [0, 1, 2]
     # The copy ends where the run did, bit for bit, and is measured on the same batches.
     assert measured["training"][-1]["cosine"] == measured["mini_batch"]["whole"]["cosine"]
-    assert measured["training"][0]["cosine"] != measured["training"][-1]["cosine"]
+    assert measured["training"][-1]["expected"] == measured["expected"]["whole"]["cosine"]
+    for key in ("cosine", "expected"):
+        assert measured["training"][0][key] != measured["training"][-1][key]
 
 
 def test_the_figures_are_drawn(run: Run, measured: dict[str, Any]) -> None:
@@ -59,6 +61,7 @@ def test_the_figures_are_drawn(run: Run, measured: dict[str, Any]) -> None:
     assert drawn == {
         "whole.png",
         "training.png",
+        "training-expected.png",
         *(f"{level}-{key}.png" for level in ("segments", "layers") for key in ("mini_batch", "expected")),
     }
 
@@ -75,6 +78,7 @@ def test_expected_gradients_can_be_left_out(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--expected-training"], "--expected-training: expected --epochs E as well"),
         (["--epochs", "9"], "--epochs 9: expected at most the run's own 2"),
         (["--batches", "0"], "--batches: Input should be greater than or equal to 1"),
         (["--device", "tpu"], "--device tpu: expected cpu"),

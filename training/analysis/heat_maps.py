@@ -89,7 +89,7 @@ def over_training(path: Path, title: str, epochs: Sequence[int], values: Floats)
     axes.set_xlabel("epochs trained")
     axes.set_yticks(range(len(pairs)), [f"{a + 1}–{b + 1}" for a, b in pairs], fontsize=8)
     axes.set_ylabel("pair of exits")
-    whole.colorbar(image, ax=axes, label="cosine of mini-batch gradients")
+    whole.colorbar(image, ax=axes, label="cosine")
     whole.savefig(path, format="png", dpi=150)
 
 

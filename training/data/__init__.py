@@ -2,6 +2,6 @@
 
 from training.data.batches import Data
 from training.data.feeds import Batch
-from training.data.opening import open_data
+from training.data.opening import open_data, open_split
 
-__all__ = ["Batch", "Data", "open_data"]
+__all__ = ["Batch", "Data", "open_data", "open_split"]

@@ -7,7 +7,7 @@ from training.data.batches import Data
 from training.data.config import Augment, DataConfig
 from training.data.feeds import CachedFeed, Feed
 from training.data.images import Progress, decode
-from training.data.source import load_source
+from training.data.source import Source, load_source
 from training.data.split import Split, make_split
 from training.data.streaming import StreamedFeed
 from training.errors import ConfigError
@@ -65,13 +65,7 @@ def open_data(
         )
     source = load_source(config.dataset, config.image_column, config.label_column)
     if split is None:
-        split = make_split(
-            source.labels,
-            source.classes,
-            seed=config.split_seed,
-            validation_share=config.validation_share,
-            train_limit=config.train_limit,
-        )
+        split = _drawn(config, source)
     else:
         split.check(source.name, source.labels, source.classes)
     spec = spec or preprocessing(image_size or config.image_size or IMAGE_SIZE)
@@ -98,6 +92,26 @@ def open_data(
         feed=feed,
         rank=rank,
         ranks=ranks,
+    )
+
+
+def open_split(config: DataConfig) -> tuple[tuple[str, ...], Split]:
+    """Return a data set's class names and the split that a new run would have, without opening an image.
+
+    Raises:
+        ConfigError, DataError: as `open_data`.
+    """
+    source = load_source(config.dataset, config.image_column, config.label_column)
+    return source.classes, _drawn(config, source)
+
+
+def _drawn(config: DataConfig, source: Source) -> Split:
+    return make_split(
+        source.labels,
+        source.classes,
+        seed=config.split_seed,
+        validation_share=config.validation_share,
+        train_limit=config.train_limit,
     )
 
 

@@ -16,7 +16,7 @@ from training.fit import fit
 from training.report.contenders import Contender
 from training.report.progress import CompareProgress
 from training.run import Run, write_atomically
-from training.start import check_unchanged, checked, resumed, started
+from training.start import check_start, check_unchanged, checked, resumed, started
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,26 @@ class Outcome:
 
 
 def check_runs(runs: Sequence[PlannedRun]) -> None:
-    """Check the settings of all runs, and that those which exist were made with them.
+    """Check all runs: their settings, those of runs that are there, and what others start from.
+
+    Args:
+        runs: in the order in which they will be trained; one may start from another before it.
 
     Raises:
         ConfigError: settings that cannot be used, or differ from those of a run that is there.
-        RunError: a run folder is damaged.
+        DataError: the data set cannot be used.
+        RunError: a run folder is damaged, or there is none to start from.
     """
+    settled: set[Path] = set()
     for run in runs:
         checked(run.config)
+        start = run.config.init_from
         if (run.folder / "config.json").exists():
             check_unchanged(Run.open(run.folder), run.config)
+        elif start and start.resolve() not in settled:
+            check_start(run.config)
+            settled.add(start.resolve())
+        settled.add(run.folder.resolve())
 
 
 def bring(planned: PlannedRun, progress: CompareProgress, measure: bool = True) -> Outcome:
