@@ -139,11 +139,12 @@ class FlopsCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 f"no FLOPs rule for the operator {name!r}; add one to RULES in training/flops.py"
             )
         self.by_operator[name] += RULES[name](output, *args)
-        self.multiply_adds += MULTIPLY_ADDS.get(name, _free)(output, *args)
+        if name in MULTIPLY_ADDS:
+            self.multiply_adds += MULTIPLY_ADDS[name](output, *args)
         return output
 
 
-class _Recorder(FlopsCounter):
+class _Recorder(FlopsCounter):  # type: ignore[no-untyped-call]
     """Remembers what every operator read and wrote, to tell what a result was computed from."""
 
     def __init__(self) -> None:
