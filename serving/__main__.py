@@ -52,6 +52,7 @@ def serve(settings: Settings) -> int:
         default_budget=settings.default_budget,
         policy=settings.policy,
         max_drop=settings.max_drop,
+        delta=settings.guarantee_delta,
         controller=settings.controller == "on",
         sample_share=settings.sample_share,
         sample_seed=settings.sample_seed,

@@ -9,7 +9,7 @@ from serving.errors import TermsError
 
 Mode = Literal["average", "hard"]
 MODES: tuple[Mode, ...] = ("average", "hard")
-PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms")
+PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model")
 """The query parameters that `read_ask` reads."""
 
 
@@ -23,20 +23,30 @@ class Ask:
         deadline_seconds: the best answer reached by then is taken; counted from the request's receipt.
         max_drop: a guarantee: the share of answers that may be lost by leaving early. A budget beside it is a
             cap on what that may cost.
+        model: whose answer is wanted; it goes with everything. A model in process answers for itself alone.
     """
 
     budget: str | float | None = None
     mode: Mode = "average"
     deadline_seconds: float | None = None
     max_drop: float | None = None
+    model: str | None = None
 
 
-def check(ask: Ask) -> None:
+def check(ask: Ask, model: str | None = None) -> None:
     """Hold each parameter against its range, and the parameters against each other.
+
+    Args:
+        ask: what is asked for.
+        model: the name of the model that is asked, once it is known.
 
     Raises:
         TermsError: the text says which, and why.
     """
+    if ask.model == "":
+        raise TermsError("expected the name of a model, found an empty one: name it, or leave model out")
+    if model is not None and ask.model not in {None, model}:
+        raise TermsError(f"expected model={model}, which is the one asked, found {str(ask.model)[:60]!r}")
     if ask.mode not in MODES:
         raise TermsError(f"expected mode={' or mode='.join(MODES)}, found {str(ask.mode)[:60]!r}")
     if ask.deadline_seconds is not None and not 0 < ask.deadline_seconds < math.inf:  # so that a NaN fails it
@@ -70,6 +80,7 @@ def read_ask(query: Mapping[str, str]) -> Ask:
         mode=query.get("mode", "average"),  # type: ignore[arg-type] # checked below, as callers' own are
         deadline_seconds=_milliseconds(query["deadline_ms"]) if "deadline_ms" in query else None,
         max_drop=_number("max_drop", query["max_drop"]) if "max_drop" in query else None,
+        model=query.get("model"),
     )
     check(ask)
     return ask

@@ -66,7 +66,7 @@ def load_models(
             model = load(folder)
         except (BudgetError, TermsError) as error:
             raise SettingsValueError(
-                f"--default-budget or --max-drop does not fit {folder.name}: {error}"
+                f"--default-budget, --max-drop or --guarantee-delta does not fit {folder.name}: {error}"
             ) from error
         except OfframpError as error:
             logger.error("bundle_refused", bundle=folder.name, reason=str(error))

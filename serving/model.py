@@ -20,6 +20,7 @@ from serving.cost import CostModel, measure
 from serving.device_stages import padded_sizes
 from serving.engine import Engine
 from serving.events import Listener
+from serving.guarantee import Guaranteed
 from serving.health import Health
 from serving.listening import shielded
 from serving.machinery import Machinery
@@ -154,6 +155,19 @@ class Model:
             BudgetError: no such budget, or none that buys an exit.
         """
         return self._offers.plan(budget)
+
+    def guarantee(self, max_drop: float, budget: Budget | None = None) -> Guaranteed:
+        """The cheapest thresholds proven to lose at most `max_drop`, and the certificate; remembered, too.
+
+        Args:
+            max_drop: the share of answers that leaving early may lose, in (0, 1).
+            budget: a cap on what they may cost.
+
+        Raises:
+            BudgetError: no such budget, or the guarantee costs more.
+            TermsError: out of range, or there are too few certifying images.
+        """
+        return self._offers.guarantee(max_drop, budget)
 
     def submit(
         self,

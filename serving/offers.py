@@ -10,6 +10,7 @@ from serving.controller import BudgetController
 from serving.errors import DeadlineError
 from serving.guarantee import Certifier, Guaranteed
 from serving.policies import served_policy
+from serving.risk import DEFAULT_DELTA
 from serving.rows import Kind, Terms
 from serving.thresholds import Plan
 
@@ -34,6 +35,7 @@ class Rules:
         default_budget: of requests that name none.
         policy: turns budgets into thresholds; the bundle's own if None.
         max_drop: a guarantee for requests that ask for nothing else, in place of the default budget.
+        delta: the chance, over the draw of the certifying images, that a guarantee does not hold.
         controller: whether what images cost corrects what thresholds are planned for.
         sample_share: of the images, whose early answers are checked in idle time, 0 to 1.
         sample_seed: of the draw.
@@ -43,6 +45,7 @@ class Rules:
     default_budget: Budget = DEFAULT_BUDGET
     policy: str | None = None
     max_drop: float | None = None
+    delta: float = DEFAULT_DELTA
     controller: bool = True
     sample_share: float = 0.0
     sample_seed: int = 0
@@ -82,6 +85,19 @@ class Offers:
         """
         return self._plan(self._read(self._rules.default_budget if budget is None else budget))
 
+    def guarantee(self, max_drop: float, budget: Budget | None = None) -> Guaranteed:
+        """The cheapest thresholds proven to lose at most `max_drop`, and what that rests on.
+
+        Args:
+            max_drop: the share of answers that may be lost, in (0, 1).
+            budget: a cap on what they may cost.
+
+        Raises:
+            BudgetError, TermsError: there are none.
+        """
+        check(Ask(budget=budget, max_drop=max_drop))
+        return self._guarantee(max_drop, None if budget is None else self._read(budget))
+
     def terms(self, ask: Ask, received_at: float) -> Terms:
         """What a request is served under: thresholds as they stand now, a deadline by the clock.
 
@@ -92,12 +108,11 @@ class Offers:
         Raises:
             BudgetError, TermsError: what it asks for cannot be used.
         """
-        check(ask)
+        check(ask, self._bundle.name)
         alone = ask.budget is None and ask.mode == "average" and ask.deadline_seconds is None
         max_drop = self._rules.max_drop if alone and ask.max_drop is None else ask.max_drop
         if max_drop is not None:
-            cap_flops = None if ask.budget is None else self._read(ask.budget)
-            plan = self._guarantee(max_drop, cap_flops).plan
+            plan = self.guarantee(max_drop, ask.budget).plan
             return Terms(plan.budget_flops, tuple(plan.thresholds.tolist()), "guarantee")
         budget_flops = self._read(self._rules.default_budget if ask.budget is None else ask.budget)
         if ask.mode == "hard":
@@ -123,7 +138,7 @@ class Offers:
         return Certifier(self._policy, score[kept], calibration.correct[kept])
 
     def _certify(self, max_drop: float, cap_flops: float | None) -> Guaranteed:
-        return self._certifier.plan(max_drop, budget_flops=cap_flops)
+        return self._certifier.plan(max_drop, self._rules.delta, cap_flops)
 
 
 def _due(terms: Terms, received_at: float, deadline_seconds: float) -> Terms:

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """What turns budgets into thresholds, for every model; each bundle's own if not given."""
     max_drop: float | None = Field(default=None, gt=0, lt=1)
     """For requests that ask for nothing else: the share of answers that leaving early may lose."""
+    guarantee_delta: float = Field(default=0.05, gt=0, lt=1)
+    """The chance, over the draw of the certifying images, that a guarantee (max_drop) does not hold."""
     controller: Literal["on", "off"] = "on"
     """Whether what images cost corrects the thresholds, so that budgets hold for other images too."""
     state_dir: Path | None = None

@@ -20,6 +20,14 @@ BUDGET_PARAMETER = {
     "full depth. The server's default where absent.",
     "schema": {"type": "string"},
 }
+MAX_DROP_PARAMETER = {
+    "name": "max_drop",
+    "in": "query",
+    "description": "The share of answers that leaving early may lose, but for the chance that the server's "
+    "`--guarantee-delta` allows; a `budget` beside it is a cap on what that may cost. Goes with neither "
+    "`mode=hard` nor `deadline_ms`.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+}
 _TERMS_PARAMETERS = [
     {
         "name": "mode",
@@ -35,13 +43,7 @@ _TERMS_PARAMETERS = [
         "the deepest exit that is done by then.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
-    {
-        "name": "max_drop",
-        "in": "query",
-        "description": "The share of answers that leaving early may lose, with 95% confidence; a `budget` "
-        "beside it is a cap on what that may cost. Goes with neither `mode=hard` nor `deadline_ms`.",
-        "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-    },
+    MAX_DROP_PARAMETER,
 ]
 _MODEL_PARAMETER = {
     "name": "model",

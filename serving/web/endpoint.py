@@ -118,9 +118,8 @@ class Classify:
                 job.abandon()
 
     def _read_query(self, query: bytes) -> tuple[ServedModel, Ask]:
-        given = read_query(query, *PARAMETERS, "model")
-        model = self._service.choose(given.get("model"))
-        ask = read_ask(given)
+        ask = read_ask(read_query(query, *PARAMETERS))
+        model = self._service.choose(ask.model)
         if ask.budget is not None:
             parse_budget(str(ask.budget), model.exit_flops)
         return model, ask

@@ -1,15 +1,19 @@
 """`GET /models` and below it: what is loaded, what a budget buys, and how a model is doing."""
 
 import math
+from dataclasses import asdict
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from serving.ask import Ask, read_ask
 from serving.budget import parse_budget
-from serving.web.classify import BUDGET_PARAMETER
+from serving.settings import Settings
+from serving.web.classify import BUDGET_PARAMETER, MAX_DROP_PARAMETER
 from serving.web.problems import documented
 from serving.web.query import read_query
 from serving.web.schemas import (
+    CertificateBody,
     CorrectionBody,
     ExitBody,
     ExitHealthBody,
@@ -38,16 +42,14 @@ def router(service: Service) -> APIRouter:
 
     @routes.get(
         "/{model}/plan",
-        summary="What a budget buys",
+        summary="What a budget or a guarantee buys",
         responses=documented(404, 422, 429),
-        openapi_extra={"parameters": [BUDGET_PARAMETER]},
+        openapi_extra={"parameters": [BUDGET_PARAMETER, MAX_DROP_PARAMETER]},
     )
     async def plan(request: Request, model: str) -> PlanBody:
         chosen = service.choose(model)
-        budget = read_query(request.scope["query_string"], "budget").get(
-            "budget", service.settings.default_budget
-        )
-        return await service.pool.run(lambda: _plan(chosen, budget))
+        ask = read_ask(read_query(request.scope["query_string"], "budget", "max_drop"))
+        return await service.pool.run(lambda: _plan(chosen, ask, service.settings))
 
     @routes.get(
         "/{model}/health",
@@ -84,8 +86,14 @@ def _describe(model: ServedModel, default_budget: str) -> ModelBody:
     )
 
 
-def _plan(model: ServedModel, budget: str) -> PlanBody:
-    plan = model.plan(budget)
+def _plan(model: ServedModel, ask: Ask, settings: Settings) -> PlanBody:
+    budget = None if ask.budget is None else str(ask.budget)
+    max_drop = settings.max_drop if ask == Ask() else ask.max_drop
+    if max_drop is None:
+        plan, certificate = model.plan(budget or settings.default_budget), None
+    else:
+        guaranteed = model.guarantee(max_drop, budget)
+        plan, certificate = guaranteed.plan, CertificateBody(**asdict(guaranteed.certificate))
     exits = zip(model.exit_flops, plan.thresholds.tolist(), plan.shares.tolist(), strict=True)
     return PlanBody(
         model=model.name,
@@ -101,6 +109,7 @@ def _plan(model: ServedModel, budget: str) -> PlanBody:
             )
             for number, (flops, threshold, share) in enumerate(exits, start=1)
         ],
+        certificate=certificate,
     )
 
 

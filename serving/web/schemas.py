@@ -84,14 +84,27 @@ class PlannedExitBody(BaseModel):
     share: float = Field(description="Share of the calibration images that leave here.")
 
 
+class CertificateBody(BaseModel):
+    """What is promised of thresholds, and what that rests on."""
+
+    max_drop: float = Field(description="The share of answers that leaving early loses is at most this,")
+    delta: float = Field(description="unless the certifying images were a draw as unlucky as this.")
+    images: int = Field(description="How many certifying images there were.")
+    risk: float = Field(description="The share of them that leaving early loses.")
+    p_value: float = Field(description="The chance of so low a share if it were over `max_drop` in truth.")
+
+
 class PlanBody(BaseModel):
-    """What a budget buys, measured on the calibration images."""
+    """What a budget or a guarantee buys, measured on the calibration images."""
 
     model: str
     budget_flops: float
     expected_flops: float
     expected_accuracy: float
     exits: list[PlannedExitBody]
+    certificate: CertificateBody | None = Field(
+        default=None, description="Of a guarantee; null where thresholds come from a budget alone."
+    )
 
 
 class CorrectionBody(BaseModel):

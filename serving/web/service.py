@@ -11,6 +11,7 @@ import numpy.typing as npt
 from serving.ask import Ask
 from serving.errors import ModelChoiceError, UnknownModelError
 from serving.events import Listener
+from serving.guarantee import Guaranteed
 from serving.health import Health
 from serving.manifest import Manifest
 from serving.metrics import Metrics
@@ -59,6 +60,9 @@ class ServedModel(Protocol):
 
     def plan(self, budget: str) -> Plan:
         """Say what a budget buys."""
+
+    def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
+        """Say what a guarantee costs, under a cap if there is one."""
 
     def submit(self, images: npt.NDArray[np.uint8], ask: Ask, *, received_at: float) -> Work:
         """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`.

@@ -8,7 +8,7 @@ import pytest
 from serving.ask import PARAMETERS, Ask, check, read_ask
 from serving.errors import TermsError
 
-GIVEN = {"budget": "50%", "max_drop": "0.02", "mode": "hard", "deadline_ms": "20"}
+GIVEN = {"budget": "50%", "max_drop": "0.02", "mode": "hard", "deadline_ms": "20", "model": "m"}
 CONTRADICTIONS = {("max_drop", "mode"), ("max_drop", "deadline_ms")}
 
 
@@ -26,7 +26,7 @@ def test_what_is_read_is_what_was_given() -> None:
     assert read_ask({}) == Ask()
     assert read_ask({"mode": "average"}) == Ask()
     assert read_ask({"budget": "50%", "mode": "hard", "deadline_ms": "20"}) == Ask("50%", "hard", 0.02)
-    assert read_ask({"max_drop": "1e-2", "model": "m"}) == Ask(max_drop=0.01)
+    assert read_ask({"max_drop": "1e-2", "model": "m"}) == Ask(max_drop=0.01, model="m")
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,19 @@ def test_what_is_read_is_what_was_given() -> None:
         ("max_drop", "-0.1", "found -0.1"),
         ("max_drop", "nan", "between 0 and 1"),
         ("max_drop", "2%", "a number, found '2%'"),
+        ("model", "", "name of a model, found an empty one"),
     ],
 )
 def test_what_cannot_be_used_is_named(name: str, text: str, reason: str) -> None:
     with pytest.raises(TermsError, match=reason):
         read_ask({name: text})
+
+
+def test_a_model_answers_for_itself_alone() -> None:
+    check(Ask(model="digits"), "digits")
+    check(Ask(), "digits")
+    with pytest.raises(TermsError, match="expected model=digits, which is the one asked, found 'cats'"):
+        check(Ask(model="cats"), "digits")
 
 
 def test_callers_in_this_process_are_held_to_the_same() -> None:

@@ -101,5 +101,7 @@ def test_a_default_that_a_bundle_cannot_keep_is_a_setting_that_does_not_fit(tmp_
         raise TermsError("max_drop needs at least 300 certifying images")
 
     settings = Settings(models=models_folder(tmp_path, "one"))
-    with pytest.raises(SettingsValueError, match=r"--max-drop does not fit one: .* 300 certifying images"):
+    with pytest.raises(
+        SettingsValueError, match=r"--guarantee-delta does not fit one: .* 300 certifying images"
+    ):
         load_models(settings, refuse, structlog.get_logger())

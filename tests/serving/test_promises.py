@@ -106,6 +106,21 @@ def test_a_guarantee_needs_images_and_takes_a_cap(bundle: Bundle) -> None:
             model.classify(tiny_images(1), Ask(budget=float(EXIT_FLOPS[0]), max_drop=0.1))
 
 
+def test_a_guarantee_shows_what_it_rests_on_and_takes_the_servers_delta(bundle: Bundle) -> None:
+    strict = Rules(delta=0.001)
+    with Model.load(bundle) as model, Model.load(bundle, rules=strict) as stricter:
+        found = model.guarantee(0.3)
+        assert (found.certificate.max_drop, found.certificate.delta) == (0.3, 0.05)
+        assert found.certificate.images == bundle.calibration.certify.sum()
+        assert found.certificate.risk <= 0.3
+        assert stricter.guarantee(0.3).certificate.delta == 0.001
+        assert stricter.guarantee(0.3).plan.expected_flops >= found.plan.expected_flops
+        answers = model.classify(tiny_images(2), Ask(max_drop=0.3))
+        assert {answer.budget_flops for answer in answers} == {found.plan.budget_flops}
+        with pytest.raises(TermsError, match="between 0 and 1"):
+            model.guarantee(1.0)
+
+
 def test_a_servers_guarantee_stands_in_for_the_default_budget_alone(bundle: Bundle) -> None:
     events: list[Event] = []
     with Model.load(bundle, rules=Rules(max_drop=0.3), emit=events.append) as model:

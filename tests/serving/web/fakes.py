@@ -11,6 +11,7 @@ import numpy.typing as npt
 from serving.ask import Ask
 from serving.budget import parse_budget
 from serving.events import Event
+from serving.guarantee import Certificate, Guaranteed
 from serving.health import Health
 from serving.manifest import Manifest
 from serving.metrics import Metrics
@@ -68,6 +69,9 @@ class FakeModel:
     def plan(self, budget: str) -> Plan:
         budget_flops = parse_budget(budget, self.exit_flops)
         return Plan(budget_flops, np.array([0.75, 1.5, -np.inf]), np.array([0.5, 0.0, 0.5]), 4000.0, 0.875)
+
+    def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
+        return Guaranteed(self.plan(budget or "60%"), Certificate(max_drop, 0.05, 400, 0.01, 0.02))
 
     def health(self) -> Health:
         return self.state

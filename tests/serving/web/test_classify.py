@@ -87,7 +87,7 @@ def test_all_that_is_asked_for_reaches_the_model() -> None:
     response = post(fake_service(model)[0], "/classify?budget=50%25&mode=hard&deadline_ms=250&model=tiny")
     assert response.json()["deadline_met"] is True
     assert post(fake_service(model)[0], "/classify?max_drop=0.02").status_code == 200
-    assert [ask for _, ask in model.asked] == [Ask("50%", "hard", 0.25), Ask(max_drop=0.02)]
+    assert [ask for _, ask in model.asked] == [Ask("50%", "hard", 0.25, model="tiny"), Ask(max_drop=0.02)]
 
 
 def test_a_missed_deadline_is_a_504_that_says_what_to_do() -> None:

@@ -79,5 +79,5 @@ def test_the_api_documents_bodies_parameters_and_problems() -> None:
     assert {"200", "400", "408", "413", "415", "422", "429", "503"} <= set(classify["responses"])
     assert list(classify["responses"]["429"]["content"]) == ["application/problem+json"]
     plan = paths["/models/{model}/plan"]["get"]
-    assert [parameter["name"] for parameter in plan["parameters"]] == ["model", "budget"]
+    assert [parameter["name"] for parameter in plan["parameters"]] == ["model", "budget", "max_drop"]
     assert list(plan["responses"]["422"]["content"]) == ["application/problem+json"]

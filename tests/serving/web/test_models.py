@@ -42,8 +42,23 @@ def test_a_plan_says_what_a_budget_buys() -> None:
             {"exit": 2, "flops": 3000, "threshold": 1.5, "share": 0.0},
             {"exit": 3, "flops": 7000, "threshold": None, "share": 0.5},
         ],
+        "certificate": None,
     }
     assert client().get("/models/tiny/plan").json()["budget_flops"] == 7000
+
+
+def test_a_plan_of_a_guarantee_shows_the_certificate() -> None:
+    certificate = {"max_drop": 0.02, "delta": 0.05, "images": 400, "risk": 0.01, "p_value": 0.02}
+    body = client().get("/models/tiny/plan?max_drop=0.02").json()
+    assert (body["certificate"], body["budget_flops"]) == (certificate, 4200)
+    capped = client().get("/models/tiny/plan?max_drop=0.02&budget=5kFLOPs").json()
+    assert (capped["certificate"], capped["budget_flops"]) == (certificate, 5000)
+
+
+def test_a_plan_of_nothing_is_of_what_the_server_promises_by_default() -> None:
+    promising = TestClient(create_app(fake_service(max_drop=0.02)[0]))
+    assert promising.get("/models/tiny/plan").json()["certificate"]["max_drop"] == 0.02
+    assert promising.get("/models/tiny/plan?budget=50%25").json()["certificate"] is None
 
 
 @pytest.mark.parametrize(
@@ -54,6 +69,9 @@ def test_a_plan_says_what_a_budget_buys() -> None:
         ("/models/tiny/plan?budget=1", 422),
         ("/models/tiny/plan?budget=50%25&budget=50%25", 422),
         ("/models/tiny/plan?buget=50%25", 422),
+        ("/models/tiny/plan?max_drop=1", 422),
+        ("/models/tiny/plan?max_drop=little", 422),
+        ("/models/tiny/plan?mode=hard", 422),
     ],
 )
 def test_refusals_are_problems(path: str, status: int) -> None:
