@@ -37,6 +37,7 @@ _EVIDENCE = 120.0  # in variances: false alarms are then some 100,000 images apa
 _VARIANCE_MEMORY = 0.995
 _STEP = 0.002  # budgets are corrected in steps of 0.2%, so that plans can be remembered
 _LATE_MEMORY = 0.999
+_TOLD_ERROR = 0.01  # the mean error is told again when it has moved as far, also where the correction cannot
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class ClassState:
         variance: of the errors, running.
         late_error: the mean error of late.
         reported_steps: the correction, in steps, that was last told.
+        reported_error: the mean error that was last told.
     """
 
     log_factor: float = 0.0
@@ -62,6 +64,7 @@ class ClassState:
     variance: float = 0.25
     late_error: float = 0.0
     reported_steps: int = 0
+    reported_error: float = 0.0
 
     def learn(self, error: float) -> None:
         """Take in one image's relative error, spent over asked less 1."""
@@ -95,7 +98,7 @@ class BudgetController:
     Args:
         model: its name.
         exit_flops: K costs of leaving at an exit, in FLOPs per image.
-        emit: gets `BudgetCorrected` whenever a class's correction moves by a step.
+        emit: gets `BudgetCorrected` whenever a class's correction moves by a step, or its mean error by 1%.
         max_classes: how many are remembered; the one that was used longest ago makes room.
     """
 
@@ -156,10 +159,11 @@ class BudgetController:
             for spent in flops:
                 state.learn(spent / budget_flops - 1)
                 state.log_factor = min(max(state.log_factor, least), most)
-            steps = round(state.log_factor / _STEP)
-            told, state.reported_steps = state.reported_steps, steps
-            late_error = state.late_error
-        if steps != told:
+            steps, late_error = round(state.log_factor / _STEP), state.late_error
+            news = steps != state.reported_steps or abs(late_error - state.reported_error) >= _TOLD_ERROR
+            if news:
+                state.reported_steps, state.reported_error = steps, late_error
+        if news:
             self._emit(BudgetCorrected(self._model, self.label(number), math.exp(_STEP * steps), late_error))
 
     def budget_class(self, budget_flops: float) -> int:

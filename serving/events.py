@@ -69,7 +69,7 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class BudgetCorrected:
-    """The closed loop changed a budget class: `factor` on its budgets, and what its images lately cost.
+    """News of a budget class in the closed loop: `factor` on its budgets, and what its images lately cost.
 
     `budget_class` is the class's lower edge as a share of the full depth; `error` is the mean FLOPs spent of
     late over those asked for, less 1.

@@ -6,33 +6,36 @@ gain comes from the calibration. At a price λ per FLOP, an image at exit k with
 
     V_k(s) = max(A_k(s), E[V_{k+1}(S') | s] − λ c_{k+1})
 
-with A_k(s) the accuracy of exit k at scores like s, S' the score that it will have at exit k + 1, and
-c_{k+1} the cost of getting there: the optimal stopping problem of a budget that is paid for, solved
-backwards over bins of the calibration's scores. The request takes the lowest price at which its images are
+with A_k(s) the chance that exit k is right at scores like s, S' the score that it will have at exit k + 1,
+and c_{k+1} the cost of getting there: the optimal stopping problem of a budget that is paid for, solved
+backwards over the calibration's scores. Gains from exit to exit are small and single answers are luck, so
+chances come from a regression (`serving.chances`), and expectations are smooth in the score. The request takes the lowest price at which its images are
 expected to cost no more than is left, and decides anew at the next exit, when their scores are known. What
 an image takes is always paid for before it goes on, so the sum is never exceeded, whatever is expected.
 
-Pure numpy. Legend of shapes: N calibration rows, K exits, B bins, L prices, M images of a request.
+Pure numpy. Legend of shapes: N calibration rows, K exits, F terms, L prices, M images of a request.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from serving.chances import BoolArray, chance_of_right
 from serving.confidence import FloatArray, ScoreArray, Scorer
 from serving.decisions import Mask
 from serving.rows import Row
 
 _PRICES = 96
-_ROWS_PER_BIN = 100
-_MAX_BINS = 50
-
-IntArray = npt.NDArray[np.int64]
+_TERMS = 5
+_ROWS_PER_TERM = 50
+_MOST_ROWS = 10_000  # more are thinned out: they would say the same
 
 
 class GainTable:
     """What going on from an exit is worth, and costs, at every price; fitted on calibration rows.
+
+    Every expectation given a score is a polynomial in the score's rank among the calibration's, by least
+    squares: neighbouring scores lend each other their rows, and no decision hangs on a bin's luck.
 
     Args:
         score: float64 [N, K], calibration scores.
@@ -40,34 +43,33 @@ class GainTable:
         exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
     """
 
-    def __init__(self, score: ScoreArray, correct: npt.NDArray[np.bool_], exit_flops: Sequence[int]) -> None:
-        rows, exits = score.shape
-        bins = int(np.clip(rows // _ROWS_PER_BIN, 1, _MAX_BINS))
-        inner = np.linspace(0, 1, bins + 1)[1:-1]
-        self._edges = [np.quantile(score[:, exit_index], inner) for exit_index in range(exits)]
+    def __init__(self, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]) -> None:
+        few = slice(None, None, -(-len(score) // _MOST_ROWS))
+        score, chance = score[few], chance_of_right(score[few], correct[few])
+        exits = score.shape[1]
         step_flops = np.diff(np.asarray(exit_flops, np.float64))
         # From "any gain is worth it" to "a whole right answer is not worth the cheapest step".
         self._prices = np.concatenate(
             [[0.0], np.geomspace(1e-4 / step_flops.sum(), 2 / step_flops.min(), _PRICES - 1)]
         )
-        places = [self._place(score[:, exit_index], exit_index) for exit_index in range(exits)]
-        counts = [np.maximum(np.bincount(place, minlength=bins), 1) for place in places]
-        value = np.repeat(self._mean(places[-1], counts[-1], correct[:, -1])[None], len(self._prices), 0)
+        self._sorted = np.sort(score, axis=0)
+        self._terms = min(_TERMS, 1 + len(score) // _ROWS_PER_TERM)
+        self._gain: list[ScoreArray] = []
+        self._flops: list[ScoreArray] = []
+        last = self._basis(exits - 1, score[:, -1])
+        value = np.repeat((last @ np.linalg.pinv(last) @ chance[:, -1])[None], len(self._prices), 0)
         cost = np.zeros_like(value)
-        self.gain = np.zeros((exits - 1, len(self._prices), bins))
-        """[K-1, L, B]: what going on adds to the expected accuracy, the price paid."""
-        self.flops = np.zeros((exits - 1, len(self._prices), bins))
-        """[K-1, L, B]: what an image that goes on is expected to cost from here."""
         for exit_index in reversed(range(exits - 1)):
-            here, there = places[exit_index], places[exit_index + 1]
-            ahead_value = self._mean(here, counts[exit_index], value[:, there])
-            ahead_flops = self._mean(here, counts[exit_index], cost[:, there]) + step_flops[exit_index]
-            stay = self._mean(here, counts[exit_index], correct[:, exit_index])
-            going = ahead_value - self._prices[:, None] * step_flops[exit_index]
-            self.gain[exit_index] = going - stay
-            self.flops[exit_index] = ahead_flops
-            value = np.maximum(going, stay)
-            cost = np.where(going > stay, ahead_flops, 0.0)
+            basis = self._basis(exit_index, score[:, exit_index])
+            fit = np.linalg.pinv(basis).T  # [N, F]
+            stay = chance[:, exit_index]
+            going = value - self._prices[:, None] * step_flops[exit_index]
+            gain, ahead_flops = (going - stay) @ fit, (cost + step_flops[exit_index]) @ fit  # [L, F]
+            self._gain.insert(0, gain)
+            self._flops.insert(0, ahead_flops)
+            gain_here = gain @ basis.T  # [L, N], what is known here of what is ahead
+            value = stay @ fit @ basis.T + np.maximum(gain_here, 0.0)
+            cost = np.where(gain_here > 0, ahead_flops @ basis.T, 0.0)
 
     def choose(self, exit_index: int, score: ScoreArray, flops_left: float, step_flops: float) -> Mask:
         """Say who goes on.
@@ -81,8 +83,7 @@ class GainTable:
         Returns:
             bool [M]; as many True as `flops_left` pays for, at most.
         """
-        place = self._place(score, exit_index)
-        gain, flops = self.gain[exit_index][:, place], self.flops[exit_index][:, place]
+        gain, flops = self.expect(exit_index, score, step_flops)
         totals = np.where(gain > 0, flops, 0.0).sum(axis=1)  # [L]
         affordable = np.flatnonzero(totals <= flops_left)
         price = int(affordable[0]) if affordable.size else len(self._prices) - 1
@@ -98,15 +99,17 @@ class GainTable:
         goes_on[wanted[:count]] = True
         return goes_on
 
-    def _place(self, score: ScoreArray, exit_index: int) -> IntArray:
-        return np.searchsorted(self._edges[exit_index], score, side="right")
+    def expect(self, exit_index: int, score: ScoreArray, step_flops: float) -> tuple[ScoreArray, ScoreArray]:
+        """What going on adds to the expected accuracy, the price paid, and costs: float64 [L, M] each."""
+        basis = self._basis(exit_index, score)
+        flops = np.maximum(self._flops[exit_index] @ basis.T, step_flops)
+        return self._gain[exit_index] @ basis.T, flops
 
-    @staticmethod
-    def _mean(place: IntArray, counts: IntArray, values: npt.NDArray[np.generic]) -> ScoreArray:
-        """Mean of values [N] or [L, N] over the rows of each bin: [B] or [L, B]."""
-        if values.ndim == 1:
-            return np.bincount(place, weights=values, minlength=len(counts)) / counts
-        return np.stack([np.bincount(place, weights=row, minlength=len(counts)) for row in values]) / counts
+    def _basis(self, exit_index: int, score: ScoreArray) -> ScoreArray:
+        """Legendre polynomials of the ranks of scores [M] among the calibration's, from -1 to 1: [M, F]."""
+        column = self._sorted[:, exit_index]
+        rank = np.interp(score, column, np.linspace(-1, 1, len(column))) if len(column) > 1 else 0 * score
+        return np.asarray(np.polynomial.legendre.legvander(rank, self._terms - 1))
 
 
 class GroupDecider:

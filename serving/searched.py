@@ -11,22 +11,22 @@ depth's; the price is the slope of the geometric policy's own curve there.
 
 Against overfitting, of which searching on few rows is all too capable:
 
-- "right" is not taken as it was found. A ridge-penalised logistic regression on the scores of all exits says
-  how likely each exit was to be right: the luck of single rows is averaged away.
+- "right" is not taken as it was found, but as it was likely (`serving.chances`): the luck of single rows is
+  averaged away.
 - The stiffness holds the search back: to change one threshold is to change the cost, so a stiff search stays
   with the geometric thresholds unless much is to be had. Export chooses it by cross-fitting.
 - Thresholds are made monotone in the budget, as the geometric ones are.
 
 What else was tried, and lost, is in docs/budgets.md. Pure numpy. Legend of shapes: N calibration rows, K
-exits, R rows of a table, F features.
+exits, R rows of a table.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from serving.chances import BoolArray, chance_of_right
 from serving.confidence import ScoreArray
 from serving.geometric import geometric_table
 from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES, along, rising
@@ -38,16 +38,9 @@ DEFAULT_STIFFNESS = 100.0
 MOST_ROWS = 10_000
 """More rows than this are thinned out: a search over them would take many seconds and find the same."""
 
-RIDGE = 30.0
-"""Weight of the penalty on the (standardised) coefficients, in rows."""
-
 _COSTS = 32
 _MOST_SWEEPS = 8
-_NEWTON_STEPS = 10
-_SURE = 1e-4  # scores are kept this far from 0 and 1, where their logits would run away
 _GAIN = 1e-12  # less is rounding
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 def searched_table(
@@ -79,45 +72,6 @@ def searched_table(
         goal = _Goal(chance, cost, _slope(curve_cost, curve_right, begun_at), stiffness, begun_at)
         found.append(_ascend(score, ranking, geometric.plan(begun_at * exit_flops[-1]).thresholds, goal))
     return rising(np.stack(found), middle=_COSTS // 2)
-
-
-def chance_of_right(score: ScoreArray, correct: BoolArray) -> ScoreArray:
-    """How likely each exit was to be right about each row, in the light of all exits' scores.
-
-    Logistic regression with a ridge penalty, by Newton's method; the features are the logits of all K scores
-    and their squares.
-
-    Args:
-        score: float64 [N, K].
-        correct: bool [N, K].
-
-    Returns:
-        float64 [N, K] in (0, 1).
-    """
-    sure = np.clip(score, _SURE, 1 - _SURE)
-    logits = np.log(sure) - np.log1p(-sure)
-    features = np.concatenate([logits, logits**2], axis=1)
-    features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), _SURE)
-    features = np.concatenate([np.ones((len(score), 1)), features], axis=1)
-    penalty = np.full(features.shape[1], RIDGE)
-    penalty[0] = 1  # the constant is free but for a row's worth, so that it stays finite
-    return np.stack([_logistic(features, right, penalty) for right in correct.T], axis=1)
-
-
-def _logistic(features: ScoreArray, right: BoolArray, penalty: ScoreArray) -> ScoreArray:
-    """The fitted chances [N] of one exit, from features [N, F], with a ridge penalty [F]."""
-    weights = np.zeros(features.shape[1])
-    for _ in range(_NEWTON_STEPS):
-        chance = _sigmoid(features @ weights)
-        slope = features.T @ (right - chance) - penalty * weights
-        bend = (features * (chance * (1 - chance))[:, None]).T @ features + np.diag(penalty)
-        weights += np.linalg.solve(bend, slope)
-    return _sigmoid(features @ weights)
-
-
-def _sigmoid(logits: ScoreArray) -> ScoreArray:
-    chance: ScoreArray = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-    return chance
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,20 @@ class Loop:
         return total / images
 
 
+def test_the_error_is_told_where_the_correction_is_at_its_bound() -> None:
+    """All images go to the full depth, whatever is planned: the factor ends, the error goes on."""
+    events: list[Event] = []
+    controller = BudgetController("m", EXIT_FLOPS, emit=events.append)
+    for _ in range(10_000):
+        controller.learn(BUDGET, [EXIT_FLOPS[-1]])
+    told = [event for event in events if isinstance(event, BudgetCorrected)]
+    at_bound = [event for event in told if event.factor == told[-1].factor]
+    assert told[-1].factor == pytest.approx(EXIT_FLOPS[0] / BUDGET, rel=2e-3)
+    assert len(at_bound) > 10
+    assert told[-1].error == pytest.approx(EXIT_FLOPS[-1] / BUDGET - 1, abs=0.02)
+    assert len(told) < 1000
+
+
 @pytest.mark.parametrize("harder", [0.25, -0.1])
 def test_after_a_change_of_the_images_the_budget_holds_again(harder: float) -> None:
     pool = table(10_000, harder, seed=1)

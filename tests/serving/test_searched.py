@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.chances import chance_of_right
 from serving.confidence import calibration_score
 from serving.geometric import geometric_table
 from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES
 from serving.policies import fit_policy
-from serving.searched import MOST_ROWS, chance_of_right, searched_table
+from serving.searched import MOST_ROWS, searched_table
 from serving.thresholds import PathPolicy, exits_taken, judge
 from tests.serving.calibrations import FLOPS, Table, table
 
