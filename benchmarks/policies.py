@@ -1,6 +1,6 @@
 """Policies on held-out images, at 12 budgets: are budgets kept, and is what a bundle ships at least as good?
 
-    python benchmarks/policies.py exported_models/cifar10 --dataset cifar10 --out docs/benchmarks/policies
+    python benchmarks/policies.py exported_models/cifar10-msdnet --out docs/benchmarks/policies
 
 Fitted on the fitting half of the bundle's calibration, judged on the data set's test images, open loop:
 
@@ -12,54 +12,37 @@ Fitted on the fitting half of the bundle's calibration, judged on the data set's
 Writes `OUT.json`, `OUT.md` and `OUT.png` (curves). The exit status is 1 where one of the two does not hold.
 """
 
-import argparse
-import json
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from reporting import answered, bootstrap, command_line, opened, publish
 
 from serving.bundle import Bundle, read_bundle
-from serving.engine import Engine
 from serving.policies import DEFAULT_POLICY
-from training.curves import Floats
-from training.evaluate import EvaluateConfig, data_of, served
 from training.evaluation import Scored
 from training.plots import Line, gains_over_flops
 from training.rivals import DEFAULT_RIVAL, Rival, outcome, spread_budgets
 
-RESAMPLES = 2_000
 ALLOWED_ERROR = 0.02
 ALLOWED_LOSS = 0.003
 
 
 def main() -> int:
     """Run the benchmark and write its results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--dataset", help="as for training.evaluate, where the bundle's own name does not do")
-    parser.add_argument("--out", type=Path, required=True, help="path of the results without its ending")
-    given = parser.parse_args()
-    results = measured(read_bundle(given.bundle), given.dataset)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    given.out.with_suffix(".md").write_text(as_markdown(results))
+    given = command_line(__doc__).parse_args()
+    results = measured(read_bundle(given.bundle), given.data)
     lines = [Line(rival["name"], rival["name"], rival["gains"]) for rival in results["rivals"]]
     title = f"gain over {results['base']}: {results['bundle']}, {results['images']:,} test images"
     gains_over_flops(given.out.with_suffix(".png"), title, results["budgets_flops"], lines)
-    print(as_markdown(results))
+    publish(given.out, results, as_markdown(results))
     return 0 if results["budgets_kept"] and results["non_inferior"] else 1
 
 
 def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
     """Fit, judge and compare; see the module."""
     calibration, spec, costs = bundle.calibration, bundle.manifest.calibration, bundle.manifest.exit_flops
-    data = data_of(bundle, EvaluateConfig(dataset=dataset))
-    answers = served(Engine(bundle, threads=os.cpu_count() or 1), data.test())
+    data = opened(bundle, dataset)
+    answers = answered(bundle, data)
     budgets = spread_budgets(costs)
     shipped = Rival(spec.confidence, spec.policy)
     same_measure = Rival(spec.confidence, DEFAULT_POLICY)
@@ -95,14 +78,6 @@ def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
         "budgets_kept": max(abs(error) for error in first["budget_error"]) <= ALLOWED_ERROR,
         "non_inferior": min(first["interval_95"][0], against_same_measure[0]) > -ALLOWED_LOSS,
     }
-
-
-def bootstrap(differences: Floats, seed: int = 0) -> list[float]:
-    """Return the ends of the middle 95% of the mean, images redrawn with replacement."""
-    random = np.random.default_rng(seed)
-    count = len(differences)
-    means = [float(differences[random.integers(0, count, count)].mean()) for _ in range(RESAMPLES)]
-    return [float(end) for end in np.quantile(means, [0.025, 0.975])]
 
 
 def as_markdown(results: dict[str, Any]) -> str:

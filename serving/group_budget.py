@@ -9,9 +9,10 @@ gain comes from the calibration. At a price λ per FLOP, an image at exit k with
 with A_k(s) the chance that exit k is right at scores like s, S' the score that it will have at exit k + 1,
 and c_{k+1} the cost of getting there: the optimal stopping problem of a budget that is paid for, solved
 backwards over the calibration's scores. Gains from exit to exit are small and single answers are luck, so
-chances come from a regression (`serving.chances`), and expectations are smooth in the score. The request takes the lowest price at which its images are
-expected to cost no more than is left, and decides anew at the next exit, when their scores are known. What
-an image takes is always paid for before it goes on, so the sum is never exceeded, whatever is expected.
+chances come from a regression (`serving.chances`), and expectations are smooth in the score. The request
+takes the lowest price at which its images are expected to cost no more than is left, and decides anew at the
+next exit, when their scores are known. What an image takes is always paid for before it goes on, so the sum
+is never exceeded, whatever is expected.
 
 Pure numpy. Legend of shapes: N calibration rows, K exits, F terms, L prices, M images of a request.
 """
