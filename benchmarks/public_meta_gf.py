@@ -3,7 +3,7 @@
 Written anew from its costs (github.com/SYVAE/MetaGF, as described in docs/methods.md): every task runs the
 whole net for its own loss plus 0.1 of the others'; the fusion step copies the model, fuses inside the
 autograd graph with one η per tensor and exit, and backpropagates to η; a pass over the training images
-evaluates the result. Float32 throughout.
+evaluates the result. Float32 throughout, and torch's default memory layout.
 """
 
 import copy

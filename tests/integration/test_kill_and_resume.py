@@ -13,8 +13,18 @@ from tests.training.runs import flags, trained
 from training.checkpoint import Checkpoint
 
 
-def command(out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "training.fit", "--out", str(out), *more]
+def command(out: Path, *more: str, program: str = "training.fit") -> list[str]:
+    return [sys.executable, "-m", program, "--out", str(out), *more]
+
+
+def kill_when_there(path: Path, words: list[str]) -> None:
+    """Run a command, and kill it as soon as `path` exists."""
+    with subprocess.Popen(words) as process:
+        while not path.exists():
+            assert process.poll() is None, "the command ended before it could be killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("method", ["joint", "meta-gf"])
@@ -23,12 +33,7 @@ def test_kill_9_in_mid_epoch(method: str, tmp_path: Path) -> None:
     settings = {"method": method, "epochs": 3, "train_limit": 300, "batch_size": 8}
     trained(tmp_path / "whole", **settings)
 
-    with subprocess.Popen(command(tmp_path / "killed", *flags(**settings))) as process:
-        while not (tmp_path / "killed" / "checkpoint.pt").exists():
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    kill_when_there(tmp_path / "killed" / "checkpoint.pt", command(tmp_path / "killed", *flags(**settings)))
     assert Checkpoint.load(tmp_path / "killed" / "checkpoint.pt").epoch < 3
     subprocess.run(command(tmp_path / "killed", "--resume"), check=True)
 
@@ -36,3 +41,23 @@ def test_kill_9_in_mid_epoch(method: str, tmp_path: Path) -> None:
     assert all(torch.equal(killed.model[name], value) for name, value in whole.model.items())
     lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
     assert [f'"epoch": {n},' in line for n, line in enumerate(lines, start=1)] == [True] * 3
+
+
+def test_a_comparison_killed_in_its_second_run_goes_on_with_it(tmp_path: Path) -> None:
+    settings = {"train_limit": 300, "batch_size": 8}
+    trained(tmp_path / "whole", **settings, method="ge", epochs=2)
+    out = tmp_path / "compared"
+    runs = [out / "runs" / f"{method}-0" for method in ("joint", "ge")]
+    words = [*flags(**settings), "--methods", "joint", "ge", "--epochs", "2", "--seeds", "0"]
+    compare = command(out, *words, "--device", "cpu", program="training.compare")
+
+    kill_when_there(runs[1] / "checkpoint.pt", compare)
+    before = (runs[0] / "checkpoint.pt").stat().st_mtime_ns
+    assert not (out / "report.md").exists()
+    subprocess.run(compare, check=True)
+
+    assert (runs[0] / "checkpoint.pt").stat().st_mtime_ns == before, "what was finished is not trained again"
+    whole, killed = (Checkpoint.load(f / "checkpoint.pt") for f in (tmp_path / "whole", runs[1]))
+    assert killed.epoch == 2
+    assert all(torch.equal(killed.model[name], value) for name, value in whole.model.items())
+    assert (out / "report.md").exists()
