@@ -156,6 +156,7 @@ class Run:
             seed=self.config.seed,
             device=device,
             split=Split.load(self.folder / "split.npz"),
+            classes=self.facts.classes,
             rank=part[0],
             ranks=part[1],
         )

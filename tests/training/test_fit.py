@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.runs import config, flags, trained
@@ -11,7 +12,7 @@ from training.checkpoint import Checkpoint
 from training.errors import ConfigError, NonFiniteLossError, RunError
 from training.fit import fit, main
 from training.run import Run
-from training.start import resumed, started
+from training.start import check_start, resumed, started
 
 WIDER = {**config().model_option, "channels": "8"}
 
@@ -117,6 +118,38 @@ def test_a_start_of_another_architecture_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="found another channels"):
         started(tmp_path / "next", config(init_from=start.folder, model_option=WIDER))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of 2 classes with 20 grey images each."""
+    for name in ("ant", "bee"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (32, 32), (6 * number,) * 3).save(tmp_path / f"pictures/{name}/{number}.png")
+    return tmp_path / "pictures"
+
+
+def test_class_counts_that_do_not_fit_are_told_before_training(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"dataset": str(pictures), "train_limit": None, "batch_size": 8, "method": "joint", "epochs": 1}
+    run = trained(tmp_path / "run", **own)
+    digits = trained(tmp_path / "digits", method="joint", epochs=1, train_limit=32)
+
+    with pytest.raises(
+        ConfigError, match="expected this data set's 2 classes, found 10 that are not the same"
+    ):
+        check_start(config(**own, init_from=digits.folder))
+    (pictures / "ant").rename(pictures / "wasp")
+    (pictures / "cicada").mkdir()
+    Image.new("RGB", (32, 32)).save(pictures / "cicada" / "0.png")
+
+    assert main(["--out", str(run.folder), "--resume"]) == 2
+    err = capsys.readouterr().err
+    assert (
+        "expected the 2 classes that the run was trained on, found 3; not in both: ant, cicada, wasp" in err
+    )
 
 
 def test_a_finished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

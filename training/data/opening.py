@@ -1,5 +1,7 @@
 """From settings to data: source, split, and the way its images are fed."""
 
+from collections.abc import Sequence
+
 import torch
 
 from serving.preprocess import Preprocessing
@@ -10,7 +12,7 @@ from training.data.images import Progress, decode
 from training.data.source import Source, load_source
 from training.data.split import Split, make_split
 from training.data.streaming import StreamedFeed
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError
 
 CACHE_BYTES = 3 << 29
 """Decoded images up to this size in all (1.5 GiB) are kept on the device."""
@@ -34,6 +36,7 @@ def open_data(
     image_size: int | None = None,
     spec: Preprocessing | None = None,
     split: Split | None = None,
+    classes: Sequence[str] | None = None,
     progress: Progress | None = None,
     cache_bytes: int = CACHE_BYTES,
     rank: int = 0,
@@ -49,6 +52,7 @@ def open_data(
         image_size: side of the images in pixels; None takes the settings'.
         spec: preprocessing to use as it is, such as that of an existing bundle; None makes it of the size.
         split: of the run to go on with or to judge; None draws one.
+        classes: which that run was trained on, where the data set must have just these.
         progress: told how far decoding is.
         cache_bytes: decoded images up to this size in all are kept on the device.
         rank: this process's number among those that share every training batch.
@@ -64,6 +68,13 @@ def open_data(
             "with at least 2 images for each"
         )
     source = load_source(config.dataset, config.image_column, config.label_column)
+    if classes is not None and tuple(classes) != source.classes:
+        differing = ", ".join(sorted(set(classes) ^ set(source.classes))[:5]) or "none, but the order differs"
+        raise DataError(
+            f"data set {source.name}: expected the {len(classes)} classes that the run was trained on, "
+            f"found {len(source.classes)}; not in both: {differing}. "
+            "Give the run's data set, or start a new run"
+        )
     if split is None:
         split = _drawn(config, source)
     else:
