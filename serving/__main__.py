@@ -65,6 +65,7 @@ def serve(settings: Settings) -> int:
             threads=settings.threads,
             max_queue_rows=settings.max_queue_rows,
             max_batch=settings.max_batch,
+            max_batch_bytes=settings.max_batch_bytes,
             providers=settings.providers,
             strict=settings.strict_providers,
             device_features=settings.device_features,

@@ -13,7 +13,7 @@ class DeadlineDecider:
     """A row starts a stage only if the stage is likely to be done in time; a `serving.decisions.Start`.
 
     Args:
-        seconds: how long a stage takes on so many rows (`CostModel.seconds`).
+        seconds: how long a stage takes on so many rows (`CostModel.most_seconds`).
         clock: the scheduler's.
         doubt: told the stage whenever none of the rows may start it (`CostModel.doubt`).
     """

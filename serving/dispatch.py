@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from serving.rates import Rates
+
 
 @dataclass(frozen=True, slots=True)
 class StageLoad:
@@ -47,6 +49,54 @@ def deepest_full(loads: Sequence[StageLoad], *, max_batch: int, max_age_seconds:
 DEFAULT_DISPATCH: Dispatch = partial(deepest_full, max_batch=32, max_age_seconds=0.05)
 
 
+def worthwhile(
+    loads: Sequence[StageLoad],
+    *,
+    expected: Callable[[int], Rates],
+    most_rows: Sequence[int],
+    max_age_seconds: float,
+    entries: Sequence[int] = (0,),
+) -> tuple[int, int]:
+    """Run the deepest stage with enough rows to be worth it; else the deepest old one; else the shallowest.
+
+    Enough is the smallest batch that costs no more per row than any other. How many rows run is what costs
+    least per row, too. As with `deepest_full`, an entry runs only where nothing ahead is worth it or old:
+    rows that are ahead cannot starve, and neither can new ones, since without them those ahead run out.
+
+    Args:
+        loads: of every stage.
+        expected: what batches of a stage cost.
+        most_rows: the largest batch of each stage.
+        max_age_seconds: a row that waited longer is old.
+        entries: the stages that new rows wait for. They are the shallowest; among themselves the one whose
+            first row is older goes first.
+
+    >>> rates = Rates({1: 0.004, 4: 0.010, 8: 0.020})
+    >>> choose = partial(worthwhile, expected=lambda stage: rates, most_rows=(8, 8), max_age_seconds=0.1)
+    >>> choose([StageLoad(9, 0.01), StageLoad(5, 0.01)])
+    (1, 5)
+    >>> choose([StageLoad(9, 0.01), StageLoad(3, 0.01)])
+    (0, 8)
+    """
+
+    def depth(stage: int) -> tuple[int, float]:
+        return (0, loads[stage].oldest_age_seconds) if stage in entries else (stage, 0.0)
+
+    deepest_first = sorted((stage for stage, load in enumerate(loads) if load.rows), key=depth, reverse=True)
+
+    def chosen(stage: int) -> tuple[int, int]:
+        return stage, expected(stage).cheapest_rows(min(loads[stage].rows, most_rows[stage]))
+
+    for stage in deepest_first:
+        enough = min(expected(stage).efficient_rows or most_rows[stage], most_rows[stage])
+        if loads[stage].rows >= enough:
+            return chosen(stage)
+    for stage in deepest_first:
+        if loads[stage].oldest_age_seconds > max_age_seconds:
+            return chosen(stage)
+    return chosen(next((stage for stage in deepest_first if stage in entries), deepest_first[-1]))
+
+
 def in_time(
     loads: Sequence[StageLoad], *, dispatch: Dispatch, seconds: Callable[[int, int], float]
 ) -> tuple[int, int]:
@@ -60,7 +110,7 @@ def in_time(
     Args:
         loads: of every stage.
         dispatch: chooses the stage and the size.
-        seconds: how long a stage takes on so many rows (`CostModel.seconds`).
+        seconds: how long a stage takes on so many rows (`CostModel.most_seconds`).
 
     >>> load = StageLoad(8, 0.0, slack_seconds=0.5)
     >>> choose = lambda loads: (len(loads) - 1, loads[-1].rows)

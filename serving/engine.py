@@ -67,9 +67,8 @@ class Engine:
             _preload_cuda()
         self._segments = bundle.manifest.segments
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
-        self._sessions = [
-            _open_session(bundle, exit_index, threads, tried) for exit_index in range(len(self._segments))
-        ]
+        self._threads, self._tried = threads, tried
+        self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = _common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
         if strict and self.missing:
@@ -104,9 +103,15 @@ class Engine:
         if segment.gathers_rows:
             feed[ROWS] = np.arange(len(inputs[0]), dtype=np.int64)
         probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed)
-        if np.isnan(probabilities.sum()):
-            raise EngineError(f"segment {stage + 1} put out probabilities that are not numbers")
-        return probabilities, tuple(features)
+        return checked_numbers(probabilities, f"segment {stage + 1}"), tuple(features)
+
+    def open(self, model: bytes) -> Any:
+        """Open a session on another graph, as the segments' are: one of the same net, cut in another way.
+
+        Raises:
+            EngineError: ONNX Runtime cannot load it.
+        """
+        return _open_session(model, self._threads, self._tried)
 
     def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.
@@ -119,6 +124,16 @@ class Engine:
             return self.run
         device = Device(self.providers)
         return DeviceStages(self._sessions, self._segments, device, waiting=waiting, max_batch=max_batch).run
+
+    def _open_segment(self, bundle: Bundle, exit_index: int) -> Any:
+        # From bytes: what runs is what was checked, and no path lets a graph reach for other files.
+        try:
+            return self.open(bundle.segment_bytes(exit_index))
+        except EngineError as error:
+            raise BundleError(
+                f"bundle {bundle.name!r}: {bundle.manifest.segments[exit_index].file}: {error}; "
+                "export the bundle again"
+            ) from error
 
     def _warm_up(self, bundle: Bundle) -> None:
         """Run every segment once, so that no request pays for first-run work and no surprise waits in it."""
@@ -136,7 +151,18 @@ class Engine:
             inputs = features
 
 
-def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequence[str]) -> Any:
+def checked_numbers(probabilities: FloatArray, source: str) -> FloatArray:
+    """Return probabilities as they are.
+
+    Raises:
+        EngineError: one is not a number.
+    """
+    if np.isnan(probabilities.sum()):
+        raise EngineError(f"{source} put out probabilities that are not numbers")
+    return probabilities
+
+
+def _open_session(model: bytes, threads: int, providers: Sequence[str]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -144,8 +170,6 @@ def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequ
     options.add_session_config_entry("session.force_spinning_stop", "1")
     share_arena(options)
     options.log_severity_level = 3
-    # From bytes: what runs is what was checked, and no path lets a graph reach for other files.
-    model = bundle.segment_bytes(exit_index)
     for first in range(len(providers)):
         chosen = [(name, OPTIONS.get(name, {})) for name in providers[first:]]
         try:
@@ -155,11 +179,7 @@ def _open_session(bundle: Bundle, exit_index: int, threads: int, providers: Sequ
                 return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's own classes are not public; all mean the same here
             problem = error
-    file = bundle.manifest.segments[exit_index].file
-    raise BundleError(
-        f"bundle {bundle.name!r}: ONNX Runtime {onnxruntime.__version__} cannot load {file} ({problem}); "
-        "export the bundle again"
-    ) from problem
+    raise EngineError(f"ONNX Runtime {onnxruntime.__version__} cannot load it ({problem})") from problem
 
 
 def _preload_cuda() -> None:

@@ -14,16 +14,18 @@ from serving.cost import CostModel
 from serving.deadline_decider import DeadlineDecider
 from serving.deciders import BudgetDecider, RowsOrGroups, nobody_leaves
 from serving.decisions import MakeRun
-from serving.dispatch import deepest_full, in_time
+from serving.dispatch import deepest_full, in_time, worthwhile
 from serving.drift import DriftMonitor
 from serving.events import Listener
 from serving.group_budget import GainTable, GroupDecider
 from serving.health import Health
 from serving.listening import fan_out, shielded
+from serving.memory import kept_rows, most_rows
 from serving.offers import Offers, Rules
 from serving.resolver import Answered
 from serving.rows import Request, Tensors, Terms
 from serving.scheduler import Scheduler
+from serving.shortcuts import NO_SHORTCUTS, Shortcuts
 from serving.watcher import Watcher
 from serving.worker import Worker
 
@@ -39,9 +41,10 @@ class Machinery:
         make_run: makes what runs its stages.
         cost: how long stages take; learns from every batch.
         rules: how promises are kept.
-        max_queue_rows, max_batch, max_age_seconds: see `Model`.
+        max_queue_rows, max_batch, max_batch_bytes, max_age_seconds: see `Model`.
         clock: seconds from any origin, never going back.
         emit: gets every event.
+        shortcuts: what can be run where heads are not needed.
 
     Raises:
         BudgetError, TermsError: a default of the rules cannot be used.
@@ -56,9 +59,11 @@ class Machinery:
         rules: Rules,
         max_queue_rows: int,
         max_batch: int,
+        max_batch_bytes: int,
         max_age_seconds: float,
         clock: Callable[[], float],
         emit: Listener,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
         name, manifest, calibration = bundle.name, bundle.manifest, bundle.calibration
         exit_flops = manifest.exit_flops
@@ -66,6 +71,7 @@ class Machinery:
         correct = calibration.correct[calibration.fit]
         self._model, self._classes, self._exit_flops = name, manifest.classes, exit_flops
         self._clock, self._scorer = clock, bundle.scorer
+        self._straight_tells = shortcuts.whole_is_exact  # another graph's scores are not the calibration's
         tell = shielded(emit)
         self.controller = BudgetController(name, exit_flops, emit=tell) if rules.controller else None
         self.offers = Offers(bundle, rules, self.controller)
@@ -77,6 +83,9 @@ class Machinery:
             emit=tell,
             window_rows=rules.drift_window_rows,
         )
+        largest = most_rows(manifest.segments, max_batch, max_batch_bytes)
+        largest.append(_whole_rows(cost, largest))
+        kept = kept_rows(manifest.segments, max_batch, max_batch_bytes)
         learners: list[Listener] = [cost, *([self.controller] if self.controller else [])]
         groups = GroupDecider(self._scorer, GainTable(score, correct, exit_flops), exit_flops)
 
@@ -93,15 +102,22 @@ class Machinery:
             decide=RowsOrGroups(BudgetDecider(self._scorer, self._drift.observe), groups),
             answer=self._answers,
             capacity=max_queue_rows,
-            start=DeadlineDecider(cost.seconds, clock, cost.doubt),
+            start=DeadlineDecider(cost.most_seconds, clock, cost.doubt),
             dispatch=partial(
                 in_time,
-                dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),
-                seconds=cost.seconds,
+                dispatch=partial(
+                    worthwhile,
+                    expected=cost.expected,
+                    most_rows=largest,
+                    max_age_seconds=max_age_seconds,
+                    entries=(0, len(exit_flops)),
+                ),
+                seconds=cost.most_seconds,
             ),
             clock=clock,
             emit=fan_out(*learners, tell),
-            keep_rows=4 * max_batch,
+            keep_rows=[*kept, kept[0]],
+            shortcuts=shortcuts,
         )
         idle_batch = min(_IDLE_BATCH, max_batch)
         self._idle: Scheduler[Sequence[int]] = Scheduler(
@@ -111,9 +127,10 @@ class Machinery:
             decide=nobody_leaves,
             answer=lambda requests: [said.probabilities.argmax(axis=1).tolist() for said in requests],
             capacity=_IDLE_ROWS,
-            dispatch=partial(deepest_full, max_batch=idle_batch, max_age_seconds=float("inf")),
+            dispatch=partial(deepest_full, max_batch=min(idle_batch, *largest), max_age_seconds=math.inf),
             clock=clock,
-            keep_rows=2 * _IDLE_BATCH,
+            keep_rows=[min(2 * _IDLE_BATCH, rows) for rows in kept],
+            shortcuts=shortcuts.steps_only,
         )
         self.watcher = Watcher(
             name,
@@ -136,7 +153,9 @@ class Machinery:
         )
 
     def _submit_idle(self, inputs: Tensors) -> Request[Sequence[int]]:
-        request = self._idle.submit(inputs, Terms(float(self._exit_flops[-1]), ()))
+        last = len(self._exit_flops) - 1
+        terms = Terms(float(self._exit_flops[-1]), (), next_exits=(last,) * (last + 1))
+        request = self._idle.submit(inputs, terms)
         self.worker.wake()
         return request
 
@@ -172,7 +191,8 @@ class Machinery:
         last, place = len(self._exit_flops) - 1, 0
         there, thresholds = [], []
         for terms, exits, _ in requests:
-            if terms.thresholds and last in exits:
+            tells = terms.thresholds and (self._straight_tells or terms.next_exits[0] < last)
+            if tells and last in exits:
                 found = [place + index for index, exit_index in enumerate(exits) if exit_index == last]
                 there += found
                 thresholds += [terms.thresholds] * len(found)
@@ -180,3 +200,16 @@ class Machinery:
         if there:
             said = probabilities[there]
             self._drift.observe(last, self._scorer(last, said), said.argmax(axis=1), thresholds)
+
+
+def _whole_rows(cost: CostModel, largest: Sequence[int]) -> int:
+    """The largest batch of the whole net that takes no longer than the slowest full batch of a stage.
+
+    Whoever comes while it runs waits for it, as for any stage.
+    """
+    stages = len(largest)
+    slowest = max(cost.expected(stage).seconds(rows) for stage, rows in enumerate(largest))
+    rows = min(largest)
+    while rows > 1 and cost.expected(stages).seconds(rows) > slowest:
+        rows -= 1
+    return rows

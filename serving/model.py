@@ -25,15 +25,19 @@ from serving.health import Health
 from serving.listening import shielded
 from serving.machinery import Machinery
 from serving.manifest import Manifest
+from serving.memory import most_rows
 from serving.offers import Budget, Rules, refuse_if_late
 from serving.providers import DeviceFeatures
 from serving.rows import Request
+from serving.shortcuts import NO_SHORTCUTS, Shortcuts
+from serving.shortening import shorten
 from serving.stacking import image_shape, stack
 from serving.thresholds import Plan
 
 __all__ = ["Answer", "Ask", "Budget", "Model", "Rules"]
 
 _RULES = Rules()
+MAX_BATCH_BYTES = 256 * 2**20
 
 
 class Model:
@@ -46,11 +50,14 @@ class Model:
         engine: runs its segments.
         max_queue_rows: how many images may wait before requests are refused.
         max_batch: the most images in one run of a stage.
+        max_batch_bytes: the most bytes that go into a stage and come out of it in one run; it makes batches
+            smaller where features are large.
         max_age_seconds: an image that waits longer for a deeper stage goes before new ones.
         rules: the default budget, and how promises are kept.
         cost: how long stages take, for deadlines; without one it is learned from the first batches.
         clock: seconds from any origin, never going back.
         emit: gets the events of `serving.events`, from the worker's thread as a rule.
+        shortcuts: what can be run where heads are not needed.
 
     Raises:
         BudgetError, TermsError: a default of the rules cannot be used.
@@ -63,11 +70,13 @@ class Model:
         *,
         max_queue_rows: int = 1024,
         max_batch: int = 32,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
         max_age_seconds: float = 0.05,
         rules: Rules = _RULES,
         cost: CostModel | None = None,
         clock: Callable[[], float] = time.monotonic,
         emit: Listener | None = None,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
@@ -84,9 +93,11 @@ class Model:
             rules=rules,
             max_queue_rows=max_queue_rows,
             max_batch=max_batch,
+            max_batch_bytes=max_batch_bytes,
             max_age_seconds=max_age_seconds,
             clock=clock,
             emit=shielded(emit),
+            shortcuts=shortcuts,
         )
         self._offers, self._worker = self._machinery.offers, self._machinery.worker
 
@@ -101,6 +112,7 @@ class Model:
         device_features: DeviceFeatures = "auto",
         max_queue_rows: int = 1024,
         max_batch: int = 32,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
         rules: Rules = _RULES,
         emit: Listener | None = None,
     ) -> Self:
@@ -114,6 +126,7 @@ class Model:
             device_features: whether features stay on the provider's device (see `Engine`).
             max_queue_rows: how many images may wait before requests are refused.
             max_batch: the most images in one run of a stage.
+            max_batch_bytes: the most bytes that go into a stage and come out of it in one run.
             rules: the default budget, and how promises are kept.
             emit: gets the events of `serving.events`.
 
@@ -126,18 +139,27 @@ class Model:
         engine = Engine(
             whole, threads=threads, providers=providers, strict=strict, device_features=device_features
         )
-        few = padded_sizes(max_batch) if engine.features_on == "device" else (1, 8, max_batch)
-        sizes = sorted({min(size, max_batch) for size in few})
+        shortcuts = shorten(whole, engine)
+        largest = min(most_rows(whole.manifest.segments, max_batch, max_batch_bytes))
         run = engine.make_run(lambda stage: (), max_batch=max_batch)
-        cost = measure(run, image_shape(whole), engine.stages, sizes, clock=time.monotonic)
+        cost = measure(
+            run,
+            image_shape(whole),
+            engine.stages,
+            sorted({min(size, largest) for size in padded_sizes(largest)}),
+            clock=time.monotonic,
+            whole=shortcuts.whole,
+        )
         return cls(
             whole,
             engine,
             max_queue_rows=max_queue_rows,
             max_batch=max_batch,
+            max_batch_bytes=max_batch_bytes,
             rules=rules,
             cost=cost,
             emit=emit,
+            shortcuts=shortcuts,
         )
 
     @property

@@ -12,6 +12,7 @@ from serving.guarantee import Certifier, Guaranteed
 from serving.policies import served_policy
 from serving.risk import DEFAULT_DELTA
 from serving.rows import Kind, Terms
+from serving.shortcuts import next_exits
 from serving.thresholds import Plan
 
 Budget = str | float
@@ -72,7 +73,7 @@ class Offers:
         self._policy = served_policy(bundle.manifest, bundle.calibration, rules.policy)
         self._read = lru_cache(maxsize=_KEPT, typed=True)(self._parse)
         self._plan = lru_cache(maxsize=_KEPT)(self._policy.plan)
-        self._thresholds = lru_cache(maxsize=_KEPT)(self._plan_thresholds)
+        self._average = lru_cache(maxsize=_KEPT)(self._plan_average)
         self._guarantee = lru_cache(maxsize=_KEPT)(self._certify)
         self.plan(None)
         self.terms(Ask(), 0.0)
@@ -113,13 +114,13 @@ class Offers:
         max_drop = self._rules.max_drop if alone and ask.max_drop is None else ask.max_drop
         if max_drop is not None:
             plan = self.guarantee(max_drop, ask.budget).plan
-            return Terms(plan.budget_flops, tuple(plan.thresholds.tolist()), "guarantee")
+            return _terms(plan.budget_flops, plan, "guarantee")
         budget_flops = self._read(self._rules.default_budget if ask.budget is None else ask.budget)
         if ask.mode == "hard":
             terms = Terms(budget_flops, (), "hard")
         else:
             planned = budget_flops if self._controller is None else self._controller.effective(budget_flops)
-            terms = Terms(budget_flops, self._thresholds(planned))
+            terms = self._average(budget_flops, planned)
         return terms if ask.deadline_seconds is None else _due(terms, received_at, ask.deadline_seconds)
 
     def _parse(self, budget: Budget) -> float:
@@ -127,8 +128,8 @@ class Offers:
             return parse_budget(budget, self._exit_flops)
         return min(affordable(float(budget), self._exit_flops), float(self._exit_flops[-1]))
 
-    def _plan_thresholds(self, budget_flops: float) -> tuple[float, ...]:
-        return tuple(self._plan(budget_flops).thresholds.tolist())
+    def _plan_average(self, budget_flops: float, planned_flops: float) -> Terms:
+        return _terms(budget_flops, self._plan(planned_flops), "average")
 
     @cached_property
     def _certifier(self) -> Certifier:
@@ -139,6 +140,12 @@ class Offers:
 
     def _certify(self, max_drop: float, cap_flops: float | None) -> Guaranteed:
         return self._certifier.plan(max_drop, self._rules.delta, cap_flops)
+
+
+def _terms(budget_flops: float, plan: Plan, kind: Kind) -> Terms:
+    """Terms under which the thresholds of a plan decide."""
+    thresholds = tuple(plan.thresholds.tolist())
+    return Terms(budget_flops, thresholds, kind, next_exits=next_exits(thresholds))
 
 
 def _due(terms: Terms, received_at: float, deadline_seconds: float) -> Terms:

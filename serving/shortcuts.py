@@ -20,10 +20,17 @@ class Shortcuts:
         headless: by stage, the segment without its head: inputs [N, ...] -> the features for the next stage,
             the same to the last bit.
         whole: all segments in one graph, with the last head alone: images -> probabilities [N, C].
+        whole_is_exact: whether these are the segments' own to the last bit, as far as was seen.
     """
 
     headless: Mapping[int, Callable[[Tensors], Tensors]] = field(default_factory=dict)
     whole: Callable[[Tensors], FloatArray] | None = None
+    whole_is_exact: bool = True
+
+    @property
+    def steps_only(self) -> "Shortcuts":
+        """Those that are no longer than a stage, for work that callers must not wait for."""
+        return Shortcuts(self.headless)
 
 
 NO_SHORTCUTS = Shortcuts()

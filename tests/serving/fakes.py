@@ -1,6 +1,6 @@
 """Fakes for the scheduler: a net whose rows know their exits, and a clock that is set by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -9,6 +9,7 @@ from serving.dispatch import deepest_full
 from serving.events import Event, Listener
 from serving.rows import Row, Tensors, Terms
 from serving.scheduler import Scheduler
+from serving.shortcuts import NO_SHORTCUTS, Shortcuts
 
 EXIT_FLOPS = (10, 30, 60)
 STAGES = len(EXIT_FLOPS)
@@ -46,6 +47,12 @@ class Net:
         probabilities[:, :2] = inputs[0]
         return probabilities, (inputs[0].copy(),) if stage < STAGES - 1 else ()
 
+    def without_head(self, stage: int) -> Callable[[Tensors], Tensors]:
+        return lambda inputs: self.run(stage, inputs)[1]
+
+    def whole(self, inputs: Tensors) -> np.ndarray:
+        return self.run(STAGES, inputs)[0]
+
 
 class Fixture:
     """A scheduler on a fake net, whose rows leave at the exit that they were sent with."""
@@ -57,6 +64,7 @@ class Fixture:
         max_batch: int = 4,
         max_age_seconds: float = 0.05,
         listener: Listener | None = None,
+        shortcuts: bool = False,
     ) -> None:
         self.clock = Clock()
         self.net = Net(self.clock)
@@ -75,6 +83,9 @@ class Fixture:
             clock=self.clock,
             emit=listener or self.events.append,
             keep_rows=8,
+            shortcuts=Shortcuts({stage: self.net.without_head(stage) for stage in (0, 1)}, self.net.whole)
+            if shortcuts
+            else NO_SHORTCUTS,
         )
 
     def decide(self, stage: int, rows: Sequence[Row], probabilities: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.dispatch import StageLoad, deepest_full, in_time
+from serving.dispatch import StageLoad, deepest_full, in_time, worthwhile
+from serving.rates import Rates
 
 YOUNG, OLD = 0.01, 0.5
 
@@ -64,3 +65,95 @@ def test_rows_without_an_answer_go_before_rows_that_have_one_when_time_is_short(
 def test_a_late_row_at_a_deeper_stage_makes_its_batch_smaller() -> None:
     loads = [StageLoad(4, 0.0), StageLoad(8, 0.0, 0.5)]
     assert in_time(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == (1, 4)
+
+
+FOUR_IS_ENOUGH = Rates({1: 4.0, 4: 8.0, 8: 16.0, 16: 48.0})
+
+
+@pytest.mark.parametrize(
+    ("loads", "expected"),
+    [
+        ([(9, YOUNG), (4, YOUNG), (1, YOUNG)], (1, 4)),  # the deepest that is worth it
+        ([(9, OLD), (4, OLD), (1, OLD)], (1, 4)),  # worth it goes before old
+        ([(3, OLD), (2, OLD), (1, YOUNG)], (1, 2)),  # the deepest old one
+        ([(3, YOUNG), (2, YOUNG), (1, YOUNG)], (0, 3)),  # an entry
+        ([(0, 0), (3, YOUNG), (1, YOUNG)], (1, 3)),  # the shallowest
+        ([(0, 0), (0, 0), (1, YOUNG)], (2, 1)),  # never idle
+        ([(0, 0), (16, YOUNG), (0, 0)], (1, 8)),  # 16 together would cost more each
+        ([(0, 0), (0, 0), (16, YOUNG)], (2, 5)),  # never more than the stage may have
+    ],
+)
+def test_costs_choose_the_stage_and_the_size(
+    loads: list[tuple[int, float]], expected: tuple[int, int]
+) -> None:
+    chosen = worthwhile(
+        [StageLoad(*load) for load in loads],
+        expected=lambda stage: FOUR_IS_ENOUGH,
+        most_rows=(16, 16, 5),
+        max_age_seconds=0.1,
+    )
+    assert chosen == expected
+
+
+@pytest.mark.parametrize(("ages", "expected"), [((YOUNG, OLD), 2), ((OLD, YOUNG), 0)])
+@pytest.mark.parametrize("rows", [2, 8])
+def test_of_two_entries_the_one_that_waited_longer_goes_first(
+    rows: int, ages: tuple[float, float], expected: int
+) -> None:
+    loads = [StageLoad(rows, ages[0]), StageLoad(1, YOUNG), StageLoad(rows, ages[1])]
+    stage, _ = worthwhile(
+        loads,
+        expected=lambda stage: FOUR_IS_ENOUGH,
+        most_rows=(8, 8, 8),
+        max_age_seconds=1.0,
+        entries=(0, 2),
+    )
+    assert stage == expected
+
+
+@given(
+    loads=st.lists(st.builds(StageLoad, st.integers(0, 50), st.floats(0, 2)), min_size=1, max_size=8).filter(
+        lambda loads: any(load.rows for load in loads)
+    ),
+    seconds_at=st.dictionaries(st.sampled_from([1, 2, 4, 8, 16, 32]), st.floats(1e-4, 1)),
+    largest=st.integers(1, 40),
+)
+def test_costs_never_choose_to_wait_nor_rows_that_are_not_there(
+    loads: list[StageLoad], seconds_at: dict[int, float], largest: int
+) -> None:
+    stage, size = worthwhile(
+        loads,
+        expected=lambda stage: Rates(seconds_at),
+        most_rows=[largest] * len(loads),
+        max_age_seconds=0.1,
+        entries=(0, len(loads) - 1),
+    )
+    assert 1 <= size <= min(loads[stage].rows, largest)
+
+
+@given(
+    arrivals=st.lists(st.sampled_from([None, 0, 3]), min_size=120, max_size=120), share=st.floats(0.1, 1.0)
+)
+def test_nobody_starves(arrivals: list[int | None], share: float) -> None:
+    """A step takes a tenth of a second; up to one row comes in each, for 0 and then 1 and 2, or for 3 alone."""
+    waiting: list[list[float]] = [[], [], [], []]  # when each row joined
+    now, longest = 0.0, 0.0
+    for arrival in [*arrivals, *[None] * 200]:
+        if arrival is not None:
+            waiting[arrival].append(now)
+        loads = [StageLoad(len(rows), now - rows[0] if rows else 0.0) for rows in waiting]
+        if any(load.rows for load in loads):
+            stage, size = worthwhile(
+                loads,
+                expected=lambda stage: FOUR_IS_ENOUGH,
+                most_rows=[8] * 4,
+                max_age_seconds=0.3,
+                entries=(0, 3),
+            )
+            taken, waiting[stage] = waiting[stage][:size], waiting[stage][size:]
+            longest = max(longest, now - taken[0])
+            if stage in (0, 1):
+                waiting[stage + 1] += [now] * math.ceil(share * len(taken))
+        now += 0.1
+    assert not any(waiting)
+    assert longest < 2

@@ -208,6 +208,8 @@ def test_health_tells_of_drift(bundle: Bundle) -> None:
     with Model.load(bundle, rules=Rules(drift_window_rows=50)) as model:
         assert model.health().status == "ok"
         model.classify(tiny_images(60), "100%")
+        assert set(model.health().drift) == {2}  # heads that nobody could leave at did not run
+        model.classify(tiny_images(300), "90%")
         health = model.health()
         assert set(health.drift) == {0, 1, 2}
         assert health.drift[0].score > health.drift[0].limit
