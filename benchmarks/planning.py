@@ -4,9 +4,9 @@
 
 The calibration is invented: 50,000 rows of scores at 7 exits that grow surer with depth. *A new budget* is
 `PathPolicy.plan`, at budgets that were not asked for before; *the path, once* is what a policy does when it
-is loaded. *Seen before* is asked of the bundle named: `plan` is what a budget buys, `terms` all that a request
-with that budget is admitted under, its correction by the closed loop included. Medians over the rounds, by
-the clock and of the CPU.
+is loaded. *Seen before* is asked of the bundle named: `plan` is what a budget buys, `terms` all that a
+request with that budget is admitted under, its correction by the closed loop included. Medians over the
+rounds, by the clock and of the CPU.
 
 Writes `OUT.json` and `OUT.md`. The exit status is 1 where a new budget takes `geometric` 100 ms or more, or
 one seen before 20 µs or more.

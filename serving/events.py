@@ -92,6 +92,23 @@ class ExitWatched:
 
 
 @dataclass(frozen=True, slots=True)
+class AgreementMeasured:
+    """Of the last watched `images` that left at an exit, the share that the last exit agrees on.
+
+    `expected` is what it was on the calibration; `alarm` says that it is lower than chance makes it, and
+    `changed` whether the alarm was raised, or lowered, by the last image.
+    """
+
+    model: str
+    exit_index: int
+    share: float
+    expected: float
+    alarm: bool
+    changed: bool
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
 class DriftMeasured:
     """The answers of late at an exit were held against the calibration's; `score` over `limit` is drift.
 
@@ -117,6 +134,7 @@ Event = (
     | WorkerDied
     | BudgetCorrected
     | ExitWatched
+    | AgreementMeasured
     | DriftMeasured
 )
 Listener = Callable[[Event], None]

@@ -7,7 +7,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from serving.events import DriftMeasured, Event, RequestFailed, WorkerDied
+from serving.events import AgreementMeasured, DriftMeasured, Event, RequestFailed, WorkerDied
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -84,5 +84,11 @@ class EventLog:
                     self._logger.warning("drift", **found)
                 else:
                     self._logger.info("drift_over", **found)
+            case AgreementMeasured(model, exit_index, share, expected, alarm, changed=True):
+                found = {"model": model, "exit": exit_index + 1, "share": share, "expected": expected}
+                if alarm:
+                    self._logger.warning("agreement_low", **found)
+                else:
+                    self._logger.info("agreement_back", **found)
             case RequestFailed(model, error, rows):
                 self._logger.info("request_not_answered", model=model, error=error, rows=rows)

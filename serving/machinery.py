@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from serving.agreement import AgreementMonitor
 from serving.answer import Answer
 from serving.bundle import Bundle
 from serving.confidence import FloatArray, max_probability
@@ -75,10 +76,12 @@ class Machinery:
         tell = shielded(emit)
         self.controller = BudgetController(name, exit_flops, emit=tell) if rules.controller else None
         self.offers = Offers(bundle, rules, self.controller)
+        every_score, answer = calibration.score(manifest.calibration.confidence), calibration.prediction
+        self._agreement = AgreementMonitor(name, every_score, answer, tell)
         self._drift = DriftMonitor(
             name,
-            calibration.score(manifest.calibration.confidence),
-            calibration.prediction,
+            every_score,
+            answer,
             len(manifest.classes),
             emit=tell,
             window_rows=rules.drift_window_rows,
@@ -139,6 +142,7 @@ class Machinery:
             seed=rules.sample_seed,
             submit=self._submit_idle,
             emit=tell,
+            observe=self._agreement.observe,
         )
         self.worker = Worker(scheduler, name=name, emit=emit, idle=self._idle)
 
@@ -149,6 +153,7 @@ class Machinery:
             corrections=None if self.controller is None else self.controller.corrections(),
             drift=self._drift.latest(),
             agreement=self.watcher.agreement(),
+            agreement_of_late=self._agreement.latest(),
             unchecked=self.watcher.missed,
         )
 

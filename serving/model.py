@@ -222,7 +222,8 @@ class Model:
         terms = self._offers.terms(wanted, now if received_at is None else received_at)
         refuse_if_late(terms, now)
         request = self._worker.submit((stacked,), terms, barrier=terms.kind == "hard")
-        self._machinery.watcher.follow(stacked, request.future)
+        by_thresholds = terms.kind in ("average", "guarantee")
+        self._machinery.watcher.follow(stacked, request.future, terms.thresholds if by_thresholds else ())
         return request
 
     def classify(self, images: npt.NDArray[np.uint8], budget: Ask | Budget | None = None) -> list[Answer]:

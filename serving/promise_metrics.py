@@ -6,7 +6,7 @@ by their lower edge.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from serving.events import BudgetCorrected, DriftMeasured, Event, ExitWatched
+from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event, ExitWatched
 
 
 class PromiseMetrics:
@@ -39,6 +39,18 @@ class PromiseMetrics:
         self._agreed = Counter(
             "offramp_agreed_images",
             "Watched images of an exit on which the last exit agrees.",
+            by_exit,
+            registry=registry,
+        )
+        self._expected = Gauge(
+            "offramp_agreement_expected_ratio",
+            "Share of early answers that the last exit agreed with on the calibration.",
+            by_exit,
+            registry=registry,
+        )
+        self._low = Gauge(
+            "offramp_agreement_alarm",
+            "1 while the last exit shares fewer early answers than chance explains, else 0.",
             by_exit,
             registry=registry,
         )
@@ -75,6 +87,10 @@ class PromiseMetrics:
                 self._watched.labels(*labels).inc()
                 self._agreed.labels(*labels).inc(agreed)
                 self._watch_flops.labels(model).inc(extra_flops)
+            case AgreementMeasured(model, exit_index, expected=expected, alarm=alarm):
+                labels = (model, str(exit_index + 1))
+                self._expected.labels(*labels).set(expected)
+                self._low.labels(*labels).set(alarm)
             case DriftMeasured(model, exit_index, score=score, limit=limit, alarm=alarm):
                 labels = (model, str(exit_index + 1))
                 self._drift.labels(*labels).set(score)
@@ -90,3 +106,4 @@ class PromiseMetrics:
             if number < exits:  # nobody leaves the last exit early
                 self._watched.labels(*labels)
                 self._agreed.labels(*labels)
+                self._low.labels(*labels).set(0)

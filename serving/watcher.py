@@ -21,6 +21,7 @@ from serving.events import Event, ExitWatched
 from serving.rows import Request, Tensors
 
 Images = npt.NDArray[np.uint8]
+Thresholds = tuple[float, ...]
 SubmitIdle = Callable[[Tensors], Request[Sequence[int]]]
 """Images [N, H, W, 3] in, the class index that the last exit gives to each out; `OfframpError` if full."""
 
@@ -43,6 +44,7 @@ class Watcher:
         seed: of the draw.
         submit: admits images to run to the end in idle time.
         emit: gets `ExitWatched`.
+        observe: told of the exit, whether the last one agreed, and the thresholds of the request.
     """
 
     def __init__(
@@ -54,34 +56,44 @@ class Watcher:
         seed: int,
         submit: SubmitIdle,
         emit: Callable[[Event], None] = lambda event: None,
+        observe: Callable[[int, bool, Thresholds], None] = lambda exit_index, agreed, thresholds: None,
     ) -> None:
         self._model = model
         self._exit_flops = tuple(exit_flops)
         self._share = share
         self._submit = submit
         self._emit = emit
+        self._observe = observe
         self._random = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._seen = [(0, 0) for _ in exit_flops]
         self.missed = 0
         """How many early answers were sampled and not checked, since the backlog was full or closed."""
 
-    def follow(self, images: Images, future: Future[list[Answer]]) -> None:
-        """Sample the images of a request, uint8 [N, H, W, 3], and check their answers once they are there."""
+    def follow(self, images: Images, future: Future[list[Answer]], thresholds: Thresholds = ()) -> None:
+        """Sample the images of a request, and check their answers once they are there.
+
+        Args:
+            images: uint8 [N, H, W, 3].
+            future: gets the answers.
+            thresholds: what decides where they leave; none if something else may, too.
+        """
         if not self._share:
             return
         with self._lock:
             sampled = np.flatnonzero(self._random.random(len(images)) < self._share)
         if sampled.size:
             kept = images[sampled]  # a copy: the caller's array is the caller's again once it has the answers
-            future.add_done_callback(lambda done: self._check(kept, sampled.tolist(), done))
+            future.add_done_callback(lambda done: self._check(kept, sampled.tolist(), done, thresholds))
 
     def agreement(self) -> dict[int, Agreement]:
         """What was found, by the index of the exit; only exits that had watched images."""
         with self._lock:
             return {index: Agreement(*seen) for index, seen in enumerate(self._seen) if seen[0]}
 
-    def _check(self, images: Images, positions: Sequence[int], done: Future[list[Answer]]) -> None:
+    def _check(
+        self, images: Images, positions: Sequence[int], done: Future[list[Answer]], thresholds: Thresholds
+    ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
         answers = [done.result()[position] for position in positions]
@@ -95,9 +107,9 @@ class Watcher:
                 self.missed += len(early)
             return
         first = [answers[index] for index in early]
-        request.future.add_done_callback(lambda final: self._compare(first, final))
+        request.future.add_done_callback(lambda final: self._compare(first, final, thresholds))
 
-    def _compare(self, first: Sequence[Answer], final: Future[Sequence[int]]) -> None:
+    def _compare(self, first: Sequence[Answer], final: Future[Sequence[int]], thresholds: Thresholds) -> None:
         if final.cancelled() or final.exception() is not None:
             with self._lock:
                 self.missed += len(first)
@@ -108,3 +120,4 @@ class Watcher:
                 watched, agreeing = self._seen[exit_index]
                 self._seen[exit_index] = (watched + 1, agreeing + agreed)
             self._emit(ExitWatched(self._model, exit_index, agreed, self._exit_flops[-1]))
+            self._observe(exit_index, agreed, thresholds)

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.errors import EngineError, OverloadedError
 from serving.events import (
+    AgreementMeasured,
     BudgetCorrected,
     DriftMeasured,
     Event,
@@ -46,6 +47,7 @@ def exposed() -> dict[str, set[str]]:
         RequestRefused(OverloadedError.__name__),
         BudgetCorrected("m", "24.1%", factor=1.1, error=0.1),
         ExitWatched("m", 0, agreed=True, extra_flops=80),
+        AgreementMeasured("m", 0, share=0.9, expected=0.9, alarm=False, changed=False, images=100),
         DriftMeasured("m", 0, score=0.1, limit=0.2, alarm=False, changed=False, of="scores", rows=9),
     )
     for event in events:

@@ -118,6 +118,7 @@ def _health(model: ServedModel) -> HealthBody:
     exits = []
     for index in range(len(model.exit_flops)):
         drift, found = health.drift.get(index), health.agreement.get(index)
+        late = health.agreement_of_late.get(index)
         exits.append(
             ExitHealthBody(
                 exit=index + 1,
@@ -128,6 +129,8 @@ def _health(model: ServedModel) -> HealthBody:
                 drift_images=drift and drift.rows,
                 watched=found.watched if found else 0,
                 agreement=found and found.agreed / found.watched,
+                agreement_expected=late and late.expected,
+                agreement_alarm=late is not None and late.alarm,
             )
         )
     return HealthBody(

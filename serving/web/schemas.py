@@ -130,6 +130,10 @@ class ExitHealthBody(BaseModel):
     drift_images: int | None = Field(description="How many images the drift score is of.")
     watched: int = Field(description="Images that left here and were run to the end in idle time.")
     agreement: float | None = Field(description="Share of these that the last exit agrees on.")
+    agreement_expected: float | None = Field(
+        description="What it was on the calibration images, for the thresholds of late."
+    )
+    agreement_alarm: bool = Field(description="Whether it is lower of late than chance explains.")
 
 
 class HealthBody(BaseModel):

@@ -5,7 +5,7 @@ from io import StringIO
 
 import pytest
 
-from serving.events import DriftMeasured, RequestFailed, RequestRefused, WorkerDied
+from serving.events import AgreementMeasured, DriftMeasured, RequestFailed, RequestRefused, WorkerDied
 from serving.logs import EventLog, configure, get_logger
 
 
@@ -78,4 +78,16 @@ def test_drift_is_logged_where_it_begins_and_ends(stream: StringIO) -> None:
     assert [(line["event"], line["level"], line["exit"], line["of"], line["images"]) for line in lines] == [
         ("drift", "warning", 2, "classes", 4000),
         ("drift_over", "info", 2, "classes", 4000),
+    ]
+
+
+def test_low_agreement_is_logged_where_it_begins_and_ends(stream: StringIO) -> None:
+    configure("json", "info", stream)
+    listen = EventLog(get_logger())
+    for alarm, changed in ((False, False), (True, True), (True, False), (False, True)):
+        listen(AgreementMeasured("m", 0, 0.5, 0.9, alarm=alarm, changed=changed, images=100))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["level"], line["exit"], line["share"]) for line in lines] == [
+        ("agreement_low", "warning", 1, 0.5),
+        ("agreement_back", "info", 1, 0.5),
     ]

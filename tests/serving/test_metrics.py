@@ -1,4 +1,5 @@
 from serving.events import (
+    AgreementMeasured,
     BudgetCorrected,
     DriftMeasured,
     ExitWatched,
@@ -86,12 +87,15 @@ def test_promises_are_told_by_class_and_by_exit_from_1() -> None:
     metrics(BudgetCorrected("m", "24.1%", factor=0.9, error=0.02))
     metrics(ExitWatched("m", 1, agreed=True, extra_flops=90))
     metrics(ExitWatched("m", 1, agreed=False, extra_flops=90))
+    metrics(AgreementMeasured("m", 1, share=0.5, expected=0.9, alarm=True, changed=True, images=100))
     metrics(DriftMeasured("m", 1, score=0.3, limit=0.13, alarm=True, changed=True, of="scores", rows=9))
     by_class = {"model": "m", "budget_class": "24.1%"}
     assert value(metrics, "offramp_budget_correction_ratio", **by_class) == 0.9
     assert value(metrics, "offramp_budget_error_ratio", **by_class) == 0.02
     assert value(metrics, "offramp_watched_images_total", **labels) == 2
     assert value(metrics, "offramp_agreed_images_total", **labels) == 1
+    assert value(metrics, "offramp_agreement_expected_ratio", **labels) == 0.9
+    assert value(metrics, "offramp_agreement_alarm", **labels) == 1
     assert value(metrics, "offramp_watch_flops_total", model="m") == 180
     assert value(metrics, "offramp_drift_score_ratio", **labels) == 0.3
     assert value(metrics, "offramp_drift_limit_ratio", **labels) == 0.13

@@ -27,8 +27,15 @@ class Watch:
         self.submitted: list[np.ndarray] = []
         self.requests: list[Request[Sequence[int]]] = []
         self.failure: Exception | None = None
+        self.found: list[tuple[int, bool, tuple[float, ...]]] = []
         self.watcher = Watcher(
-            "m", EXIT_FLOPS, share=share, seed=seed, submit=self.submit, emit=self.events.append
+            "m",
+            EXIT_FLOPS,
+            share=share,
+            seed=seed,
+            submit=self.submit,
+            emit=self.events.append,
+            observe=lambda *found: self.found.append(found),
         )
 
     def submit(self, inputs: Tensors) -> Request[Sequence[int]]:
@@ -38,11 +45,11 @@ class Watch:
         self.requests.append(Request(len(inputs[0]), Terms(60.0, ()), barrier=False, admitted_at=0.0))
         return self.requests[-1]
 
-    def serve(self, *answers: Answer) -> None:
+    def serve(self, *answers: Answer, thresholds: tuple[float, ...] = ()) -> None:
         """A request whose images, one pixel each, are numbered."""
         future: Future[list[Answer]] = Future()
         images = np.arange(len(answers), dtype=np.uint8).reshape(-1, 1, 1, 1)
-        self.watcher.follow(images, future)
+        self.watcher.follow(images, future, thresholds)
         images[:] = 255  # the caller may do so once it is answered, and the check comes later
         future.set_result(list(answers))
 
@@ -60,6 +67,15 @@ def test_early_answers_are_held_against_the_last_exit() -> None:
     ]
     assert watch.watcher.agreement() == {0: Agreement(2, 2), 1: Agreement(1, 0)}
     assert watch.watcher.missed == 0
+
+
+def test_what_was_found_is_told_with_the_thresholds_of_its_own_request() -> None:
+    watch = Watch(share=1.0)
+    watch.serve(answer(1, 2), thresholds=(0.5, 0.6, -np.inf))
+    watch.serve(answer(2, 2))
+    watch.requests[1].future.set_result([1])
+    watch.requests[0].future.set_result([2])
+    assert watch.found == [(1, False, ()), (0, True, (0.5, 0.6, -np.inf))]
 
 
 def test_with_a_share_of_0_nothing_is_watched() -> None:

@@ -2,7 +2,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.app import create_app
-from serving.events import BudgetCorrected, DriftMeasured
+from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured
 from serving.health import Health
 from serving.watcher import Agreement
 from tests.serving.web.fakes import FakeModel, fake_service
@@ -92,6 +92,8 @@ def test_health_of_a_model_that_has_measured_nothing() -> None:
             "drift_images": None,
             "watched": 0,
             "agreement": None,
+            "agreement_expected": None,
+            "agreement_alarm": False,
         }
         for number in (1, 2, 3)
     ]
@@ -116,11 +118,14 @@ def test_health_sums_up_corrections_drift_and_agreement() -> None:
         },
         agreement={0: Agreement(watched=8, agreed=6)},
         unchecked=3,
+        agreement_of_late={0: AgreementMeasured("tiny", 0, 0.75, 0.95, alarm=True, changed=False, images=80)},
     )
     body = client(FakeModel(state=state)).get("/models/tiny/health").json()
     assert (body["status"], body["controller"], body["unchecked"]) == ("drifting", "on", 3)
     assert body["corrections"] == [{"budget_class": "24.1%", "factor": 0.9, "error": 0.02}]
     assert (body["exits"][0]["watched"], body["exits"][0]["agreement"]) == (8, 0.75)
+    assert [one["agreement_alarm"] for one in body["exits"]] == [True, False, False]
+    assert body["exits"][0]["agreement_expected"] == 0.95
     assert {name: value for name, value in body["exits"][1].items() if name.startswith("drift")} == {
         "drift_score": 0.3,
         "drift_limit": 0.13,
