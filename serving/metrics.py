@@ -6,11 +6,13 @@ loaded, exits those of the models, routes are templates, errors are class names.
 
 from collections import Counter as Tally
 from collections.abc import Sequence
-from typing import get_args
+from typing import TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 
 from serving.events import Event, RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.many_histogram import ManyHistogram
 from serving.promise_metrics import PromiseMetrics
 from serving.rows import Kind
 
@@ -18,6 +20,24 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
+
+
+class Children(dict[tuple[str, ...], MetricT]):
+    """A metric by its labels, which are few; `labels()` checks and locks each time it is asked.
+
+    Args:
+        metric: with labels.
+    """
+
+    def __init__(self, metric: MetricT) -> None:
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> MetricT:
+        child = self[labels] = self._metric.labels(*labels)
+        return child
 
 
 class Metrics:
@@ -84,7 +104,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._queue_seconds = Histogram(
+        self._queue_seconds = ManyHistogram(
             "offramp_queue_seconds",
             "How long an image waited for a stage.",
             ("model", "stage"),
@@ -110,24 +130,31 @@ class Metrics:
             registry=registry,
         )
 
+        # What is counted for each request or batch is looked up once for each set of labels.
+        self._http_requests_of = Children(self._http_requests)
+        self._http_seconds_of = Children(self._http_seconds)
+        self._exits_of, self._saved_of = Children(self._exits), Children(self._saved)
+        self._spent_of, self._asked_of = Children(self._spent), Children(self._asked)
+        self._request_seconds_of = Children(self._request_seconds)
+        self._batch_rows_of = Children(self._batch_rows)
+        self._stage_seconds_of = Children(self._stage_seconds)
+
     def __call__(self, event: Event) -> None:
         """Count one event; called from any thread."""
         match event:
             case StageRan(model, stage, rows, seconds, queue_seconds):
                 labels = (model, str(stage + 1))
-                self._batch_rows.labels(*labels).observe(rows)
-                self._stage_seconds.labels(*labels).observe(seconds)
-                queue = self._queue_seconds.labels(*labels)
-                for waited in queue_seconds:
-                    queue.observe(waited)
+                self._batch_rows_of[labels].observe(rows)
+                self._stage_seconds_of[labels].observe(seconds)
+                self._queue_seconds.observe(labels, queue_seconds)
             case RequestDone(model, exits, flops, budget_flops, seconds, kind):
-                for exit_index, count in Tally(exits).items():
-                    self._exits.labels(model, str(exit_index + 1)).inc(count)
-                self._spent.labels(model, kind).inc(sum(flops))
-                self._asked.labels(model, kind).inc(budget_flops * len(exits))
+                for exit_index, count in Tally(exits).items() if len(exits) > 1 else ((exits[0], 1),):
+                    self._exits_of[model, str(exit_index + 1)].inc(count)
+                self._spent_of[model, kind].inc(sum(flops))
+                self._asked_of[model, kind].inc(budget_flops * len(exits))
                 if model in self._full_flops:
-                    self._saved.labels(model).inc(self._full_flops[model] * len(exits) - sum(flops))
-                self._request_seconds.labels(model).observe(seconds)
+                    self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
+                self._request_seconds_of[(model,)].observe(seconds)
             case RequestFailed(model, error, rows):
                 self._errors.labels(error).inc()
                 self._failed_rows.labels(model).inc(rows)
@@ -157,8 +184,8 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one HTTP answer; `route` is the template, never the path."""
-        self._http_requests.labels(route, str(status)).inc()
-        self._http_seconds.labels(route).observe(seconds)
+        self._http_requests_of[route, str(status)].inc()
+        self._http_seconds_of[(route,)].observe(seconds)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
