@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint format lock clean
+.PHONY: help demo serve test bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist lo
 test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARGS=...)
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(PYTEST) $(PYTEST_ARGS)
 
+bench: $(EVERYTHING) ## measure everything side by side on this machine, about 12 minutes (BENCH_ARGS=...)
+	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
 lint: $(EVERYTHING) ## formatting, ruff, strict types and the import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -45,7 +49,7 @@ lock: $(EVERYTHING) ## write requirements.lock from what .venv holds
 	mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv, caches and the runs; exported_models/ stays
-	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist runs benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):

@@ -1,0 +1,163 @@
+"""What is measured: bundles in float and int8, the same nets at full depth in one graph, and images."""
+
+import io
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx.compose import add_prefix, merge_models
+from onnx.utils import Extractor
+from PIL import Image
+
+from benchmarks.poster_bundle import calibrate, manifest, poster_model, unknown, write_pngs
+from benchmarks.poster_bundle import pool as poster_pool
+from serving.bundle import ROWS, Bundle, read_bundle, write_bundle
+from training.onnx_graph import Boundary, boundaries, cut, export_whole
+from training.quantize import quantize
+
+POOL = 512
+_POSTER = "poster-2"  # a new number makes everybody's copy anew
+_CALIBRATION_IMAGES = 2000
+_QUANTISING_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Net:
+    """One precision of what is measured.
+
+    Args:
+        bundle: its folder.
+        full: the whole net as one graph, last exit only; None where it cannot be put together.
+    """
+
+    bundle: Path
+    full: Path | None
+
+
+@dataclass(frozen=True)
+class Assets:
+    """All that one run of the benchmark needs.
+
+    Args:
+        name: of the net.
+        nets: by precision; float32 at least.
+        pngs: a folder of PNG files.
+        images: the same, uint8 [N, H, W, 3].
+    """
+
+    name: str
+    nets: dict[str, Net]
+    pngs: Path
+    images: npt.NDArray[np.uint8]
+
+
+def poster(work: Path) -> Assets:
+    """Make MSDNet-7 with random weights in float and int8, or take what an earlier run made."""
+    folder = work / _POSTER
+    if not (folder / "complete").exists():
+        images = poster_pool(_CALIBRATION_IMAGES)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _make_poster(folder, images)
+        write_pngs(folder / "pngs", images[:POOL])
+        (folder / "complete").touch()
+    return _assets(
+        "MSDNet-7", folder, {"float32": folder / "float32", "int8": folder / "int8"}, poster_pool(POOL)
+    )
+
+
+def at_hand(work: Path, bundle: Path, int8: Path | None) -> Assets:
+    """Measure a bundle that is there, and its twin in int8 if there is one, on noise of its size."""
+    spec = read_bundle(bundle).manifest.preprocessing
+    images = np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((spec.width, spec.height), Image.Resampling.BICUBIC))
+            for image in poster_pool(POOL)
+        ]
+    )
+    folder = work / f"{bundle.name}-at-hand"
+    shutil.rmtree(folder, ignore_errors=True)
+    write_pngs(folder / "pngs", images)
+    bundles = {"float32": bundle} | ({"int8": int8} if int8 else {})
+    return _assets(bundle.name, folder, bundles, images)
+
+
+def _assets(name: str, folder: Path, bundles: dict[str, Path], images: npt.NDArray[np.uint8]) -> Assets:
+    nets = {}
+    for precision, path in bundles.items():
+        full = folder / f"full-{precision}.onnx"
+        if not full.exists():
+            onnx.save(full_depth(read_bundle(path)), full)
+        nets[precision] = Net(path, full)
+    return Assets(name, nets, folder / "pngs", images)
+
+
+def _make_poster(folder: Path, images: npt.NDArray[np.uint8]) -> None:
+    model = poster_model()
+    whole, parts = export_whole(model), boundaries(model)
+    drafts = {"float32": (cut(whole, parts), parts)}
+    batches = np.array_split(images[: 32 * _QUANTISING_BATCHES], _QUANTISING_BATCHES)
+    # ONNX Runtime adds two products in 16 bits where the CPU has no VNNI; 7 bits of weights then fit.
+    vnni = "vnni" in Path("/proc/cpuinfo").read_text()
+    quantised, int8_parts = quantize(whole, parts, batches, reduce_range=not vnni)
+    drafts["int8"] = (cut(quantised, int8_parts), int8_parts)
+    for precision, (segments, cut_at) in drafts.items():
+        _write(folder / precision, precision, model, segments, cut_at, images)
+
+
+def _write(
+    folder: Path,
+    precision: str,
+    model: object,
+    segments: list[bytes],
+    parts: Sequence[Boundary],
+    images: npt.NDArray[np.uint8],
+) -> None:
+    def draft(calibration: object = None) -> object:
+        plain = manifest(model, calibration)
+        specs = tuple(
+            spec.model_copy(update={"inputs": part.inputs, "outputs": part.outputs})
+            for spec, part in zip(plain.segments, parts, strict=True)
+        )
+        held_against = None if precision == "float32" else (1.0,) * len(specs)
+        changes = {
+            "segments": specs, "precision": precision, "float_validation_accuracy": held_against,
+        }  # fmt: skip
+        return plain.model_copy(update=changes)
+
+    trial = write_bundle(folder, draft(), segments, unknown(len(segments)))
+    calibration = calibrate(trial, images)
+    write_bundle(folder, draft(calibration), segments, calibration, force=True)
+
+
+def full_depth(bundle: Bundle) -> onnx.ModelProto:
+    """Chain a bundle's segments to one graph that puts out the last exit's probabilities alone."""
+    whole = None
+    prefix = ""
+    for index, spec in enumerate(bundle.manifest.segments):
+        segment = onnx.load(io.BytesIO(bundle.segment_bytes(index)))
+        _take_all_rows(segment)
+        if whole is None:
+            whole = segment
+        else:
+            prefix, before = f"segment_{index + 1}_", prefix
+            features = [feature.name for feature in spec.inputs if feature.name != ROWS]
+            joints = [(before + name, prefix + name) for name in features]
+            whole = merge_models(whole, add_prefix(segment, prefix), io_map=joints)
+        last = prefix + spec.outputs[0].name
+    first = bundle.manifest.segments[0].inputs[0].name
+    return Extractor(whole).extract_model([first], [last])
+
+
+def _take_all_rows(segment: onnx.ModelProto) -> None:
+    """Let a segment that gathers survivors take all the rows it is given."""
+    for node in segment.graph.node:
+        if ROWS in node.input:
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+    for value in [value for value in segment.graph.input if value.name == ROWS]:
+        segment.graph.input.remove(value)

@@ -1,0 +1,93 @@
+"""The rivals' virtual environments: made and filled once, and started from there."""
+
+import os
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+import PIL
+
+from .processes import Running, free_port, started
+
+RIVALS = Path(__file__).with_name("rivals")
+_COMMON = (f"onnxruntime=={onnxruntime.__version__}", f"pillow=={PIL.__version__}", "numpy")
+_PACKAGES = {"fastapi": ("fastapi", "uvicorn[standard]", *_COMMON), "mosec": ("mosec", *_COMMON)}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A full-depth server.
+
+    Args:
+        kind: `fastapi` or `mosec`.
+        workers: processes that compute (mosec).
+        threads: of each session.
+    """
+
+    kind: str
+    workers: int
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        workers = f", {self.workers} workers" if self.kind == "mosec" else ""
+        return f"{self.kind}{workers}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+def rivals() -> tuple[Rival, ...]:
+    """What is tried: each server with one thread, and with all."""
+    cores = os.cpu_count() or 1
+    return (
+        Rival("fastapi", 1, 1),
+        Rival("fastapi", 1, cores),
+        Rival("mosec", cores, 1),
+        Rival("mosec", 1, cores),
+    )
+
+
+def python_of(kind: str, work: Path) -> Path:
+    """Return the interpreter of a rival's environment, made where it is missing.
+
+    Raises:
+        RuntimeError: its packages cannot be installed.
+    """
+    folder = work / "envs" / kind
+    complete = folder / "complete"
+    python = folder / "bin" / "python"
+    wanted = "\n".join(_PACKAGES[kind])
+    if complete.exists() and complete.read_text() == wanted:
+        return python
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    installed = subprocess.run(
+        [*pip, *_PACKAGES[kind]], check=False, capture_output=True, text=True, timeout=600
+    )
+    if installed.returncode:
+        raise RuntimeError(f"{kind}: pip could not install {wanted.split()}: {installed.stderr[-800:]}")
+    complete.write_text(wanted)
+    return python
+
+
+def serve(rival: Rival, model: Path, work: Path) -> "AbstractContextManager[Running]":
+    """Run a rival over a whole net.
+
+    Raises:
+        RuntimeError: its environment cannot be made, or it does not start.
+    """
+    python, port = str(python_of(rival.kind, work)), free_port()
+    log = work / f"{rival.kind}-{rival.threads}.log"
+    if rival.kind == "fastapi":
+        command = [python, str(RIVALS / "fastapi_server.py"), str(model), str(port), str(rival.threads)]
+        return started(command, port, log)
+    variables = {"MODEL": str(model), "WORKERS": str(rival.workers), "THREADS": str(rival.threads)}
+    command = [python, str(RIVALS / "mosec_server.py"), "--address", "127.0.0.1", "--port", str(port)]
+    return started(command, port, log, variables)
+
+
+def path_of(rival: Rival) -> str:
+    """Where a rival answers."""
+    return "/classify" if rival.kind == "fastapi" else "/inference"
