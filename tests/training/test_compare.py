@@ -108,6 +108,16 @@ def test_a_run_may_start_from_one_before_it(tmp_path: Path) -> None:
     assert second["method_option"] == {"fusion_share": "0.2"}
 
 
+def test_a_run_does_not_start_from_one_that_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = f"joint:init_from={tmp_path}/runs/joint+lr=1e30-0"
+
+    assert compare.main(arguments(tmp_path, "--epochs", "1", methods=["joint:lr=1e30", later])) == 2
+
+    assert "joint+lr=1e30-0, which it starts from, did not reach its end" in capsys.readouterr().err
+
+
 def test_equal_time_plans_as_many_epochs_as_fit(tmp_path: Path) -> None:
     # No epoch fits into 6 ms: one is done all the same.
     assert compare.main(arguments(tmp_path, "--max-minutes", "0.0001", methods=["joint"])) == 0

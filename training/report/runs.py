@@ -114,8 +114,8 @@ def bring(planned: PlannedRun, progress: CompareProgress, measure: bool = True) 
         measure: whether its test accuracy is wanted.
     """
     progress.begin(planned.name)
-    failure = None
-    if _epochs_done(planned.folder) < planned.config.epochs:
+    failure = _failed_start(planned)
+    if not failure and _epochs_done(planned.folder) < planned.config.epochs:
         try:
             if (planned.folder / "config.json").exists():
                 run, data = resumed(planned.folder, planned.config.stored())
@@ -133,6 +133,16 @@ def bring(planned: PlannedRun, progress: CompareProgress, measure: bool = True) 
     else:
         progress.end(f"{outcome.seconds:.0f} s")
     return outcome
+
+
+def _failed_start(planned: PlannedRun) -> str | None:
+    """Tell why a run cannot start from another of the same comparison; None where nothing is amiss."""
+    start = planned.config.init_from
+    if start is None or start.resolve().parent != planned.folder.resolve().parent:
+        return None
+    if _epochs_done(start) < Run.open(start).config.epochs:
+        return f"{start.name}, which it starts from, did not reach its end"
+    return None
 
 
 def _epochs_done(folder: Path) -> int:
