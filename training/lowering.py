@@ -9,12 +9,11 @@ import numpy.typing as npt
 import onnx
 
 from serving.errors import BundleError, EngineError
-from training.byte_features import byte_features
 from training.calibration import Answers
 from training.errors import RunError
 from training.float_layers import damage, in_float, quantised_layers, title
 from training.onnx_graph import Boundary
-from training.quantize import Images, Quantised
+from training.quantize import Images, Quantised, cuttable
 
 Accuracies = npt.NDArray[np.float64]
 Measure = Callable[[onnx.ModelProto, Sequence[Boundary]], Answers]
@@ -111,7 +110,7 @@ def lowered_to_int8(
     Raises:
         RunError: it does not reach the bar with a quarter of its layers in float.
     """
-    whole, byte_parts = byte_features(net.whole, parts)
+    whole, byte_parts = cuttable(net.whole, parts)
     lowered = Lowered(whole, byte_parts, measure(whole, byte_parts))
     missed = bar.missed_at(lowered.answers)
     if not missed:
@@ -126,7 +125,7 @@ def lowered_to_int8(
     count = 1
     while True:
         kept = ranked[:count]
-        whole, byte_parts = byte_features(in_float(net, kept), parts)
+        whole, byte_parts = cuttable(in_float(net, kept), parts)
         titles = tuple(title(net, layer) for layer in kept)
         lowered = Lowered(whole, byte_parts, measure(whole, byte_parts), titles)
         if not bar.missed_at(lowered.answers):

@@ -20,6 +20,7 @@ IMAGES = "images"
 _DTYPES = {torch.uint8: "uint8", torch.float32: "float32"}
 _MAX_BATCH = 2**20
 _SURVIVORS = "M"
+_MAP_RANK = 4
 _LINEAR = ("Gemm", "MatMul")
 _AFTER_LINEAR = ("Softmax", "Cast", "Add")
 
@@ -148,9 +149,36 @@ def _cut_one(whole: onnx.ModelProto, part: Boundary) -> onnx.ModelProto:
     del segment.graph.value_info[:]
     declared = {value.name: value for value in (*whole.graph.input, *whole.graph.output)}
     refill(segment.graph.input, [declared[name] for name in features])
+    if not gathers and IMAGES not in names:
+        _keep_blocked(segment.graph, [spec for spec in part.inputs if spec.name in names.values()])
     if gathers:
         _gather(segment.graph, {feature: read[origin] for origin, feature in names.items()})
     return segment
+
+
+def _keep_blocked(graph: onnx.GraphProto, features: Sequence[TensorSpec]) -> None:
+    """Let float feature maps enter through a pooling of 1 by 1, which changes nothing but their layout.
+
+    ONNX Runtime computes float convolutions on CPUs in a blocked layout. Concatenations and additions stay in
+    it where all they read is blocked, which convolutions and poolings put out, and inputs of a graph are not:
+    without this, every layer that concatenates onto a feature leaves the blocked layout and enters it again.
+    """
+    readers = {spec.name: [node for node in graph.node if spec.name in node.input] for spec in features}
+    pooled = {
+        spec.name: f"{spec.name}_blocked"
+        for spec in features
+        if spec.dtype == "float32"
+        and len(spec.shape) == _MAP_RANK
+        and {"Conv"} < {node.op_type for node in readers[spec.name]}
+    }
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = pooled.get(name, name)
+    poolings = [
+        onnx.helper.make_node("MaxPool", [name], [blocked], kernel_shape=[1, 1])
+        for name, blocked in pooled.items()
+    ]
+    refill(graph.node, [*poolings, *graph.node])
 
 
 def _gather(graph: onnx.GraphProto, survivors: Mapping[str, str]) -> None:

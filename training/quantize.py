@@ -21,6 +21,7 @@ from onnxruntime.quantization.quant_utils import QuantType
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from training.byte_features import byte_features
+from training.channels_last import channels_last
 from training.onnx_graph import IMAGES, Boundary, answering, forget_origin, refill
 
 Images = npt.NDArray[np.uint8]
@@ -62,7 +63,13 @@ def quantize(
     Returns:
         The int8 net and its boundaries: `cut` them.
     """
-    return byte_features(insert_quantizers(whole, parts, batches, reduce_range=reduce_range).whole, parts)
+    net = insert_quantizers(whole, parts, batches, reduce_range=reduce_range)
+    return cuttable(net.whole, parts)
+
+
+def cuttable(quantised: onnx.ModelProto, parts: Sequence[Boundary]) -> tuple[onnx.ModelProto, list[Boundary]]:
+    """Make the features of a quantised net what they are computed as: uint8, their channels last."""
+    return channels_last(*byte_features(quantised, parts))
 
 
 def insert_quantizers(

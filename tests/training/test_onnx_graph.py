@@ -109,6 +109,17 @@ def test_segments_that_gather_answer_for_the_survivors_alone(build: Callable[[],
         np.testing.assert_allclose(found, expected[number], atol=1e-6)
 
 
+def test_feature_maps_that_are_concatenated_stay_in_the_blocked_layout() -> None:
+    model = msdnet()
+    whole, parts = export_whole(model), boundaries(model)
+    poolings = [
+        [list(node.input) for node in onnx.load_from_string(segment).graph.node if node.op_type == "MaxPool"]
+        for segment in (*cut(whole, parts), *cut(whole, gathering(parts)))
+    ]
+    # The finer scale is dropped: one convolution reads it, which changes the layout by itself.
+    assert poolings == [[], [["features_1_2"]], [], []]
+
+
 def test_boundaries_chain() -> None:
     parts = boundaries(msdnet())
     assert [spec.name for spec in parts[0].inputs] == ["images"]

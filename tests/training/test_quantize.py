@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -90,6 +91,20 @@ def test_features_are_bytes_at_every_boundary(any_net: Exported) -> None:
                 onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in declared
             ]
             assert types == [np.dtype(spec.dtype) for spec in specs]
+            shapes = [tuple(d.dim_value for d in value.type.tensor_type.shape.dim[1:]) for value in declared]
+            assert shapes == [spec.shape[1:] for spec in specs]
+
+
+def test_feature_maps_cross_boundaries_without_being_transposed(dense: Exported, tmp_path: Path) -> None:
+    assert [spec.shape for spec in dense.parts[1].inputs] == [(None, 16, 16, 12), (None, 8, 8, 24)]
+    for segment in cut(dense.int8, dense.parts):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        onnxruntime.InferenceSession(segment, options)
+        operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        # The one that is left is between the head's pooling and its linear layer, a few numbers.
+        assert operators.count("Transpose") == 1
+        assert "QLinearConv" in operators
 
 
 def test_nearly_every_row_has_a_confidence_of_its_own(any_net: Exported) -> None:
