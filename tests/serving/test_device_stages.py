@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 import numpy as np
@@ -17,8 +18,10 @@ from onnx import helper
 from serving.bundle import Bundle, write_bundle
 from serving.device_stages import DeviceStages, padded, padded_sizes
 from serving.dispatch import deepest_full
-from serving.engine import Engine
+from serving.engine import CPU, CUDA, Engine
 from serving.errors import BodyTooLargeError, EngineError, OverloadedError
+from serving.model import Model, Rules
+from serving.providers import nvidia_gpus
 from serving.rows import Request, Row, Terms
 from serving.scheduler import Scheduler
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
@@ -74,7 +77,7 @@ def _halved(model: onnx.ModelProto) -> bytes:
 def engine(half: bool = False) -> Engine:
     folder = Path(tempfile.mkdtemp())
     bundle = half_bundle(folder / "half") if half else tiny_bundle(folder / "tiny", rows=True)
-    return Engine(bundle, providers=["CPUExecutionProvider"], device_features="on")
+    return Engine(bundle, providers=[CPU], device_features="on")
 
 
 @cache
@@ -95,6 +98,10 @@ def stages_of(engine: Engine, scheduler_waiting: Any, max_batch: int) -> DeviceS
     return stages
 
 
+class InjectedError(Exception):
+    """The only thing that may fail."""
+
+
 class Traffic(RuleBasedStateMachine):
     """Requests of any size come, with and without barriers, are cancelled, and meet failing batches."""
 
@@ -111,7 +118,7 @@ class Traffic(RuleBasedStateMachine):
     )
     def open(self, half: bool, capacity: int, max_batch: int, max_age_seconds: float) -> None:
         self.half, self.capacity = half, capacity
-        self.block_rows = max(16, padded(max_batch))
+        self.block_rows = padded(max_batch)
         self.scheduler: Scheduler[Answers] = Scheduler(
             name="fake",
             exit_flops=EXIT_FLOPS,
@@ -121,19 +128,20 @@ class Traffic(RuleBasedStateMachine):
             capacity=capacity,
             dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),
         )
-        self.stages = stages_of(engine(half), self.scheduler.waiting_features, max_batch)
+        with patch("serving.device_stages._SMALLEST_BLOCK", 1):  # room is short, and rows move often
+            self.stages = stages_of(engine(half), self.scheduler.waiting_features, max_batch)
 
     def run(self, stage: int, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         answer = self.stages.run(stage, inputs)
         if self.device_fails:
             self.device_fails = False
-            raise RuntimeError("the device failed")
+            raise InjectedError("the device failed")
         return answer
 
     def decide(self, stage: int, rows: Sequence[Row], probabilities: np.ndarray) -> np.ndarray:
         if self.decider_fails:
             self.decider_fails = False
-            raise RuntimeError("the decider failed")
+            raise InjectedError("the decider failed")
         exits = {request: leaves for request, _, leaves in self.sent}
         return np.array([exits[row.request][row.position] <= stage for row in rows])
 
@@ -155,6 +163,13 @@ class Traffic(RuleBasedStateMachine):
     @rule(steps=st.integers(1, 6))
     def step(self, steps: int) -> None:
         for _ in range(steps):
+            self.scheduler.step()
+
+    @rule(images=st.lists(st.integers(0, len(IMAGES) - 1), min_size=1, max_size=12))
+    def trickle(self, images: list[int]) -> None:
+        """One row after the other, each left in a block of its own until rows are moved together."""
+        for image in images:
+            self.submit([(image, STAGES - 1)], barrier=False)
             self.scheduler.step()
 
     @rule(which=st.integers(0, 10**6))
@@ -191,6 +206,7 @@ class Traffic(RuleBasedStateMachine):
                 continue
             if (error := request.future.exception(0)) is not None:
                 assert isinstance(error, EngineError)
+                assert isinstance(error.__cause__, InjectedError), error
                 continue
             taken, probabilities = request.future.result(0)
             assert list(taken) == exits
@@ -246,3 +262,19 @@ def test_what_is_not_a_number_is_an_error_of_this_batch_alone(monkeypatch: pytes
         stages.run(1, places)
     probabilities, _ = stages.run(1, (places[0][:1],))
     np.testing.assert_array_equal(probabilities, expected(False)[1][:1])
+
+
+@pytest.mark.skipif(not nvidia_gpus(), reason="no NVIDIA GPU here")
+def test_a_gpu_says_what_the_cpu_says(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny", rows=True)
+    rules = Rules(controller=False, sample_share=0.0)
+    answers = []
+    for provider in (CPU, CUDA):
+        with Model.load(bundle, providers=[provider], strict=True, rules=rules) as model:
+            assert model.features_on == ("device" if provider == CUDA else "host")
+            answers.append([model.classify(IMAGES, budget) for budget in ("1000", "50%", "100%")])
+    for on_cpu, on_gpu in zip(*answers, strict=True):
+        assert [answer.class_index for answer in on_gpu] == [answer.class_index for answer in on_cpu]
+        np.testing.assert_allclose(
+            [answer.confidence for answer in on_gpu], [answer.confidence for answer in on_cpu], atol=1e-3
+        )
