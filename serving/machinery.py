@@ -101,7 +101,7 @@ class Machinery:
         scheduler: Scheduler[list[Answer]] = Scheduler(
             name=name,
             exit_flops=exit_flops,
-            run=make_run(served_waiting, max_batch=max_batch),
+            run=make_run(served_waiting, max_batch=max(largest)),
             decide=RowsOrGroups(BudgetDecider(self._scorer, self._drift.observe), groups),
             answer=self._answers,
             capacity=max_queue_rows,
