@@ -63,7 +63,7 @@ def features_on(
     if asked == "on" and without:
         raise EngineError(
             f"model {model!r}: its features cannot stay on the device, since segment {without[0]} takes no "
-            f"input {ROWS!r} to gather them by; export it for GPUs (docs/gpu.md), or leave --device-features"
+            f"input {ROWS!r} to gather them by; export it with --gather-rows, or set --device-features auto"
         )
     wished = asked == "on" or (asked == "auto" and providers[0] in DEVICES)
     return "device" if wished and not without else "host"

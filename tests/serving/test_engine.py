@@ -127,7 +127,7 @@ def test_features_stay_on_the_host_of_a_cpu_unless_asked_for(
 
 
 def test_segments_that_gather_no_rows_cannot_leave_features_on_the_device(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"segment 2 takes no input 'rows' .*docs/gpu\.md"):
+    with pytest.raises(EngineError, match=r"segment 2 takes no input 'rows' .*--gather-rows"):
         Engine(bundle, device_features="on")
 
 
