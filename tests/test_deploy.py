@@ -35,8 +35,8 @@ SELECTOR = re.compile(rf"({NAME.pattern})\{{([^}}]*)\}}")
 GROUPING = re.compile(r"\b(?:by|on|group_left) \(([^)]*)\)")
 
 
-def exposed() -> dict[str, set[str]]:
-    """Every sample that a server exposes once all has happened, with its labels."""
+def exposition() -> str:
+    """What a server exposes once all has happened."""
     metrics = Metrics()
     metrics.loaded("m", (10, 90))
     metrics.answered("/classify", 200, 0.1)
@@ -52,7 +52,12 @@ def exposed() -> dict[str, set[str]]:
     )
     for event in events:
         metrics(event)
-    families = text_string_to_metric_families(metrics.text().decode())
+    return metrics.text().decode()
+
+
+def exposed() -> dict[str, set[str]]:
+    """Every sample of that, with its labels."""
+    families = text_string_to_metric_families(exposition())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 
 
@@ -164,14 +169,18 @@ def test_every_recording_rule_is_tested_to_have_its_value(name: str) -> None:
     assert re.search(tested, RULE_TESTS.read_text())
 
 
-def promtool(*arguments: str | Path) -> None:
+def promtool(*arguments: str | Path, given: str | None = None) -> None:
     program = shutil.which("promtool")
     if program is None:
         pytest.skip(
             "promtool is not on the PATH: it comes with Prometheus; `.ci/promtool FOLDER` unpacks Debian's"
         )
-    done = subprocess.run([program, *arguments], capture_output=True, text=True)
+    done = subprocess.run([program, *arguments], input=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_finds_no_fault_with_the_names_and_the_form_of_what_is_exposed() -> None:
+    promtool("check", "metrics", given=exposition())
 
 
 def test_promtool_finds_no_fault_with_the_rules() -> None:

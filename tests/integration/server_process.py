@@ -1,0 +1,73 @@
+"""A server as a process of its own, and requests to it."""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60
+
+
+@dataclass
+class Running:
+    process: "subprocess.Popen[str]"
+    port: int
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, content_type: str = "image/png"
+    ) -> tuple[int, bytes]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE_SECONDS)) as connection:
+            connection.request(method, path, body, {"Content-Type": content_type} if body else {})
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def half_a_request(self, body: bytes) -> socket.socket:
+        """Send the headers and half of the body; the server has them when it answers anything sent later."""
+        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS)
+        lines = (
+            f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}",
+            "Content-Type: image/png",
+        )
+        connection.sendall("\r\n".join((*lines, "", "")).encode() + body[: len(body) // 2])
+        assert self.ask("GET", "/v2/health/live")[0] == 200
+        return connection
+
+    def refuses(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+
+@contextmanager
+def server(models: Path, *flags: str) -> Iterator[Running]:
+    command = [
+        sys.executable,
+        "-m",
+        "serving",
+        "--models",
+        str(models),
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        *flags,
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            listening = json.loads(process.stdout.readline())
+            assert listening["event"] == "listening"
+            yield Running(process, listening["port"])
+        finally:
+            process.kill()
