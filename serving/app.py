@@ -30,7 +30,8 @@ def create_app(service: Service) -> Gate:
         app.include_router(routes)
     problems.install(app, logger)
     for model in service.models.values():
-        service.metrics.loaded(model.name, model.exit_flops)
+        heads = [segment.head_flops for segment in model.manifest.segments]
+        service.metrics.loaded(model.name, model.exit_flops, heads)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
     shortcuts = {("POST", classify.PATH): Shortcut(hot, logger)}
     return Gate(app, service, get_logger("offramp.access"), shortcuts)

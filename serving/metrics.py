@@ -81,7 +81,14 @@ class Metrics:
             ("model",),
             registry=registry,
         )
+        self._skipped = Counter(
+            "offramp_skipped_head_flops",
+            "FLOPs of heads that no image could leave at and that did not run; budgets count them too.",
+            ("model", "exit"),
+            registry=registry,
+        )
         self._full_flops: dict[str, int] = {}
+        self._head_flops: dict[str, tuple[int, ...]] = {}
         self._promises = PromiseMetrics(registry)
         self._request_seconds = Histogram(
             "offramp_request_seconds",
@@ -138,15 +145,20 @@ class Metrics:
         self._request_seconds_of = Children(self._request_seconds)
         self._batch_rows_of = Children(self._batch_rows)
         self._stage_seconds_of = Children(self._stage_seconds)
+        self._skipped_of = Children(self._skipped)
 
     def __call__(self, event: Event) -> None:
         """Count one event; called from any thread."""
         match event:
-            case StageRan(model, stage, rows, seconds, queue_seconds):
-                labels = (model, str(stage + 1))
+            case StageRan(model, stage, rows, seconds, queue_seconds, skipped_heads):
+                straight = skipped_heads not in ((), (stage,))
+                labels = (model, "whole" if straight else str(stage + 1))
                 self._batch_rows_of[labels].observe(rows)
                 self._stage_seconds_of[labels].observe(seconds)
                 self._queue_seconds.observe(labels, queue_seconds)
+                for exit_index in skipped_heads if model in self._head_flops else ():
+                    head_flops = self._head_flops[model][exit_index]
+                    self._skipped_of[model, str(exit_index + 1)].inc(rows * head_flops)
             case RequestDone(model, exits, flops, budget_flops, seconds, kind):
                 for exit_index, count in Tally(exits).items() if len(exits) > 1 else ((exits[0], 1),):
                     self._exits_of[model, str(exit_index + 1)].inc(count)
@@ -165,8 +177,14 @@ class Metrics:
             case _:
                 self._promises(event)
 
-    def loaded(self, model: str, exit_flops: Sequence[int]) -> None:
-        """Declare a model, so that its counters start at 0 instead of appearing with the first image."""
+    def loaded(self, model: str, exit_flops: Sequence[int], head_flops: Sequence[int] = ()) -> None:
+        """Declare a model, so that its counters start at 0 instead of appearing with the first image.
+
+        Args:
+            model: its name.
+            exit_flops: K costs of leaving at an exit, in FLOPs per image.
+            head_flops: K costs of the heads alone; without them no head counts as skipped.
+        """
         self._up.labels(model).set(1)
         self._full_flops[model] = exit_flops[-1]
         for counter in (self._saved, self._failed_rows):
@@ -177,6 +195,10 @@ class Metrics:
         for number in range(1, len(exit_flops) + 1):
             self._exits.labels(model, str(number))
         self._promises.loaded(model, len(exit_flops))
+        if head_flops:
+            self._head_flops[model] = tuple(head_flops)
+            for number in range(1, len(exit_flops)):
+                self._skipped_of[model, str(number)].inc(0)
 
     def runs_on(self, model: str, providers: Sequence[str], features: str) -> None:
         """Say what a model runs on, best first, and where its features wait."""

@@ -65,6 +65,7 @@ class Watcher:
         self._emit = emit
         self._observe = observe
         self._random = np.random.default_rng(seed)
+        self._passing = self._draw_gap() if share else 0
         self._lock = threading.Lock()
         self._seen = [(0, 0) for _ in exit_flops]
         self.missed = 0
@@ -81,10 +82,18 @@ class Watcher:
         if not self._share:
             return
         with self._lock:
-            sampled = np.flatnonzero(self._random.random(len(images)) < self._share)
-        if sampled.size:
+            sampled, place = [], self._passing
+            while place < len(images):
+                sampled.append(place)
+                place += self._draw_gap() + 1
+            self._passing = place - len(images)
+        if sampled:
             kept = images[sampled]  # a copy: the caller's array is the caller's again once it has the answers
-            future.add_done_callback(lambda done: self._check(kept, sampled.tolist(), done, thresholds))
+            future.add_done_callback(lambda done: self._check(kept, sampled, done, thresholds))
+
+    def _draw_gap(self) -> int:
+        """How many images pass between two that are sampled, where each is with the same chance."""
+        return int(self._random.geometric(self._share)) - 1
 
     def agreement(self) -> dict[int, Agreement]:
         """What was found, by the index of the exit; only exits that had watched images."""

@@ -38,7 +38,7 @@ GROUPING = re.compile(r"\b(?:by|on|group_left) \(([^)]*)\)")
 def exposition() -> str:
     """What a server exposes once all has happened."""
     metrics = Metrics()
-    metrics.loaded("m", (10, 90))
+    metrics.loaded("m", (10, 90), (1, 2))
     metrics.answered("/classify", 200, 0.1)
     events: tuple[Event, ...] = (
         StageRan("m", stage=0, rows=1, seconds=0.1, queue_seconds=(0.1,)),

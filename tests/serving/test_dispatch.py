@@ -135,7 +135,7 @@ def test_costs_never_choose_to_wait_nor_rows_that_are_not_there(
     arrivals=st.lists(st.sampled_from([None, 0, 3]), min_size=120, max_size=120), share=st.floats(0.1, 1.0)
 )
 def test_nobody_starves(arrivals: list[int | None], share: float) -> None:
-    """A step takes a tenth of a second; up to one row comes in each, for 0 and then 1 and 2, or for 3 alone."""
+    """A step takes a tenth of a second; in each, a row may come for 0 and then 1 and 2, or for 3 alone."""
     waiting: list[list[float]] = [[], [], [], []]  # when each row joined
     now, longest = 0.0, 0.0
     for arrival in [*arrivals, *[None] * 200]:

@@ -25,6 +25,19 @@ def test_a_stage_is_counted_from_1_with_the_wait_of_each_row() -> None:
     assert value(metrics, "offramp_queue_seconds_count", **labels) == 3
 
 
+def test_heads_that_did_not_run_count_by_exit() -> None:
+    metrics = Metrics()
+    metrics.loaded("m", exit_flops=(10, 50, 90), head_flops=(1, 2, 3))
+    assert value(metrics, "offramp_skipped_head_flops_total", model="m", exit="2") == 0
+    metrics(StageRan("m", stage=1, rows=3, seconds=0.1, queue_seconds=(0.1,) * 3, skipped_heads=(1,)))
+    metrics(StageRan("m", stage=3, rows=2, seconds=0.1, queue_seconds=(0.1,) * 2, skipped_heads=(0, 1)))
+    assert value(metrics, "offramp_skipped_head_flops_total", model="m", exit="1") == 2
+    assert value(metrics, "offramp_skipped_head_flops_total", model="m", exit="2") == 10
+    assert value(metrics, "offramp_skipped_head_flops_total", model="m", exit="3") is None
+    assert value(metrics, "offramp_batch_rows_sum", model="m", stage="2") == 3
+    assert value(metrics, "offramp_batch_rows_sum", model="m", stage="whole") == 2
+
+
 def test_a_finished_request_counts_its_exits_and_flops_spent_and_asked() -> None:
     metrics = Metrics()
     metrics(RequestDone("m", exits=(0, 2, 0), flops=(10, 90, 10), budget_flops=50.0, seconds=0.5))
