@@ -24,6 +24,7 @@ from PIL import ExifTags, Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError
+from serving.plain_png import open_plain
 
 CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 UNTYPED = ("", "application/octet-stream")
@@ -96,6 +97,10 @@ def decode(
             f"sent as {declared}, but the bytes are {CONTENT_TYPES[image_format]}: correct the content type, "
             "or send application/octet-stream to have the bytes decide"
         )
+    if image_format == "PNG" and spec.resize is None and spec.width * spec.height <= max_pixels:
+        plain = open_plain(data, (spec.width, spec.height))
+        if plain is not None:
+            return np.array(plain)
     if image_format == "WEBP":
         # Pillow's WebP plugin allocates the canvas on opening, before we could ask for the size.
         _check_pixels(_webp_size(data), max_pixels)

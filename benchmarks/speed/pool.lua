@@ -4,7 +4,6 @@ local requests, place = {}, 0
 function init(args)
    wrk.method = "POST"
    wrk.headers["Content-Type"] = "image/png"
-   wrk.init(args)
    for path in io.popen("ls " .. args[1] .. "/*.png"):lines() do
       local file = assert(io.open(path, "rb"))
       requests[#requests + 1] = wrk.format(nil, nil, nil, file:read("*a"))
