@@ -12,8 +12,10 @@ docs/benchmarks/engine.json and docs/benchmarks.md; prints the targets, and whic
 import argparse
 import json
 import os
+import signal
 import sys
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -48,6 +50,7 @@ def main() -> int:
     if given.quick:
         given.rounds, given.seconds, given.rows = 2, 1.0, 4_000
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
@@ -56,8 +59,14 @@ def main() -> int:
     WORK.mkdir(parents=True, exist_ok=True)
     measured = assets.at_hand(WORK, given.bundle, given.int8_bundle) if given.bundle else assets.poster(WORK)
     bench = parts.Bench(measured, WORK, given.rounds, given.seconds, given.rows, say)
+    broken = False
     for name in chosen:
-        parts.PARTS[name](bench)
+        try:
+            parts.PARTS[name](bench)
+        except Exception as error:  # the others are worth their time all the same
+            traceback.print_exc()
+            bench.note(f"{name}: not measured to its end. {error}")
+            broken = True
     results = {
         "net": measured.name,
         "machine": parts.machine(bench.bundles["float32"]),
@@ -75,7 +84,7 @@ def main() -> int:
     else:
         print(json.dumps(bench.numbers, indent=1))
     say("done")
-    return 0
+    return int(broken)
 
 
 def _write(results: dict[str, object], folder: Path | None) -> None:

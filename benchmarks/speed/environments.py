@@ -34,8 +34,12 @@ class Rival:
     @property
     def name(self) -> str:
         """For the table."""
-        workers = f", {self.workers} workers" if self.kind == "mosec" else ""
-        return f"{self.kind}{workers}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        workers = f", {_counted(self.workers, 'worker')}" if self.kind == "mosec" else ""
+        return f"{self.kind}{workers}, {_counted(self.threads, 'thread')}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def rivals() -> tuple[Rival, ...]:

@@ -2,6 +2,7 @@
 
 import io
 import random
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,7 +13,6 @@ from .client import Connection, request_bytes
 from .processes import Running, resident_bytes
 
 SIZES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-BUDGETS = ("20%", "20%", "20%", "25%", "40%")  # cheap ones mostly: it is the number of rows that counts
 CALLERS = 4
 
 
@@ -29,8 +29,17 @@ class Growth:
         return self.resident_bytes[-1] / self.resident_bytes[2]
 
 
-def grow(server: Running, images: npt.NDArray[np.uint8], rows: int, seed: int = 0) -> Growth:
+def grow(
+    server: Running, images: npt.NDArray[np.uint8], rows: int, budgets: Sequence[str], seed: int = 0
+) -> Growth:
     """Send `rows` images in requests of mixed sizes and budgets from several callers at once.
+
+    Args:
+        server: ours.
+        images: uint8 [N, H, W, 3], of which each request takes the first so many.
+        rows: images in all.
+        budgets: drawn from; cheap ones mostly, since it is the number of rows that counts.
+        seed: of the draws.
 
     Raises:
         RuntimeError: a request failed.
@@ -45,7 +54,7 @@ def grow(server: Running, images: npt.NDArray[np.uint8], rows: int, seed: int = 
             left, turn = rows // 20, 0
             while left > 0:
                 size = draw.choice([size for size in SIZES if size <= max(left, 1)])
-                path = f"/classify?budget={draw.choice(BUDGETS)[:-1]}%25"
+                path = f"/classify?budget={draw.choice(budgets)}"
                 shares[turn % CALLERS].append(request_bytes(path, bodies[size], "application/x-npy"))
                 left, turn = left - size, turn + 1
             list(pool.map(_send_all, connections, shares))

@@ -5,12 +5,6 @@ from typing import Any
 from .ratios import Spread
 from .targets import HEAD, judged, missed
 
-_PAGES = (
-    ("policies", "budgets kept and accuracy gained by policies, on real images"),
-    ("guarantee", "what the guarantee on lost answers is worth"),
-    ("drift", "the closed loop under drift"),
-)
-
 
 def targets_table(measured: dict[str, Spread]) -> str:
     """The table of targets, and a line for each miss."""
@@ -58,8 +52,7 @@ def page(results: dict[str, Any]) -> str:
         lines += ["", "## A lone request", "", *_lone(numbers["lone request ms"])]
     if "memory" in numbers:
         lines += ["", "## Memory", "", _memory(numbers["memory"])]
-    lines += ["", "## Other measurements", ""]
-    lines += [f"- [{name}](benchmarks/{name}.md): {text}." for name, text in _PAGES]
+    lines += ["", "What promises are worth on real images is measured [elsewhere](benchmarks/README.md)."]
     return "\n".join(lines) + "\n"
 
 

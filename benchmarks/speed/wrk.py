@@ -20,6 +20,7 @@ class WrkMissingError(RuntimeError):
 class Load:
     """What one run of wrk saw."""
 
+    requests: int
     requests_per_second: float
     failed: int
     p50_ms: float
@@ -58,4 +59,4 @@ def load(wrk: str, url: str, pngs: Path, seconds: float, connections: int = CONN
         raise RuntimeError(f"wrk failed on {url}: {ended.stdout[-500:]}{ended.stderr[-500:]}")
     seen = json.loads(lines[0].removeprefix("RESULT "))
     rate = seen["requests"] / seen["seconds"]
-    return Load(rate, int(seen["failed"]), seen["p50_ms"], seen["p99_ms"])
+    return Load(int(seen["requests"]), rate, int(seen["failed"]), seen["p50_ms"], seen["p99_ms"])
