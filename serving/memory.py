@@ -7,7 +7,7 @@ import numpy as np
 
 from serving.manifest import SegmentSpec, TensorSpec
 
-_KEPT_BATCHES = 4
+_KEPT_BATCHES = 2  # the deepest stage worth running goes first, so no more wait ahead of it
 
 
 def row_bytes(tensors: Sequence[TensorSpec]) -> int:

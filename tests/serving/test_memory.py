@@ -30,5 +30,5 @@ def test_rows_on_the_device_are_not_gathered_twice() -> None:
 
 
 def test_buffers_keep_a_few_batches_within_the_bytes() -> None:
-    assert kept_rows(SEGMENTS, 8, 2**30) == [32, 32, 32]
+    assert kept_rows(SEGMENTS, 8, 2**30) == [16, 16, 16]
     assert kept_rows(SEGMENTS, 8, 10 * FEATURES)[1:] == [10, 10]
