@@ -3,8 +3,8 @@
     python benchmarks/soak.py exported_models/msdnet7 --images 200000
 
 Requests of 1 to `--largest` images, at budgets from the cheapest exit to the full depth, some with hard
-budgets or deadlines, some abandoned, keep up to half a queue waiting. After a tenth of the images everything
-has been allocated that will be: the exit status is 1 if resident memory then grows by more than `--allowed-mb`.
+budgets or deadlines, some abandoned, keep up to half a queue waiting. After a tenth of the images all has
+been allocated that will be: the exit status is 1 if resident memory then grows by more than `--allowed-mb`.
 """
 
 import argparse

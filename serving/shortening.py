@@ -3,7 +3,7 @@
 A segment without its head must put out the same features to the last bit, or later confidences would depend
 on who was in the batch. The whole net in one graph is run for images that can leave nowhere but at the last
 exit, for all of them and always: it may differ there by `ALLOWED`, since nothing is held against a threshold
-any more (docs/decisions/0008-shortcuts-agree-or-cut-nothing.md).
+any more (docs/decisions/0009-shortcuts-agree-or-cut-nothing.md).
 """
 
 import time
