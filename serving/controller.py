@@ -30,7 +30,7 @@ from serving.events import BudgetCorrected, Event, RequestDone
 CLASS_WIDTH = 1.05
 """The upper edge of a budget class over its lower edge."""
 
-_LEAST_GAIN = 1 / 3000
+_LEAST_GAIN = 1 / 2000
 _PRIOR_IMAGES = 2000.0
 _TOLERANCE = 0.03  # errors that the cumulative sums forgive: half of the smallest change worth a jump
 _EVIDENCE = 120.0  # in variances: false alarms are then some 100,000 images apart
