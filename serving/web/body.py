@@ -73,29 +73,32 @@ async def receive_body(
     declared = headers.content_length
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
         raise _too_large(max_bytes)
-    body = bytearray()
+    chunks: list[bytes] = []
     if timeout_seconds is None:
-        await _read_into(body, receive, max_bytes)
-        return bytes(body)
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            await _read_into(body, receive, max_bytes)
-    except TimeoutError as error:
-        raise BodyTimeoutError(
-            f"expected the whole body within {timeout_seconds:g} s, found {len(body)} bytes by then"
-        ) from error
-    return bytes(body)
+        await _read_into(chunks, receive, max_bytes)
+    else:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await _read_into(chunks, receive, max_bytes)
+        except TimeoutError as error:
+            found = sum(map(len, chunks))
+            raise BodyTimeoutError(
+                f"expected the whole body within {timeout_seconds:g} s, found {found} bytes by then"
+            ) from error
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _read_into(body: bytearray, receive: Receive, max_bytes: int) -> None:
-    more = True
+async def _read_into(chunks: list[bytes], receive: Receive, max_bytes: int) -> None:
+    size, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
             raise _too_large(max_bytes)
+        chunks.append(chunk)
         more = message.get("more_body", False)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 
 from serving.answer import Answer
 from serving.ask import Ask
@@ -93,10 +94,10 @@ class Job:
             OfframpError: what the model failed with.
         """
         assert self._work is not None  # noqa: S101 - else there is a refusal
-        future = self._work.future
-        if future.cancelled():
-            raise ClosedError("the request was dropped before it was answered")
-        answers: Sequence[Answer] = future.result()
+        try:
+            answers: Sequence[Answer] = self._work.future.result()
+        except CancelledError as error:
+            raise ClosedError("the request was dropped before it was answered") from error
         return answers
 
     def _wait_for(self, work: Work) -> None:
