@@ -2,8 +2,8 @@
 
 import io
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,15 @@ from PIL import Image
 from benchmarks.poster_bundle import calibrate, manifest, poster_model, unknown, write_pngs
 from benchmarks.poster_bundle import pool as poster_pool
 from serving.bundle import ROWS, Bundle, read_bundle, write_bundle
+from serving.manifest import Precision
+from training.models.multi_exit import MultiExitModel
 from training.onnx_graph import Boundary, boundaries, cut, export_whole
 from training.quantize import quantize
 
+from .processes import ROOT
+
 POOL = 512
-_POSTER = "poster-2"  # a new number makes everybody's copy anew
+_MAKERS = ("onnx_graph", "quantize", "byte_features", "channels_last")
 _CALIBRATION_IMAGES = 2000
 _QUANTISING_BATCHES = 8
 
@@ -31,11 +35,11 @@ class Net:
 
     Args:
         bundle: its folder.
-        full: the whole net as one graph, last exit only; None where it cannot be put together.
+        full: the whole net as one graph, last exit only.
     """
 
     bundle: Path
-    full: Path | None
+    full: Path
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Assets:
 
 def poster(work: Path) -> Assets:
     """Make MSDNet-7 with random weights in float and int8, or take what an earlier run made."""
-    folder = work / _POSTER
+    folder = work / f"poster-{_key()}"
     if not (folder / "complete").exists():
         images = poster_pool(_CALIBRATION_IMAGES)
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,39 +103,35 @@ def _assets(name: str, folder: Path, bundles: dict[str, Path], images: npt.NDArr
 def _make_poster(folder: Path, images: npt.NDArray[np.uint8]) -> None:
     model = poster_model()
     whole, parts = export_whole(model), boundaries(model)
-    drafts = {"float32": (cut(whole, parts), parts)}
     batches = np.array_split(images[: 32 * _QUANTISING_BATCHES], _QUANTISING_BATCHES)
-    # ONNX Runtime adds two products in 16 bits where the CPU has no VNNI; 7 bits of weights then fit.
-    vnni = "vnni" in Path("/proc/cpuinfo").read_text()
-    quantised, int8_parts = quantize(whole, parts, batches, reduce_range=not vnni)
-    drafts["int8"] = (cut(quantised, int8_parts), int8_parts)
-    for precision, (segments, cut_at) in drafts.items():
-        _write(folder / precision, precision, model, segments, cut_at, images)
+    # As `training.export --precision int8` does by default.
+    quantised, int8_parts = quantize(whole, parts, batches, reduce_range=True)
+    _write(folder / "float32", "float32", model, cut(whole, parts), parts, images)
+    _write(folder / "int8", "int8", model, cut(quantised, int8_parts), int8_parts, images)
 
 
 def _write(
     folder: Path,
-    precision: str,
-    model: object,
+    precision: Precision,
+    model: MultiExitModel,
     segments: list[bytes],
-    parts: Sequence[Boundary],
+    parts: list[Boundary],
     images: npt.NDArray[np.uint8],
 ) -> None:
-    def draft(calibration: object = None) -> object:
-        plain = manifest(model, calibration)
-        specs = tuple(
-            spec.model_copy(update={"inputs": part.inputs, "outputs": part.outputs})
-            for spec, part in zip(plain.segments, parts, strict=True)
-        )
-        held_against = None if precision == "float32" else (1.0,) * len(specs)
-        changes = {
-            "segments": specs, "precision": precision, "float_validation_accuracy": held_against,
-        }  # fmt: skip
-        return plain.model_copy(update=changes)
-
-    trial = write_bundle(folder, draft(), segments, unknown(len(segments)))
+    held_against = None if precision == "float32" else (1.0,) * len(parts)
+    changes = {"precision": precision, "float_validation_accuracy": held_against}
+    draft = manifest(model, parts).model_copy(update=changes)
+    trial = write_bundle(folder, draft, segments, unknown(len(parts)))
     calibration = calibrate(trial, images)
-    write_bundle(folder, draft(calibration), segments, calibration, force=True)
+    final = manifest(model, parts, calibration).model_copy(update=changes)
+    write_bundle(folder, final, segments, calibration, force=True)
+
+
+def _key() -> str:
+    """Changes with the code that makes the nets."""
+    sources = [ROOT / "benchmarks" / "poster_bundle.py", *(ROOT / "training" / "models").glob("*.py")]
+    sources += [ROOT / "training" / f"{name}.py" for name in _MAKERS]
+    return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:8]
 
 
 def full_depth(bundle: Bundle) -> onnx.ModelProto:

@@ -134,9 +134,7 @@ def http(bench: Bench) -> None:
                 seen = wrk.load(tool, url, bench.assets.pngs, bench.seconds)
                 rates[name].append(seen.requests_per_second)
                 if seen.failed or not seen.requests:
-                    bench.note(
-                        f"{name}: {seen.requests} requests, {seen.failed} failed (round {number + 1})"
-                    )
+                    bench.note(f"{name}: {seen.requests} requests, {seen.failed} failed (round {number + 1})")
             bench.say(f"http: round {number + 1} of {bench.rounds}")
     bench.numbers["requests/s"] = rates
     best = {f"full {precision}": rates.get(_best(rates, precision) or "", []) for precision in bench.bundles}
@@ -299,11 +297,8 @@ def _wrk(bench: Bench, what: str) -> str | None:
 
 
 def _start(bench: Bench, stack: ExitStack, rival: Rival, precision: str) -> Running | None:
-    model = bench.assets.nets[precision].full
-    if model is None:
-        return None
     try:
-        running = stack.enter_context(serve(rival, model, bench.work))
+        running = stack.enter_context(serve(rival, bench.assets.nets[precision].full, bench.work))
         wait_for_answer(running.port, request_bytes(path_of(rival), bench.pngs[0]))
     except RuntimeError as error:
         bench.note(f"{rival.name} {precision}: not measured. {error}")
