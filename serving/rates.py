@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from functools import cached_property
 
 TOLERANCE = 0.03
-"""Costs per row that differ by less than this are the same: measurements are no better."""
+"""Costs per row that differ by less than this are the same."""
+CLEARLY = 0.1
+"""A smaller batch is run instead of all that wait where it is cheaper per row by this: costs are noisy."""
+_LEAST_SHARE = 4  # of the largest size that is known
 
 
 class Rates:
@@ -40,14 +43,18 @@ class Rates:
     def efficient_rows(self) -> int:
         """The smallest size that is known whose cost per row is the least there is, give or take `TOLERANCE`.
 
-        0 where nothing is known.
+        At least a quarter of the largest: a few noisy runs may call any size cheap, and nobody idles while a
+        larger batch gathers, but other stages run. 0 where nothing is known.
 
         >>> Rates({1: 0.010, 8: 0.048, 32: 0.190}).efficient_rows
         8
         """
         per_row = [seconds / size for size, seconds in zip(self._sizes, self._seconds, strict=True)]
         limit = min(per_row, default=0.0) * (1 + TOLERANCE)
-        return next((size for size, cost in zip(self._sizes, per_row, strict=True) if cost <= limit), 0)
+        for size, cost in zip(self._sizes, per_row, strict=True):
+            if cost <= limit and size * _LEAST_SHARE >= self._sizes[-1]:
+                return size
+        return self._sizes[-1] if self._sizes else 0
 
     def cheapest_rows(self, rows: int) -> int:
         """How many of `rows` to run together: all, unless a smaller size that is known costs less per row.
@@ -64,4 +71,4 @@ class Rates:
         if not smaller:
             return rows
         cost, size = min(smaller)
-        return rows if self.seconds(rows) / rows <= cost * (1 + TOLERANCE) else -size
+        return rows if self.seconds(rows) / rows <= cost * (1 + CLEARLY) else -size
