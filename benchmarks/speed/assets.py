@@ -70,7 +70,10 @@ def poster(work: Path) -> Assets:
         write_pngs(folder / "pngs", images[:POOL])
         (folder / "complete").touch()
     return _assets(
-        "MSDNet-7", folder, {"float32": folder / "float32", "int8": folder / "int8"}, poster_pool(POOL)
+        "MSDNet-7 with random weights",
+        folder,
+        {"float32": folder / "float32", "int8": folder / "int8"},
+        poster_pool(POOL),
     )
 
 

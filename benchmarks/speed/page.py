@@ -27,12 +27,13 @@ def page(results: dict[str, Any]) -> str:
         "Written by `make bench`, which measures everything below side by side in one run; "
         "[engine.json](benchmarks/engine.json) has every round.",
         "",
-        f"{results['net']} with random weights, {machine['cores']} cores ({machine['cpu']}"
+        f"{results['net']}, {machine['cores']} cores ({machine['cpu']}"
         f"{''.join(f', {name}' for name in machine['has'])}), ONNX Runtime {machine['onnxruntime']}. "
         f"Exits cost {', '.join(map(str, machine['exit_mflops']))} MFLOPs. The load comes from "
         "the same cores: wrk, one thread, 64 connections, 32×32 PNGs. *Raw* is ONNX Runtime alone on decoded "
         "images, each stage in batches of 32 on exactly the rows that reach it. Full-depth servers run the "
-        "whole net as one graph.",
+        f"whole net as one graph. The budget is {results['budget']} where no other is named. "
+        f"{results['rounds']} rounds of {results['seconds']:g} s.",
         "",
         "## Targets",
         "",

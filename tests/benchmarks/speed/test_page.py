@@ -11,6 +11,9 @@ from benchmarks.speed.ratios import Spread
 ROOT = Path(__file__).parents[3]
 RESULTS: dict[str, Any] = {
     "net": "a net",
+    "budget": "44%",
+    "rounds": 5,
+    "seconds": 4.0,
     "machine": {"cpu": "a CPU", "cores": 2, "has": ["avx2"], "onnxruntime": "1", "exit_mflops": [1.5, 3.0]},
     "measured": {
         "server_over_full": asdict(Spread(1.5, 1.6, 1.8, 5)),
