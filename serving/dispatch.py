@@ -67,7 +67,8 @@ def worthwhile(
         loads: of every stage.
         expected: what batches of a stage cost.
         most_rows: the largest batch of each stage.
-        max_age_seconds: a row that waited longer is old.
+        max_age_seconds: a row that waited longer is old, if that is also longer than full batches of all
+            stages take, one after the other: on a busy or slow machine every row waits that long.
         entries: the stages that new rows wait for. They are the shallowest; among themselves the one whose
             first row is older goes first.
 
@@ -91,8 +92,11 @@ def worthwhile(
         enough = min(expected(stage).efficient_rows or most_rows[stage], most_rows[stage])
         if loads[stage].rows >= enough:
             return chosen(stage)
+    round_seconds = sum(
+        expected(stage).seconds(most_rows[stage]) for stage in range(len(loads)) if stage not in entries[1:]
+    )
     for stage in deepest_first:
-        if loads[stage].oldest_age_seconds > max_age_seconds:
+        if loads[stage].oldest_age_seconds > max(max_age_seconds, round_seconds):
             return chosen(stage)
     return chosen(next((stage for stage in deepest_first if stage in entries), deepest_first[-1]))
 

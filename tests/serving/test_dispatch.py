@@ -67,7 +67,7 @@ def test_a_late_row_at_a_deeper_stage_makes_its_batch_smaller() -> None:
     assert in_time(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == (1, 4)
 
 
-FOUR_IS_ENOUGH = Rates({1: 4.0, 4: 8.0, 8: 16.0, 16: 48.0})
+FOUR_IS_ENOUGH = Rates({1: 0.004, 4: 0.008, 8: 0.016, 16: 0.048})
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,13 @@ def test_nobody_starves(arrivals: list[int | None], share: float) -> None:
         now += 0.1
     assert not any(waiting)
     assert longest < 2
+
+
+def test_rows_are_not_old_before_full_batches_of_all_stages_could_have_run() -> None:
+    loads = [StageLoad(3, YOUNG), StageLoad(1, OLD)]
+    ten_times_slower = Rates({1: 0.04, 4: 0.08, 8: 0.16, 16: 0.48})
+    chosen = [
+        worthwhile(loads, expected=lambda stage: rates, most_rows=(16, 16), max_age_seconds=0.1)  # noqa: B023
+        for rates in (FOUR_IS_ENOUGH, ten_times_slower)
+    ]
+    assert chosen == [(1, 1), (0, 3)]
