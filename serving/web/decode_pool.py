@@ -1,6 +1,7 @@
 """Threads for work that would hold up the event loop."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import TypeVar
 from serving.errors import OverloadedError
 
 Result = TypeVar("Result")
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class DecodePool:
@@ -78,6 +81,8 @@ class DecodePool:
                 work = self._queue.popleft()
             try:
                 work()
+            except Exception:
+                _LOGGER.exception("work that may not raise did; the thread goes on")
             finally:
                 with self._lock:
                     self._waiting -= 1

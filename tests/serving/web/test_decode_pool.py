@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import threading
 from functools import partial
 
@@ -49,6 +50,19 @@ def test_one_thread_takes_all_that_waits() -> None:
     assert done.wait(10)
     assert len(threads) == 3
     assert len(set(threads)) == 1
+
+
+def test_work_that_raises_costs_neither_room_nor_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    pool, done = DecodePool(1, max_waiting=2), threading.Event()
+
+    def broken() -> None:
+        raise RuntimeError("no loop")
+
+    with caplog.at_level(logging.ERROR):
+        pool.start(broken)
+        pool.start(done.set)
+        assert done.wait(10)
+    assert "no loop" in caplog.text
 
 
 def test_what_may_wait_is_limited_and_makes_room_when_done() -> None:
