@@ -2,7 +2,7 @@
 
     python benchmarks/hard_budget.py exported_models/cifar10-msdnet --out docs/benchmarks/hard_budget
 
-The bundle's engine answers the test images; policy and table of gains are fitted as the bundle is served. In
+The bundle's engine answers the test images; policy and path are fitted as the bundle is served. In
 groups of a few sizes and at a ladder of budgets, every group keeps to its sum; then the same images go
 through the open loop's thresholds, at the budget whose cost on them is the nearest to what the groups really
 spent and not under it. The difference in accuracy is bootstrapped in pairs, a group at a time.
@@ -25,7 +25,7 @@ from reporting import answered, bootstrap, command_line, opened, publish, table
 
 from serving.bundle import Bundle, read_bundle
 from serving.confidence import ScoreArray
-from serving.group_budget import GainTable
+from serving.group_budget import GroupPath
 from serving.policies import served_policy
 from serving.thresholds import PathPolicy, exits_taken
 from training.evaluation import Scored
@@ -37,14 +37,13 @@ _BISECTIONS = 40
 IntArray = npt.NDArray[np.int64]
 
 
-def group_exits(gains: GainTable, score: ScoreArray, flops: IntArray, budget_flops: float) -> IntArray:
+def group_exits(path: GroupPath, score: ScoreArray, flops: IntArray, budget_flops: float) -> IntArray:
     """The exits of the M images of one request, int64 [M], as `GroupDecider` decides them."""
     exits = np.zeros(len(score), np.int64)
     there = np.arange(len(score))
     for exit_index in range(len(flops) - 1):
         left = len(score) * budget_flops - flops[exits].sum()
-        step = float(flops[exit_index + 1] - flops[exit_index])
-        there = there[gains.choose(exit_index, score[there, exit_index], float(left), step)]
+        there = there[path.choose(exit_index, score[there, exit_index], float(left))]
         exits[there] = exit_index + 1
     return exits
 
@@ -85,8 +84,8 @@ def measured(
     fit = calibration.fit
     score = calibration.score(manifest.calibration.confidence)[fit]
     flops = np.array(manifest.exit_flops)
-    gains = GainTable(score, calibration.correct[fit], manifest.exit_flops)
     policy = served_policy(manifest, calibration)
+    path = GroupPath(policy.table, score, manifest.exit_flops)
     order = np.random.default_rng(0).permutation(len(pool.score))[:limit]
     payable = [share for share in shares if share * flops[-1] > flops[0]]
     lines, totals = [], []
@@ -98,7 +97,7 @@ def measured(
         for share in payable:
             budget_flops = share * float(flops[-1])
             parts = [
-                group_exits(gains, held[start : start + group], flops, budget_flops)
+                group_exits(path, held[start : start + group], flops, budget_flops)
                 for start in range(0, len(rows), group)
             ]
             exits = np.concatenate(parts)

@@ -18,7 +18,7 @@ from serving.decisions import MakeRun
 from serving.dispatch import deepest_full, in_time, worthwhile
 from serving.drift import DriftMonitor
 from serving.events import Listener
-from serving.group_budget import GainTable, GroupDecider
+from serving.group_budget import GroupDecider
 from serving.health import Health
 from serving.listening import fan_out, shielded
 from serving.memory import kept_rows, most_rows
@@ -68,8 +68,6 @@ class Machinery:
     ) -> None:
         name, manifest, calibration = bundle.name, bundle.manifest, bundle.calibration
         exit_flops = manifest.exit_flops
-        score = calibration.score(manifest.calibration.confidence)[calibration.fit]
-        correct = calibration.correct[calibration.fit]
         self._model, self._classes, self._exit_flops = name, manifest.classes, exit_flops
         self._clock, self._scorer = clock, bundle.scorer
         self._straight_tells = shortcuts.whole_is_exact  # another graph's scores are not the calibration's
@@ -90,7 +88,7 @@ class Machinery:
         largest.append(_whole_rows(cost, largest))
         kept = kept_rows(manifest.segments, max_batch, max_batch_bytes)
         learners: list[Listener] = [cost, *([self.controller] if self.controller else [])]
-        groups = GroupDecider(self._scorer, GainTable(score, correct, exit_flops), exit_flops)
+        groups = GroupDecider(self._scorer, self.offers.group_path(), exit_flops)
 
         def served_waiting(stage: int) -> Sequence[Tensors]:
             return scheduler.waiting_features(stage)

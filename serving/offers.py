@@ -8,6 +8,7 @@ from serving.budget import affordable, parse_budget
 from serving.bundle import Bundle
 from serving.controller import BudgetController
 from serving.errors import DeadlineError
+from serving.group_budget import GroupPath
 from serving.guarantee import Certifier, Guaranteed
 from serving.policies import served_policy
 from serving.risk import DEFAULT_DELTA
@@ -77,6 +78,12 @@ class Offers:
         self._guarantee = lru_cache(maxsize=_KEPT)(self._certify)
         self.plan(None)
         self.terms(Ask(), 0.0)
+
+    def group_path(self) -> GroupPath:
+        """Return what shares out hard budgets, along the policy's own path."""
+        calibration, manifest = self._bundle.calibration, self._bundle.manifest
+        score = calibration.score(manifest.calibration.confidence)[calibration.fit]
+        return GroupPath(self._policy.table, score, self._exit_flops)
 
     def plan(self, budget: Budget | None) -> Plan:
         """What a budget buys on the calibration rows; the default budget if None.
