@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from serving.errors import BodyTooLargeError, ClosedError, OverloadedError
@@ -24,6 +25,7 @@ class Admission:
         self._closed: str | None = None
         self._waiting_rows = 0
         self._requests: set[Request[Any]] = set()
+        self._numbers = count()
         self._arrivals: list[tuple[Request[Any], Tensors]] = []
         self._answered_rows = 0.0
         self._busy_seconds = 0.0
@@ -62,6 +64,7 @@ class Admission:
                     retry_after_seconds=self._seconds_for(excess),
                 )
             self._waiting_rows += request.size
+            request.number = next(self._numbers)
             self._requests.add(request)
             self._arrivals.append((request, inputs))
 

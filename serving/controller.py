@@ -13,6 +13,12 @@ falls when a two-sided cumulative sum of the errors (Page, *Continuous Inspectio
 says that the traffic has changed: the factor is then set by the mean error since the change began, and rests
 on these images.
 
+An image is answered some time after its thresholds were frozen, and the factor may have moved in between.
+What it cost is then scaled by what thresholds planned now would cost more, as if cost followed the budget
+that is planned for (Smith, *Closer Control of Loops with Dead Time*, 1957): what was corrected already is not
+corrected again, however many images are under way. And images are learned from in the order in which they
+were admitted (`serving.ordering`), since of many at once the cheap ones are answered first.
+
 Anti-windup: the integral is kept within what a budget of the class can be corrected to, between the cheapest
 exit and the full depth, so it never has a saturated stretch to unwind.
 
@@ -66,10 +72,10 @@ class ClassState:
     reported_steps: int = 0
     reported_error: float = 0.0
 
-    def learn(self, error: float) -> None:
-        """Take in one image's relative error, spent over asked less 1."""
+    def learn(self, error: float, spent_error: float) -> None:
+        """Take in one image's relative error, spent over asked less 1: as it would be now, and as it was."""
         self.variance = _VARIANCE_MEMORY * self.variance + (1 - _VARIANCE_MEMORY) * error * error
-        self.late_error = _LATE_MEMORY * self.late_error + (1 - _LATE_MEMORY) * error
+        self.late_error = _LATE_MEMORY * self.late_error + (1 - _LATE_MEMORY) * spent_error
         self.images += 1
         self.log_factor -= max(1 / self.images, _LEAST_GAIN) * error
         self.over = max(0.0, self.over + error - _TOLERANCE)
@@ -138,14 +144,15 @@ class BudgetController:
     def __call__(self, event: Event) -> None:
         """Learn from a `RequestDone` of this model that counts."""
         if isinstance(event, RequestDone) and event.model == self._model and event.kind == "average":
-            self.learn(event.budget_flops, event.flops)
+            self.learn(event.budget_flops, event.flops, event.planned_flops)
 
-    def learn(self, budget_flops: float, flops: Sequence[int]) -> None:
+    def learn(self, budget_flops: float, flops: Sequence[int], planned_flops: float | None = None) -> None:
         """Take in what images cost.
 
         Args:
             budget_flops: what they were asked to cost on average, in FLOPs per image.
             flops: what each of them cost.
+            planned_flops: what their thresholds were planned for; what they would be now if None.
         """
         if self._exact(budget_flops):
             return
@@ -157,7 +164,11 @@ class BudgetController:
                 self._classes.popitem(last=False)
             least, most = math.log(self._cheapest / budget_flops), math.log(self._full / budget_flops)
             for spent in flops:
-                state.learn(spent / budget_flops - 1)
+                now = 1.0
+                if planned_flops is not None:
+                    log_planned = min(max(state.log_factor, least), most)
+                    now = budget_flops * math.exp(log_planned) / planned_flops
+                state.learn(now * spent / budget_flops - 1, spent / budget_flops - 1)
                 state.log_factor = min(max(state.log_factor, least), most)
             steps, late_error = round(state.log_factor / _STEP), state.late_error
             news = steps != state.reported_steps or abs(late_error - state.reported_error) >= _TOLD_ERROR

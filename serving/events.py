@@ -32,7 +32,9 @@ class StageRan:
 class RequestDone:
     """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed.
 
-    `kind` says which promise it was given (`serving.rows.Kind`).
+    `kind` says which promise it was given (`serving.rows.Kind`), `planned_flops` the budget that its
+    thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
+    admitted.
     """
 
     model: str
@@ -41,6 +43,8 @@ class RequestDone:
     budget_flops: float
     seconds: float
     kind: str = "average"
+    planned_flops: float | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class RequestFailed:
     model: str
     error: str
     rows: int
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from serving.health import Health
 from serving.listening import fan_out, shielded
 from serving.memory import kept_rows, most_rows
 from serving.offers import Offers, Rules
+from serving.ordering import InOrder
 from serving.resolver import Answered
 from serving.rows import Request, Tensors, Terms
 from serving.scheduler import Scheduler
@@ -87,7 +88,7 @@ class Machinery:
         largest = most_rows(manifest.segments, max_batch, max_batch_bytes)
         largest.append(_whole_rows(cost, largest))
         kept = kept_rows(manifest.segments, max_batch, max_batch_bytes)
-        learners: list[Listener] = [cost, *([self.controller] if self.controller else [])]
+        learners: list[Listener] = [cost, *([InOrder(self.controller)] if self.controller else [])]
         groups = GroupDecider(self._scorer, self.offers.group_path(), exit_flops)
 
         def served_waiting(stage: int) -> Sequence[Tensors]:

@@ -152,7 +152,9 @@ class Offers:
 def _terms(budget_flops: float, plan: Plan, kind: Kind) -> Terms:
     """Terms under which the thresholds of a plan decide."""
     thresholds = tuple(plan.thresholds.tolist())
-    return Terms(budget_flops, thresholds, kind, next_exits=next_exits(thresholds))
+    return Terms(
+        budget_flops, thresholds, kind, next_exits=next_exits(thresholds), planned_flops=plan.budget_flops
+    )
 
 
 def _due(terms: Terms, received_at: float, deadline_seconds: float) -> Terms:

@@ -72,9 +72,18 @@ class Resolver(Generic[ResultT]):
         claimed = self._admission.claim(requests)
         for request, (terms, exits, _), result in zip(requests, answered, results, strict=True):
             if request in claimed and self._is_awaited(request):
-                flops = tuple([self._exit_flops[exit_index] for exit_index in exits])
-                seconds = now - request.admitted_at
-                self._emit(RequestDone(self._name, exits, flops, terms.budget_flops, seconds, terms.kind))
+                self._emit(
+                    RequestDone(
+                        self._name,
+                        exits,
+                        flops=tuple([self._exit_flops[exit_index] for exit_index in exits]),
+                        budget_flops=terms.budget_flops,
+                        seconds=now - request.admitted_at,
+                        kind=terms.kind,
+                        planned_flops=terms.planned_flops,
+                        number=request.number,
+                    )
+                )
                 request.future.set_result(result)
 
     def finish_early(self, request: Request[Any]) -> None:
@@ -109,11 +118,11 @@ class Resolver(Generic[ResultT]):
     def _is_awaited(self, request: Request[Any]) -> bool:
         if request.future.set_running_or_notify_cancel():
             return True
-        self._emit(RequestFailed(self._name, _ABANDONED, request.size))
+        self._emit(RequestFailed(self._name, _ABANDONED, request.size, request.number))
         return False
 
     def _set_error(self, request: Request[Any], error: OfframpError) -> None:
-        self._emit(RequestFailed(self._name, type(error).__name__, request.size))
+        self._emit(RequestFailed(self._name, type(error).__name__, request.size, request.number))
         request.future.set_exception(error)
 
 

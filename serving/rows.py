@@ -30,6 +30,7 @@ class Terms:
         kind: which promise it was given.
         answer_at: the clock's seconds at which the answers so far are taken, however deep they are.
         deadline_at: the clock's seconds at which the caller wants them; a little later than `answer_at`.
+        planned_flops: the budget that the thresholds were planned for, where it is not `budget_flops`.
         next_exits: for each exit, the first one from there on at which a row could leave, see
             `serving.shortcuts`; empty where every exit counts.
     """
@@ -40,6 +41,7 @@ class Terms:
     answer_at: float = math.inf
     deadline_at: float = math.inf
     next_exits: tuple[int, ...] = ()
+    planned_flops: float | None = None
 
 
 class Request(Generic[ResultT]):
@@ -52,19 +54,24 @@ class Request(Generic[ResultT]):
         admitted_at: the clock's seconds at admission.
 
     Attributes:
+        number: counts the requests of a scheduler as they are admitted; None before.
         future: gets the result or an error, exactly once; cancelling it abandons the request.
         unanswered: how many rows have not left yet.
         notes_all: whether every exit's answer is kept until the next one replaces it, not only the last: for
             deadlines, and for decisions over the whole request.
     """
 
-    __slots__ = ("_answers", "admitted_at", "barrier", "future", "notes_all", "size", "terms", "unanswered")
+    __slots__ = (
+        *("_answers", "admitted_at", "barrier", "future", "notes_all", "number", "size", "terms"),
+        "unanswered",
+    )
 
     def __init__(self, size: int, terms: Terms, *, barrier: bool, admitted_at: float) -> None:
         self.size = size
         self.terms = terms
         self.barrier = barrier
         self.admitted_at = admitted_at
+        self.number: int | None = None
         self.future: Future[ResultT] = Future()
         self.unanswered = size
         self.notes_all = barrier or terms.answer_at < math.inf

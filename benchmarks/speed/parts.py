@@ -75,8 +75,9 @@ class Bench:
         self.say(f"note: {text}")
 
     def serve(self, precision: str) -> Any:
-        """Run our server over one of the nets."""
-        return offramp(self.assets.nets[precision].bundle, self.work / f"offramp-{precision}.log")
+        """Run our server over one of the nets, with the loop open: images take the exits of the floors."""
+        log = self.work / f"offramp-{precision}.log"
+        return offramp(self.assets.nets[precision].bundle, log, "--controller", "off")
 
 
 def engine(bench: Bench) -> None:

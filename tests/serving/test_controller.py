@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import deque
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from serving.confidence import calibration_score
 from serving.controller import CLASS_WIDTH, BudgetController
 from serving.events import BudgetCorrected, Event, RequestDone
+from serving.ordering import InOrder
 from serving.policies import fit_policy
 from serving.thresholds import Plan, exits_taken
 
@@ -225,3 +227,32 @@ def test_a_budget_that_can_be_met_exactly_is_not_corrected(
     controller.learn(neighbour, [spent] * 5000)
     assert controller.effective(neighbour) != neighbour
     assert controller.effective(exact) == exact
+
+
+def test_bursts_whose_cheap_images_are_answered_first_do_not_look_like_changing_traffic() -> None:
+    controller = BudgetController("m", EXIT_FLOPS)
+    listen = InOrder(controller)
+    random = np.random.default_rng(3)
+    for burst in range(20):
+        planned = controller.effective(40.0)
+        costs = random.choice([10, 20, 100], size=600, p=[0.5, 0.25, 0.25]) * planned / 35.0
+        for index in np.argsort(costs, kind="stable").tolist():
+            flops, number = (int(costs[index]),), 600 * burst + index
+            listen(RequestDone("m", (0,), flops, 40.0, 0.1, planned_flops=planned, number=number))
+        # The mean costs what is planned for: there is nothing to correct but chance.
+        assert controller.effective(40.0) == pytest.approx(40.0, rel=0.12)
+
+
+def test_what_was_corrected_already_is_not_corrected_again_while_answers_are_under_way() -> None:
+    """Traffic costs half as much again as planned, and 3,000 images are always under way."""
+    controller = BudgetController("m", EXIT_FLOPS)
+    random = np.random.default_rng(4)
+    under_way = deque([40.0] * 3000)
+    lowest = 40.0
+    for _ in range(30_000):
+        planned = under_way.popleft()
+        controller.learn(40.0, [round(1.5 * planned * random.choice([0.4, 1.6]))], planned)
+        under_way.append(controller.effective(40.0))
+        lowest = min(lowest, under_way[-1])
+    assert controller.effective(40.0) == pytest.approx(40.0 / 1.5, rel=0.05)
+    assert lowest > 0.85 * 40.0 / 1.5
