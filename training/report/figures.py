@@ -1,5 +1,6 @@
 """The figures of a comparison."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
 MARKERS = "os^Dv<>P"
+
+TITLE_WIDTH = 90
+"""The letters of a title that fit beside each other; the options of a model may make it longer."""
 
 
 def budgeted(path: Path, view: View, title: str) -> None:
@@ -59,7 +63,7 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.0, 5.0), layout="constrained")
     FigureCanvasAgg(figure)  # without pyplot there is no global state to leak between figures
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=10)
     return figure, axes
 
 
