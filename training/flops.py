@@ -228,9 +228,18 @@ def _sum(output: Tensor, a: Any, b: Any, *_: Any) -> int:
 
 
 def _attention(output: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
-    scores = math.prod(query.shape[:-1]) * key.shape[-2]
-    return scores * (query.shape[-1] + value.shape[-1] + 1)
+    products = _attention_products(output, query, key, value)
+    return products + math.prod(query.shape[:-1]) * key.shape[-2]  # and the softmax
 
+
+def _attention_products(output: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    return math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
+_FUSED_ATTENTION = (
+    *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"),
+    *("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention"),
+)
 
 _NAMES: list[tuple[Rule, tuple[str, ...]]] = [
     (_convolution, ("convolution", "_convolution")),
@@ -250,8 +259,7 @@ _NAMES: list[tuple[Rule, tuple[str, ...]]] = [
     (_per_input_element, ("linalg_vector_norm",)),
     (_product, ("mul", "mul_", "div", "div_")),
     (_sum, ("add", "add_")),
-    (_attention, ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention")),
-    (_attention, ("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention")),
+    (_attention, _FUSED_ATTENTION),
     (_free, ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")),
     (
         _free,
@@ -299,4 +307,5 @@ MULTIPLY_ADDS: dict[str, Rule] = {
     "addmm": _linear_without_bias,
     "mm": _matrix_product,
     "bmm": _matrix_product,
+    **dict.fromkeys(_FUSED_ATTENTION, _attention_products),
 }
