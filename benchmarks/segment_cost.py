@@ -2,7 +2,7 @@
 
     python benchmarks/segment_cost.py --out docs/benchmarks/segment_cost        # the poster's size, untrained
     python benchmarks/segment_cost.py --precision int8 --out docs/benchmarks/segment_cost_int8
-    python benchmarks/segment_cost.py exported_models/cifar10 --out /tmp/cost
+    python benchmarks/segment_cost.py exported_models/cifar10 --out runs/cost
 
 One ONNX Runtime session each for: the whole net with its last exit alone; the chain of all segments; the
 chain with no head but the last; and, for every boundary, the two halves of a net cut there and nowhere else.
