@@ -33,9 +33,14 @@ from serving.bundle import (
     SegmentSpec,
     write_bundle,
 )
-from serving.confidence import CONFIDENCE
 from serving.engine import Engine
-from training.calibration import Probabilities, calibration_of, collect, engine_probabilities
+from training.calibration import (
+    Probabilities,
+    calibration_of,
+    collect,
+    engine_probabilities,
+    unknown_calibration,
+)
 from training.flops import segment_flops
 from training.models import architecture
 from training.models.multi_exit import MultiExitModel
@@ -132,17 +137,6 @@ def calibrate(bundle: Bundle, images: Images, threads: int = 0) -> Calibration:
     return calibration_of(replace(gathered, certify=np.zeros(len(images), np.bool_)))
 
 
-def unknown(exits: int) -> Calibration:
-    """A calibration that says nothing, for a bundle whose own is yet to come."""
-    return Calibration(
-        labels=np.zeros(1, np.int64),
-        prediction=np.zeros((1, exits), np.int32),
-        confidence={name: np.ones((1, exits), np.float32) for name in CONFIDENCE},
-        temperature={name: np.ones(exits) for name in CONFIDENCE},
-        certify=np.zeros(1, np.bool_),
-    )
-
-
 def make(
     folder: Path,
     *,
@@ -163,7 +157,9 @@ def make(
     model = poster_model(seed)
     parts = gathering(boundaries(model)) if gather_rows else boundaries(model)
     segments: Any = cut(export_whole(model), parts)
-    trial = write_bundle(folder, manifest(model, parts), segments, unknown(model.exits), force=force)
+    trial = write_bundle(
+        folder, manifest(model, parts), segments, unknown_calibration(model.exits), force=force
+    )
     calibration = calibrate(trial, pool() if images is None else images)
     return write_bundle(folder, manifest(model, parts, calibration), segments, calibration, force=True)
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Calibration
-from serving.confidence import MEASURES, SCALED, Scorer, confidence
+from serving.confidence import CONFIDENCE, MEASURES, SCALED, Scorer, confidence
 from serving.engine import Engine
 from training.errors import DataError
 from training.temperature import ENOUGH_ROWS, fit_temperatures
@@ -122,3 +122,14 @@ def scorers_of(temperatures: npt.NDArray[np.float64]) -> dict[str, Scorer]:
     """Return the scorer of every measure, given one temperature per exit for those that are scaled."""
     fitted, none = tuple(temperatures.tolist()), (1.0,) * len(temperatures)
     return {name: Scorer(name, fitted if name.endswith(SCALED) else none) for name in MEASURES}
+
+
+def unknown_calibration(exits: int) -> Calibration:
+    """Return the least that a bundle can be read with, until its own is known: one image, never used."""
+    return Calibration(
+        labels=np.zeros(1, np.int64),
+        prediction=np.zeros((1, exits), np.int32),
+        confidence={measure: np.ones((1, exits), np.float32) for measure in CONFIDENCE},
+        temperature={measure: np.ones(exits) for measure in CONFIDENCE},
+        certify=np.zeros(1, np.bool_),
+    )

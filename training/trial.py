@@ -5,14 +5,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 from rich.progress import track
 
-from serving.bundle import Calibration, Manifest, SegmentSpec, write_bundle
-from serving.confidence import CONFIDENCE
+from serving.bundle import Manifest, SegmentSpec, write_bundle
 from serving.engine import Engine
-from training.calibration import Answers, Labels, Probabilities, collect, engine_probabilities
+from training.calibration import (
+    Answers,
+    Labels,
+    Probabilities,
+    collect,
+    engine_probabilities,
+    unknown_calibration,
+)
 from training.data import Batch, Data
 from training.onnx_graph import Boundary, cut, gathering
 
@@ -46,7 +51,10 @@ class Trial:
             # The engine runs bundles only; this one lives until its own calibration is known.
             draft = self.draft(parts)
             bundle = write_bundle(
-                Path(scratch) / "trial", draft, self.segments(whole, parts), _no_calibration(draft)
+                Path(scratch) / "trial",
+                draft,
+                self.segments(whole, parts),
+                unknown_calibration(len(draft.segments)),
             )
             engine = Engine(bundle, threads=os.cpu_count() or 1)
             return collect(self._served(engine, check), self._data.split.seed)
@@ -75,15 +83,3 @@ class Trial:
             if check is not None:
                 check(served, batch)
             yield served, batch.labels.numpy()
-
-
-def _no_calibration(draft: Manifest) -> Calibration:
-    """Return the least that a bundle can be read with: one image, never used."""
-    exits = len(draft.segments)
-    return Calibration(
-        labels=np.zeros(1, np.int64),
-        prediction=np.zeros((1, exits), np.int32),
-        confidence={measure: np.ones((1, exits), np.float32) for measure in CONFIDENCE},
-        temperature={measure: np.ones(exits) for measure in CONFIDENCE},
-        certify=np.zeros(1, np.bool_),
-    )

@@ -13,10 +13,11 @@ from onnx.compose import add_prefix, merge_models
 from onnx.utils import Extractor
 from PIL import Image
 
-from benchmarks.poster_bundle import calibrate, manifest, poster_model, unknown, write_pngs
+from benchmarks.poster_bundle import calibrate, manifest, poster_model, write_pngs
 from benchmarks.poster_bundle import pool as poster_pool
 from serving.bundle import ROWS, Bundle, read_bundle, write_bundle
 from serving.manifest import Precision
+from training.calibration import unknown_calibration
 from training.models.multi_exit import MultiExitModel
 from training.onnx_graph import Boundary, boundaries, cut, export_whole
 from training.quantize import quantize
@@ -124,7 +125,7 @@ def _write(
     held_against = None if precision == "float32" else (1.0,) * len(parts)
     changes = {"precision": precision, "float_validation_accuracy": held_against}
     draft = manifest(model, parts).model_copy(update=changes)
-    trial = write_bundle(folder, draft, segments, unknown(len(parts)))
+    trial = write_bundle(folder, draft, segments, unknown_calibration(len(parts)))
     calibration = calibrate(trial, images)
     final = manifest(model, parts, calibration).model_copy(update=changes)
     write_bundle(folder, final, segments, calibration, force=True)
