@@ -57,11 +57,13 @@ def worthwhile(
     max_age_seconds: float,
     entries: Sequence[int] = (0,),
 ) -> tuple[int, int]:
-    """Run the deepest stage with enough rows to be worth it; else the deepest old one; else the shallowest.
+    """Run the deepest stage with enough rows to be worth it, or with old ones; else bring out who is in.
 
     Enough is the smallest batch that costs no more per row than any other. How many rows run is what costs
-    least per row, too. As with `deepest_full`, an entry runs only where nothing ahead is worth it or old:
-    rows that are ahead cannot starve, and neither can new ones, since without them those ahead run out.
+    least per row, too. Where nothing is worth it the machine is not full, and the deepest rows go first,
+    however few they are: a small batch costs little more than a large one, and waiting for company that
+    may not come costs the caller all of it. Under full load new rows are worth it, and those ahead gather
+    until they are as well, or old.
 
     Args:
         loads: of every stage.
@@ -78,27 +80,30 @@ def worthwhile(
     (1, 5)
     >>> choose([StageLoad(9, 0.01), StageLoad(3, 0.01)])
     (0, 8)
+    >>> choose([StageLoad(3, 0.01), StageLoad(3, 0.01)])
+    (1, 3)
     """
 
     def depth(stage: int) -> tuple[int, float]:
         return (0, loads[stage].oldest_age_seconds) if stage in entries else (stage, 0.0)
 
-    deepest_first = sorted((stage for stage, load in enumerate(loads) if load.rows), key=depth, reverse=True)
-
     def chosen(stage: int) -> tuple[int, int]:
         return stage, expected(stage).cheapest_rows(min(loads[stage].rows, most_rows[stage]))
 
-    for stage in deepest_first:
-        enough = min(expected(stage).efficient_rows or most_rows[stage], most_rows[stage])
-        if loads[stage].rows >= enough:
-            return chosen(stage)
-    round_seconds = sum(
-        expected(stage).seconds(most_rows[stage]) for stage in range(len(loads)) if stage not in entries[1:]
-    )
-    for stage in deepest_first:
-        if loads[stage].oldest_age_seconds > max(max_age_seconds, round_seconds):
-            return chosen(stage)
-    return chosen(next((stage for stage in deepest_first if stage in entries), deepest_first[-1]))
+    def worth_it(stage: int) -> bool:
+        return loads[stage].rows >= min(expected(stage).efficient_rows or most_rows[stage], most_rows[stage])
+
+    deepest_first = sorted((stage for stage, load in enumerate(loads) if load.rows), key=depth, reverse=True)
+    ahead = [stage for stage in deepest_first if stage not in entries]
+    if (worth := next(filter(worth_it, ahead), None)) is not None:
+        return chosen(worth)
+    if ahead:
+        stages = [stage for stage in range(len(loads)) if stage not in entries[1:]]
+        old = max(max_age_seconds, sum(expected(stage).seconds(most_rows[stage]) for stage in stages))
+        for stage in ahead:
+            if loads[stage].oldest_age_seconds > old:
+                return chosen(stage)
+    return chosen(next(filter(worth_it, deepest_first), deepest_first[0]))
 
 
 def in_time(

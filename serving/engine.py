@@ -5,6 +5,7 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from serving.device import Device, features_on
 from serving.device_stages import DeviceStages
 from serving.errors import BundleError, EngineError
 from serving.providers import CPU, CUDA, OPTIONS, DeviceFeatures, listed, wanted
+from serving.sliced_session import sliced_where_it_pays
 
 # Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -34,7 +36,8 @@ class Engine:
 
     Args:
         bundle: a bundle that `read_bundle` accepted.
-        threads: threads within one operator; segments run one at a time and share the cores.
+        threads: threads that compute; one for each core if 0. Segments run one at a time; they share a
+            lone row, and take the rows of a batch between them where that is quicker.
         providers: execution providers by ONNX Runtime's names, best first; if None, CUDA where there is a
             GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
         strict: every provider wanted must be had.
@@ -67,7 +70,9 @@ class Engine:
             _preload_cuda()
         self._segments = bundle.manifest.segments
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
-        self._threads, self._tried = threads, tried
+        self._threads, self._tried = threads or cores(), tried
+        self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
+        self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="offramp-slices")
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = _common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
@@ -111,7 +116,12 @@ class Engine:
         Raises:
             EngineError: ONNX Runtime cannot load it.
         """
-        return _open_session(model, self._threads, self._tried)
+        session = _open_session(model, self._threads, self._tried)
+        if self._threads == 1 or self._binds or session.get_providers() != [CPU]:
+            return session
+        return sliced_where_it_pays(
+            session, lambda: _open_session(model, 1, self._tried), self._threads, self._helpers
+        )
 
     def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.
@@ -160,6 +170,11 @@ def checked_numbers(probabilities: FloatArray, source: str) -> FloatArray:
     if np.isnan(probabilities.sum()):
         raise EngineError(f"{source} put out probabilities that are not numbers")
     return probabilities
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _open_session(model: bytes, threads: int, providers: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from serving.closing_up import close_up
 from serving.dispatch import StageLoad
 from serving.rows import IndexArray, Row, Tensors
 
@@ -13,10 +14,12 @@ from serving.rows import IndexArray, Row, Tensors
 class StageQueue:
     """One contiguous buffer per feature tensor; a batch is a view into it, wherever its rows came from.
 
-    Survivors are copied once, from the outputs of the stage before to the end of the buffers: that copy is
-    the compaction and the merge in one. A batch that survives whole while nobody waits is not even copied:
-    its tensors stand in for the buffers until others join it. The buffers are allocated when first needed,
-    grow by doubling, and are given back when they outgrew `keep_rows` and the queue runs empty.
+    While nobody waits, the tensors of a batch stand in for the buffers: its survivors close up in place,
+    which copies no more rows than left, and none where all stay. Survivors that join others are copied once,
+    behind them: that copy is the compaction and the merge in one. The queue's own buffers are allocated when
+    first needed, grow by doubling, and are given back when they outgrew `keep_rows` and the queue is empty.
+
+    Rows that were pushed together are in any order among themselves.
 
     Args:
         keep_rows: the size of buffers that is worth keeping, in rows.
@@ -25,7 +28,7 @@ class StageQueue:
     def __init__(self, keep_rows: int = 128) -> None:
         self._keep_rows = keep_rows
         self._own: Tensors = ()
-        self._buffers: Tensors = ()  # its own, or those of a batch that survived whole
+        self._buffers: Tensors = ()  # its own, or those of a batch that came while nobody waited
         self._head = 0
         self._rows: deque[Row] = deque()
 
@@ -45,7 +48,7 @@ class StageQueue:
         Args:
             rows: N rows; none change nothing.
             tensors: each [M, ...], always of one dtype and shape but for M; not to be changed by others any
-                more, since they stand in for the buffers where N = M and nobody waits.
+                more, since they may stand in for the buffers. Where N < M they may be changed here.
             chosen: the N indices within M that the rows are at, rising; None if M = N and all are.
             now: the clock's seconds.
 
@@ -57,7 +60,12 @@ class StageQueue:
             return
         self._check(tensors, count if chosen is None else None)
         whole = chosen is None or count == len(tensors[0])
-        if whole and not self._rows and all(tensor.flags.c_contiguous for tensor in tensors):
+        stands_in = not self._rows and all(
+            tensor.flags.c_contiguous and (whole or tensor.flags.writeable) for tensor in tensors
+        )
+        if stands_in:
+            if chosen is not None and not whole:
+                rows = [rows[index] for index in close_up(tensors, chosen)]
             self._buffers, self._head = tensors, 0
         else:
             self._make_room(count, tensors)
@@ -123,11 +131,13 @@ class StageQueue:
             raise ValueError(f"expected tensors of {count} rows, found {[len(tensor) for tensor in tensors]}")
 
     def _make_room(self, count: int, tensors: Tensors) -> None:
-        """See to it that `count` more rows fit behind those that wait, in buffers of the queue's own."""
+        """See to it that `count` more rows fit behind those that wait."""
         waiting = len(self._rows)
-        capacity = len(self._own[0]) if self._own else 0
-        if self._buffers is self._own and self._head + waiting + count <= capacity:
+        # A batch that stands in has room where some of its rows left; one that survived whole has none, and
+        # so is never written to.
+        if self._buffers and self._head + waiting + count <= len(self._buffers[0]):
             return
+        capacity = len(self._own[0]) if self._own else 0
         # Moving to the front is worth it only where it frees half of the buffer: a row then moves seldom.
         targets = self._own
         if waiting + count > capacity // 2:

@@ -76,8 +76,10 @@ FOUR_IS_ENOUGH = Rates({1: 0.004, 4: 0.008, 8: 0.016, 16: 0.048})
         ([(9, YOUNG), (4, YOUNG), (1, YOUNG)], (1, 4)),  # the deepest that is worth it
         ([(9, OLD), (4, OLD), (1, OLD)], (1, 4)),  # worth it goes before old
         ([(3, OLD), (2, OLD), (1, YOUNG)], (1, 2)),  # the deepest old one
-        ([(3, YOUNG), (2, YOUNG), (1, YOUNG)], (0, 3)),  # an entry
-        ([(0, 0), (3, YOUNG), (1, YOUNG)], (1, 3)),  # the shallowest
+        ([(4, YOUNG), (3, OLD), (1, YOUNG)], (1, 3)),  # old goes before new ones that are worth it
+        ([(4, YOUNG), (3, YOUNG), (1, YOUNG)], (0, 4)),  # new ones that are worth it
+        ([(3, YOUNG), (2, YOUNG), (1, YOUNG)], (2, 1)),  # nothing is: whoever is nearest to the end
+        ([(3, YOUNG), (0, 0), (0, 0)], (0, 3)),  # new ones wait for nobody
         ([(0, 0), (0, 0), (1, YOUNG)], (2, 1)),  # never idle
         ([(0, 0), (16, YOUNG), (0, 0)], (1, 8)),  # 16 together would cost more each
         ([(0, 0), (0, 0), (16, YOUNG)], (2, 5)),  # never more than the stage may have
@@ -96,11 +98,11 @@ def test_costs_choose_the_stage_and_the_size(
 
 
 @pytest.mark.parametrize(("ages", "expected"), [((YOUNG, OLD), 2), ((OLD, YOUNG), 0)])
-@pytest.mark.parametrize("rows", [2, 8])
+@pytest.mark.parametrize(("rows", "ahead"), [(2, 0), (8, 1)])
 def test_of_two_entries_the_one_that_waited_longer_goes_first(
-    rows: int, ages: tuple[float, float], expected: int
+    rows: int, ahead: int, ages: tuple[float, float], expected: int
 ) -> None:
-    loads = [StageLoad(rows, ages[0]), StageLoad(1, YOUNG), StageLoad(rows, ages[1])]
+    loads = [StageLoad(rows, ages[0]), StageLoad(ahead, YOUNG), StageLoad(rows, ages[1])]
     stage, _ = worthwhile(
         loads,
         expected=lambda stage: FOUR_IS_ENOUGH,
@@ -160,10 +162,10 @@ def test_nobody_starves(arrivals: list[int | None], share: float) -> None:
 
 
 def test_rows_are_not_old_before_full_batches_of_all_stages_could_have_run() -> None:
-    loads = [StageLoad(3, YOUNG), StageLoad(1, OLD)]
+    loads = [StageLoad(4, YOUNG), StageLoad(1, OLD)]
     ten_times_slower = Rates({1: 0.04, 4: 0.08, 8: 0.16, 16: 0.48})
     chosen = [
         worthwhile(loads, expected=lambda stage: rates, most_rows=(16, 16), max_age_seconds=0.1)  # noqa: B023
         for rates in (FOUR_IS_ENOUGH, ten_times_slower)
     ]
-    assert chosen == [(1, 1), (0, 3)]
+    assert chosen == [(1, 1), (0, 4)]

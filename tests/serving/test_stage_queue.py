@@ -48,8 +48,30 @@ def test_survivors_are_picked_and_merged_behind_those_of_other_batches() -> None
         queue.push([rows[index] for index in chosen], tensors, np.array(chosen), now)
     assert queue.load(now=1.5).oldest_age_seconds == 0.5
     rows, (wide, narrow) = queue.pop(9)
-    assert [row.position for row in rows] == narrow.tolist() == wide[:, 0].tolist() == [1, 3, 10, 14]
+    positions = [row.position for row in rows]
+    assert positions == narrow.tolist() == wide[:, 0].tolist()
+    assert (sorted(positions[:2]), sorted(positions[2:])) == ([1, 3], [10, 14])
     assert [row.queued_at for row in rows] == [1.0, 1.0, 2.0, 2.0]
+
+
+def test_survivors_close_up_in_place_while_nobody_waits_and_others_join_in_the_gaps() -> None:
+    queue = StageQueue(keep_rows=8)
+    rows, tensors = numbered(0, 6)
+    queue.push([rows[index] for index in (0, 1, 4)], tensors, np.array([0, 1, 4]), now=0.0)
+    queue.push(*numbered(10, 2), None, now=0.0)
+    joined, (wide, narrow) = queue.pop(9)
+    assert wide.base is tensors[0]
+    assert [row.position for row in joined] == narrow.tolist() == wide[:, 0].tolist() == [0, 1, 4, 10, 11]
+
+
+def test_survivors_of_tensors_that_may_not_be_changed_are_copied() -> None:
+    queue = StageQueue(keep_rows=8)
+    rows, tensors = numbered(0, 4)
+    for tensor in tensors:
+        tensor.flags.writeable = False
+    queue.push(rows[2:], tensors, np.array([2, 3]), now=0.0)
+    assert queue.pop(9)[1][1].tolist() == [2, 3]
+    assert tensors[1].tolist() == [0, 1, 2, 3]
 
 
 def test_a_batch_is_a_view_not_a_copy() -> None:

@@ -1,0 +1,106 @@
+"""Batches cut into slices: the same numbers as in one piece, and whoever fails is heard of."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from serving.sliced_session import SlicedSession, cut, sliced_where_it_pays
+from tests.bundles import tiny_images, tiny_segments
+
+THREADS = 3
+
+
+def session(stage: int = 0, rows: bool = False) -> Any:
+    return onnxruntime.InferenceSession(tiny_segments(rows, 0)[stage], providers=["CPUExecutionProvider"])
+
+
+def names(opened: Any) -> list[str]:
+    return [value.name for value in opened.get_outputs()]
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6, 7, 31])
+def test_slices_put_out_what_the_whole_batch_does(rows: int) -> None:
+    plain = session()
+    feed = {plain.get_inputs()[0].name: tiny_images(rows)}
+    with ThreadPoolExecutor(THREADS - 1) as helpers:
+        sliced = SlicedSession(plain, session(), THREADS, helpers)
+        found = sliced.run(names(plain), feed)
+        only_features = sliced.run(names(plain)[1:], feed)
+    for tensor, expected in zip(found, plain.run(None, feed), strict=True):
+        assert tensor.dtype == expected.dtype
+        np.testing.assert_array_equal(tensor, expected)
+    assert len(only_features) == len(found) - 1
+
+
+def test_a_view_that_is_not_contiguous_is_read_rightly() -> None:
+    plain, images = session(), tiny_images(12)[::-1]
+    feed = {plain.get_inputs()[0].name: images}
+    with ThreadPoolExecutor(THREADS - 1) as helpers:
+        found = SlicedSession(plain, session(), THREADS, helpers).run(names(plain), feed)
+    np.testing.assert_array_equal(found[0], plain.run(None, feed)[0])
+
+
+class Failing:
+    """A session whose slices fail from some image on."""
+
+    def __init__(self, real: Any) -> None:
+        self._real, self.get_outputs, self.get_inputs = real, real.get_outputs, real.get_inputs
+        self.io_binding = real.io_binding
+        self.runs = 0
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        self.runs += 1
+        if self.runs == 2:
+            raise RuntimeError("out of cheese")
+        self._real.run_with_iobinding(binding)
+
+
+def test_a_slice_that_fails_fails_the_batch_and_the_next_one_runs() -> None:
+    plain = session()
+    feed = {plain.get_inputs()[0].name: tiny_images(12)}
+    with ThreadPoolExecutor(THREADS - 1) as helpers:
+        sliced = SlicedSession(plain, Failing(session()), THREADS, helpers)
+        with pytest.raises(RuntimeError, match="out of cheese"):
+            sliced.run(names(plain), feed)
+        np.testing.assert_array_equal(sliced.run(names(plain), feed)[0], plain.run(None, feed)[0])
+
+
+def test_slices_cover_every_row_once() -> None:
+    for rows in range(4, 70):
+        for threads in (2, 3, 16):
+            parts = [row for part in cut(rows, threads) for row in range(part.start, part.stop)]
+            assert parts == list(range(rows))
+
+
+def quicker(sliced: bool) -> Any:
+    """A clock by which runs in slices take one hundredth of a second, or three, and the others two."""
+    now, readings = 0.0, 0
+
+    def clock() -> float:
+        nonlocal now, readings
+        # The readings: when the trials begin, then before and after a run of either; after a trial there is
+        # one more, whether there is time for another.
+        position = readings % 5
+        now += {2: 0.01 if sliced else 0.03, 4: 0.02}.get(position, 0.0)
+        readings += 1
+        return now
+
+    return clock
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_second_session_is_kept_where_it_is_quicker(pays: bool) -> None:
+    plain = session()
+    with ThreadPoolExecutor(1) as helpers:
+        chosen = sliced_where_it_pays(plain, session, 2, helpers, quicker(pays))
+    assert isinstance(chosen, SlicedSession) == pays
+    assert pays or chosen is plain
+
+
+def test_a_graph_that_is_told_its_rows_is_never_cut() -> None:
+    plain = session(1, rows=True)
+    with ThreadPoolExecutor(1) as helpers:
+        assert sliced_where_it_pays(plain, pytest.fail, 2, helpers) is plain
