@@ -20,6 +20,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from statistics import NormalDist
 from typing import Any
 
@@ -42,6 +43,7 @@ _FEWEST_ROWS = 50  # of the calibration: fewer expect nothing in particular
 _HALF = 0.5  # a row in every bin that holds none, so that no logarithm is infinite
 _BACK = 0.5  # of its limit: a window alone under it is no longer what was alone over it
 _PROFILES_KEPT = 256
+_TAKEN_TOGETHER = 64  # rows
 
 Thresholds = tuple[float, ...]
 ClassArray = npt.NDArray[np.integer[Any]]
@@ -83,6 +85,9 @@ class _Window:
         self.inverse_support = 0.0
 
 
+_Seen = tuple[ScoreArray, ClassArray, Sequence[Thresholds]]
+
+
 class _Exit:
     """The bins of one exit, where the calibration's rows are in them, and what was seen there.
 
@@ -103,6 +108,8 @@ class _Exit:
         self.window = _Window(self.bins)
         self.before: deque[_Window] = deque(maxlen=_LONGEST)
         self.alone_over = False
+        self.waiting: list[_Seen] = []
+        self.waiting_rows = 0
 
     def place(self, score: ScoreArray, answer: ClassArray) -> npt.NDArray[np.int64]:
         """The bins of rows, int64 [2 M]: one of a score and one of a class for each."""
@@ -155,26 +162,38 @@ class DriftMonitor:
             thresholds: M threshold vectors, each of K numbers; an empty one is of a row that thresholds did
                 not bring here, which says nothing.
         """
-        told = np.fromiter(map(bool, thresholds), np.bool_, count=len(thresholds))
-        if not told.any():
-            return
         event = None
         with self._lock:
             here = self._exits[exit_index]
-            window = here.window
-            for vector, rows in Counter(vector for vector in thresholds if vector).items():
-                counts, support = self._profile(vector)[exit_index]
-                if support < _FEWEST_ROWS:
-                    told &= np.fromiter((other != vector for other in thresholds), np.bool_, count=len(told))
-                    continue
-                window.expected += rows * counts / support
-                window.inverse_support += rows / support
-            window.observed += np.bincount(here.place(score[told], answer[told]), minlength=here.bins)
-            window.rows += int(told.sum())
-            if window.rows >= self._window_rows:
+            here.waiting.append((score, answer, thresholds))
+            here.waiting_rows += len(score)
+            # Taking in one row costs as much as many: a few wait for others, but no measurement does.
+            if here.waiting_rows < min(_TAKEN_TOGETHER, self._window_rows - here.window.rows):
+                return
+            self._take_in(exit_index, here)
+            if here.window.rows >= self._window_rows:
                 event = self._measure(exit_index, here)
         if event is not None:
             self._emit(event)
+
+    def _take_in(self, exit_index: int, here: _Exit) -> None:
+        """Count those who wait."""
+        scores, answers, vectors = zip(*here.waiting, strict=True)
+        here.waiting, here.waiting_rows = [], 0
+        thresholds = list(chain.from_iterable(vectors))
+        told = np.fromiter(map(bool, thresholds), np.bool_, count=len(thresholds))
+        window = here.window
+        for vector, rows in Counter(vector for vector in thresholds if vector).items():
+            counts, support = self._profile(vector)[exit_index]
+            if support < _FEWEST_ROWS:
+                told &= np.fromiter((other != vector for other in thresholds), np.bool_, count=len(told))
+                continue
+            window.expected += rows * counts / support
+            window.inverse_support += rows / support
+        if told.any():
+            places = here.place(np.concatenate(scores)[told], np.concatenate(answers)[told])
+            window.observed += np.bincount(places, minlength=here.bins)
+            window.rows += int(told.sum())
 
     def latest(self) -> dict[int, DriftMeasured]:
         """The last measurement of each exit that had one, by the exit's index."""

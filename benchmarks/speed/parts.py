@@ -323,8 +323,8 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "lone": lone,
     "tail": tail,
     "idle": idle,
-    "memory": flat,
     "costs": parts_of_a_request,
+    "memory": flat,
 }
 
 
