@@ -23,6 +23,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from training.byte_features import byte_features
 from training.channels_last import channels_last
 from training.onnx_graph import IMAGES, Boundary, answering, forget_origin, refill
+from training.shared_ranges import share_ranges
 
 Images = npt.NDArray[np.uint8]
 
@@ -85,7 +86,7 @@ def insert_quantizers(
             weights may not fit.
     """
     original = _prepared(whole)
-    ranges = _ranges(original, batches)
+    ranges = share_ranges(_ranges(original, batches), original.graph)
     exempt = [node.name for node in answering(original, parts)]
     quantizer = QDQQuantizer(
         copy.deepcopy(original),

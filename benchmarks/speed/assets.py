@@ -25,7 +25,7 @@ from training.quantize import quantize
 from .processes import ROOT
 
 POOL = 512
-_MAKERS = ("onnx_graph", "quantize", "byte_features", "channels_last")
+_MAKERS = ("onnx_graph", "quantize", "shared_ranges", "byte_features", "channels_last")
 _CALIBRATION_IMAGES = 2000
 _QUANTISING_BATCHES = 8
 
