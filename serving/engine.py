@@ -19,7 +19,7 @@ from serving.device import Device, features_on
 from serving.device_stages import DeviceStages
 from serving.errors import BundleError, EngineError
 from serving.providers import CPU, CUDA, OPTIONS, DeviceFeatures, listed, wanted
-from serving.sliced_session import sliced_where_it_pays
+from serving.sliced_session import SlicedSession, can_slice
 
 # Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -37,7 +37,7 @@ class Engine:
     Args:
         bundle: a bundle that `read_bundle` accepted.
         threads: threads that compute; one for each core if 0. Segments run one at a time; they share a
-            lone row, and take the rows of a batch between them where that is quicker.
+            lone row, and take the rows of a batch between them.
         providers: execution providers by ONNX Runtime's names, best first; if None, CUDA where there is a
             GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
         strict: every provider wanted must be had.
@@ -117,11 +117,10 @@ class Engine:
             EngineError: ONNX Runtime cannot load it.
         """
         session = _open_session(model, self._threads, self._tried)
-        if self._threads == 1 or self._binds or session.get_providers() != [CPU]:
+        alone = self._threads == 1 or self._binds or session.get_providers() != [CPU]
+        if alone or not can_slice(session):
             return session
-        return sliced_where_it_pays(
-            session, lambda: _open_session(model, 1, self._tried), self._threads, self._helpers
-        )
+        return SlicedSession(session, _open_session(model, 1, self._tried), self._threads, self._helpers)
 
     def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.

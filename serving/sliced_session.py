@@ -6,8 +6,7 @@ the threads meet once. For a row alone there is nothing to cut: it takes the ses
 shared (docs/decisions/0010-threads-take-rows.md).
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any
@@ -34,7 +33,7 @@ class SlicedSession:
     """Stands in for an `onnxruntime.InferenceSession` on the CPU; `run` is for one caller at a time.
 
     Args:
-        shared: a session with as many threads as there are.
+        shared: a session with as many threads as there are; one that `can_slice`.
         single: one of the same graph with one thread.
         threads: how many there are, the caller's among them; 2 at least.
         helpers: runs the slices of the other threads.
@@ -94,39 +93,9 @@ class SlicedSession:
             self._single.run_with_iobinding(binding)
 
 
-def sliced_where_it_pays(
-    shared: Any,
-    open_single: Callable[[], Any],
-    threads: int,
-    helpers: ThreadPoolExecutor,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Any:
-    """Return a session that cuts batches into slices, or the shared one where that is hardly quicker.
-
-    The second session has weights of its own, so it must be worth its memory.
-
-    Args:
-        shared: a session on the CPU with `threads` threads.
-        open_single: opens one of the same graph with one thread.
-        threads: how many there are; 2 at least.
-        helpers: runs the slices of the other threads.
-        clock: seconds from any origin.
-    """
-    if not all(map(_rows_of_known_size, (*shared.get_inputs(), *shared.get_outputs()))):
-        return shared
-    sliced = SlicedSession(shared, open_single(), threads, helpers)
-    rows = max(_TRIAL_ROWS, 2 * threads)
-    feed = {value.name: np.zeros_like(_empty(value, rows)) for value in shared.get_inputs()}
-    names = [value.name for value in shared.get_outputs()]
-    best, begun = [float("inf"), float("inf")], clock()
-    for trial in range(_TRIALS):
-        if trial and clock() - begun > _TRIAL_SECONDS:
-            break
-        for index, session in enumerate((sliced, shared)):
-            started = clock()
-            session.run(names, feed)
-            best[index] = min(best[index], clock() - started)
-    return sliced if best[0] < _CLEARLY * best[1] else shared
+def can_slice(session: Any) -> bool:
+    """Whether all that a graph takes and puts out are rows whose size is known before it runs."""
+    return all(map(_rows_of_known_size, (*session.get_inputs(), *session.get_outputs())))
 
 
 def cut(rows: int, threads: int) -> list[slice]:

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from serving.sliced_session import SlicedSession, cut, sliced_where_it_pays
+from serving.sliced_session import SlicedSession, can_slice, cut
 from tests.bundles import tiny_images, tiny_segments
 
 THREADS = 3
@@ -75,32 +75,6 @@ def test_slices_cover_every_row_once() -> None:
             assert parts == list(range(rows))
 
 
-def quicker(sliced: bool) -> Any:
-    """A clock by which runs in slices take one hundredth of a second, or three, and the others two."""
-    now, readings = 0.0, 0
-
-    def clock() -> float:
-        nonlocal now, readings
-        # The readings: when the trials begin, then before and after a run of either; after a trial there is
-        # one more, whether there is time for another.
-        position = readings % 5
-        now += {2: 0.01 if sliced else 0.03, 4: 0.02}.get(position, 0.0)
-        readings += 1
-        return now
-
-    return clock
-
-
-@pytest.mark.parametrize("pays", [True, False])
-def test_a_second_session_is_kept_where_it_is_quicker(pays: bool) -> None:
-    plain = session()
-    with ThreadPoolExecutor(1) as helpers:
-        chosen = sliced_where_it_pays(plain, session, 2, helpers, quicker(pays))
-    assert isinstance(chosen, SlicedSession) == pays
-    assert pays or chosen is plain
-
-
 def test_a_graph_that_is_told_its_rows_is_never_cut() -> None:
-    plain = session(1, rows=True)
-    with ThreadPoolExecutor(1) as helpers:
-        assert sliced_where_it_pays(plain, pytest.fail, 2, helpers) is plain
+    assert can_slice(session(1))
+    assert not can_slice(session(1, rows=True))
