@@ -24,6 +24,7 @@ from segment_cost import from_bundle, poster, spread
 from serving.arena import share_arena
 from serving.bundle import read_bundle
 from serving.engine import cores
+from serving.recycled import Recycled
 from serving.sliced_session import SlicedSession
 from training.onnx_graph import Boundary
 
@@ -60,7 +61,7 @@ def ways(segments: Sequence[bytes], parts: Sequence[Boundary], most: int) -> dic
         helpers = ThreadPoolExecutor(threads - 1)
         shared = [opened(segment, threads) for segment in segments]
         sliced = [
-            SlicedSession(together, alone, threads, helpers)
+            SlicedSession(together, alone, threads, helpers, Recycled())
             for together, alone in zip(shared, single, strict=True)
         ]
         found[f"{threads} threads, shared"] = chain(shared, parts)

@@ -19,6 +19,7 @@ from serving.device import Device, features_on
 from serving.device_stages import DeviceStages
 from serving.errors import BundleError, EngineError
 from serving.providers import CPU, CUDA, OPTIONS, DeviceFeatures, listed, wanted
+from serving.recycled import Recycled
 from serving.sliced_session import SlicedSession, can_slice
 
 # Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
@@ -73,6 +74,7 @@ class Engine:
         self._threads, self._tried = threads or cores(), tried
         self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
         self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="offramp-slices")
+        self._memory = Recycled()
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = _common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
@@ -120,7 +122,8 @@ class Engine:
         alone = self._threads == 1 or self._binds or session.get_providers() != [CPU]
         if alone or not can_slice(session):
             return session
-        return SlicedSession(session, _open_session(model, 1, self._tried), self._threads, self._helpers)
+        single = _open_session(model, 1, self._tried)
+        return SlicedSession(session, single, self._threads, self._helpers, self._memory)
 
     def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.

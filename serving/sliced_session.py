@@ -15,17 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.manifest import ROWS
+from serving.recycled import Recycled
 
 Tensor = npt.NDArray[Any]
 Feed = Mapping[str, Tensor]
 
-_LEAST_ROWS = 4  # of a slice, where there are more slices than threads
-_TRIAL_ROWS = 8
-_TRIALS = 5
-_TRIAL_SECONDS = (
-    0.2  # after which no further one begins: starting a server with a large net takes long enough
-)
-_CLEARLY = 0.97
+_LEAST_ROWS = 4  # of a slice
 _DTYPES = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(uint8)": "u1", "tensor(int64)": "i8"}
 
 
@@ -37,10 +32,14 @@ class SlicedSession:
         single: one of the same graph with one thread.
         threads: how many there are, the caller's among them; 2 at least.
         helpers: runs the slices of the other threads.
+        memory: of the outputs.
     """
 
-    def __init__(self, shared: Any, single: Any, threads: int, helpers: ThreadPoolExecutor) -> None:
-        self._shared, self._single, self._threads, self._helpers = shared, single, threads, helpers
+    def __init__(
+        self, shared: Any, single: Any, threads: int, helpers: ThreadPoolExecutor, memory: Recycled
+    ) -> None:
+        self._shared, self._single, self._threads = shared, single, threads
+        self._helpers, self._memory = helpers, memory
         self._outputs = {value.name: value for value in single.get_outputs()}
 
     def get_inputs(self) -> Any:
@@ -62,10 +61,10 @@ class SlicedSession:
             The outputs, each [N, ...].
         """
         rows = len(next(iter(feed.values())))
-        if rows < 2 * self._threads:
+        if rows < _LEAST_ROWS * self._threads:
             outputs: list[Tensor] = self._shared.run(names, feed)
             return outputs
-        made = [_empty(self._outputs[name], rows) for name in names]
+        made = [self._empty(self._outputs[name], rows) for name in names]
         given = {name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}
         slices = iter(cut(rows, self._threads))
         others = [
@@ -92,6 +91,9 @@ class SlicedSession:
                 binding.bind_output(name, "cpu", 0, place.dtype, place.shape, place.ctypes.data)
             self._single.run_with_iobinding(binding)
 
+    def _empty(self, value: Any, rows: int) -> Tensor:
+        return self._memory.empty((rows, *value.shape[1:]), _DTYPES[value.type])
+
 
 def can_slice(session: Any) -> bool:
     """Whether all that a graph takes and puts out are rows whose size is known before it runs."""
@@ -99,7 +101,7 @@ def can_slice(session: Any) -> bool:
 
 
 def cut(rows: int, threads: int) -> list[slice]:
-    """Cut a batch into slices of about the same size: two for each thread, if they are not too small.
+    """Cut a batch into slices of about the same size: two for each thread, where they are large enough.
 
     With two of them, a thread that lost its core for a while leaves one to another.
 
@@ -121,7 +123,3 @@ def _rows_of_known_size(value: Any) -> bool:
         and bool(value.shape)
         and all(isinstance(size, int) for size in value.shape[1:])
     )
-
-
-def _empty(value: Any, rows: int) -> Tensor:
-    return np.empty((rows, *value.shape[1:]), np.dtype(_DTYPES[value.type]))

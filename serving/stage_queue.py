@@ -138,10 +138,11 @@ class StageQueue:
         if self._buffers and self._head + waiting + count <= len(self._buffers[0]):
             return
         capacity = len(self._own[0]) if self._own else 0
-        # Moving to the front is worth it only where it frees half of the buffer: a row then moves seldom.
-        targets = self._own
-        if waiting + count > capacity // 2:
-            capacity = max(2 * (waiting + count), self._keep_rows)
+        # Moving to the front of a large buffer is worth it only where it frees half: a row then moves seldom.
+        needed, targets = waiting + count, self._own
+        if needed > (capacity if capacity <= self._keep_rows else capacity // 2):
+            # Never larger than what is kept if that will do: pages of a new buffer cost more than the copies.
+            capacity = self._keep_rows if needed <= self._keep_rows else 2 * needed
             targets = tuple(np.empty((capacity, *tensor.shape[1:]), tensor.dtype) for tensor in tensors)
         for target, buffer in zip(targets, self._buffers, strict=bool(waiting)):
             target[:waiting] = buffer[self._head : self._head + waiting]

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from serving.recycled import Recycled
 from serving.sliced_session import SlicedSession, can_slice, cut
 from tests.bundles import tiny_images, tiny_segments
 
@@ -26,7 +27,7 @@ def test_slices_put_out_what_the_whole_batch_does(rows: int) -> None:
     plain = session()
     feed = {plain.get_inputs()[0].name: tiny_images(rows)}
     with ThreadPoolExecutor(THREADS - 1) as helpers:
-        sliced = SlicedSession(plain, session(), THREADS, helpers)
+        sliced = SlicedSession(plain, session(), THREADS, helpers, Recycled())
         found = sliced.run(names(plain), feed)
         only_features = sliced.run(names(plain)[1:], feed)
     for tensor, expected in zip(found, plain.run(None, feed), strict=True):
@@ -39,7 +40,7 @@ def test_a_view_that_is_not_contiguous_is_read_rightly() -> None:
     plain, images = session(), tiny_images(12)[::-1]
     feed = {plain.get_inputs()[0].name: images}
     with ThreadPoolExecutor(THREADS - 1) as helpers:
-        found = SlicedSession(plain, session(), THREADS, helpers).run(names(plain), feed)
+        found = SlicedSession(plain, session(), THREADS, helpers, Recycled()).run(names(plain), feed)
     np.testing.assert_array_equal(found[0], plain.run(None, feed)[0])
 
 
@@ -62,7 +63,7 @@ def test_a_slice_that_fails_fails_the_batch_and_the_next_one_runs() -> None:
     plain = session()
     feed = {plain.get_inputs()[0].name: tiny_images(12)}
     with ThreadPoolExecutor(THREADS - 1) as helpers:
-        sliced = SlicedSession(plain, Failing(session()), THREADS, helpers)
+        sliced = SlicedSession(plain, Failing(session()), THREADS, helpers, Recycled())
         with pytest.raises(RuntimeError, match="out of cheese"):
             sliced.run(names(plain), feed)
         np.testing.assert_array_equal(sliced.run(names(plain), feed)[0], plain.run(None, feed)[0])
