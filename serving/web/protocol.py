@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with a deadline on receiving.
+"""uvicorn's HTTP protocol with a deadline on receiving, and responses in one piece.
 
 uvicorn waits for ever for a request that trickles in. The app limits the time of a body that it reads; here
 is the rest: a connection on which the app is not at work (the headers are not complete, or the answer went
@@ -6,11 +6,12 @@ out before the body was read) is closed when nothing useful arrives in time.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.web.caller import EXTENSION
+from serving.web.one_piece import OnePiece
 from serving.web.problems import MEDIA_TYPE, problem
 
 
@@ -47,9 +48,11 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Offer the app a `Caller`, which costs less than a task that waits for the end."""
+        """Offer the app a `Caller`, which costs less than a task that waits; answer in one piece."""
         super().on_headers_complete()
         self.scope["extensions"] = {EXTENSION: {"caller": self.cycle}}
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = cast("asyncio.Transport", OnePiece(self.transport))
 
     def on_message_complete(self) -> None:
         """Note that a request has arrived whole."""

@@ -120,6 +120,25 @@ def test_the_app_is_told_who_waits() -> None:
     over(3600, talk)
 
 
+def test_an_answer_to_head_is_not_held_back() -> None:
+    async def talk(reader: Reader, writer: Writer) -> bytes:
+        writer.write(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return await reader.readuntil(b"\r\n\r\n")
+
+    assert over(3600, talk).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_who_waits_for_leave_to_send_gets_it() -> None:
+    async def talk(reader: Reader, writer: Writer) -> bytes:
+        writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        leave = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"abcd")
+        return leave + await reader.readuntil(b"\r\n\r\n")
+
+    answers = over(3600, talk)
+    assert answers.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+
+
 def test_what_is_not_http_is_a_problem() -> None:
     head, body = over(3600, partial(send_and_wait_for_the_end, b"garbage\r\n\r\n")).split(b"\r\n\r\n", 1)
     assert head.startswith(b"HTTP/1.1 400")
