@@ -5,13 +5,12 @@
 
 All segments of a net one after the other, as the engine runs them, on 1, 2, 4, … threads up to the cores
 there are. With *shared* operators every session has all threads; with *slices* the batch is cut, and each
-thread takes some of its rows through a session of its own (`serving.sliced_session`). They take turns, round
-by round.
+thread takes some of its rows through a session with one thread (`serving.sliced_session`). They take turns,
+round by round.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,6 +23,7 @@ from segment_cost import from_bundle, poster, spread
 from serving.arena import share_arena
 from serving.bundle import read_bundle
 from serving.engine import cores
+from serving.helpers import Helpers
 from serving.recycled import Recycled
 from serving.sliced_session import SlicedSession
 from training.onnx_graph import Boundary
@@ -57,8 +57,8 @@ def ways(segments: Sequence[bytes], parts: Sequence[Boundary], most: int) -> dic
     """Every number of threads, both ways."""
     single = [opened(segment, 1) for segment in segments]
     found = {"1 thread": chain(single, parts)}
-    for threads in [1 << power for power in range(1, most.bit_length())]:
-        helpers = ThreadPoolExecutor(threads - 1)
+    for threads in sorted({*(1 << power for power in range(1, most.bit_length())), most} - {1}):
+        helpers = Helpers(threads - 1)
         shared = [opened(segment, threads) for segment in segments]
         sliced = [
             SlicedSession(together, alone, threads, helpers, Recycled())

@@ -61,9 +61,9 @@ def worthwhile(
 
     Enough is the smallest batch that costs no more per row than any other. How many rows run is what costs
     least per row, too. Where nothing is worth it the machine is not full, and the deepest rows go first,
-    however few they are: a small batch costs little more than a large one, and waiting for company that
-    may not come costs the caller all of it. Under full load new rows are worth it, and those ahead gather
-    until they are as well, or old.
+    however few they are: there is time for batches that cost more per row, and waiting for company that may
+    not come costs the caller all of it. Under full load new rows are worth it, and those ahead gather until
+    they are as well, or old.
 
     Args:
         loads: of every stage.
@@ -72,7 +72,7 @@ def worthwhile(
         max_age_seconds: a row that waited longer is old, if that is also longer than full batches of all
             stages take, one after the other: on a busy or slow machine every row waits that long.
         entries: the stages that new rows wait for. They are the shallowest; among themselves the one whose
-            first row is older goes first.
+            first row is older goes first, at the latest when that row is old.
 
     >>> rates = Rates({1: 0.004, 4: 0.010, 8: 0.020})
     >>> choose = partial(worthwhile, expected=lambda stage: rates, most_rows=(8, 8), max_age_seconds=0.1)
@@ -95,14 +95,14 @@ def worthwhile(
 
     deepest_first = sorted((stage for stage, load in enumerate(loads) if load.rows), key=depth, reverse=True)
     ahead = [stage for stage in deepest_first if stage not in entries]
+    waiting = [stage for stage in deepest_first if stage in entries]
     if (worth := next(filter(worth_it, ahead), None)) is not None:
         return chosen(worth)
-    if ahead:
-        stages = [stage for stage in range(len(loads)) if stage not in entries[1:]]
-        old = max(max_age_seconds, sum(expected(stage).seconds(most_rows[stage]) for stage in stages))
-        for stage in ahead:
-            if loads[stage].oldest_age_seconds > old:
-                return chosen(stage)
+    stages = [stage for stage in range(len(loads)) if stage not in entries[1:]]
+    old = max(max_age_seconds, sum(expected(stage).seconds(most_rows[stage]) for stage in stages))
+    for stage in (*ahead, *waiting[:1]):
+        if loads[stage].oldest_age_seconds > old:
+            return chosen(stage)
     return chosen(next(filter(worth_it, deepest_first), deepest_first[0]))
 
 

@@ -5,7 +5,6 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from serving.decisions import Run, WaitingFeatures
 from serving.device import Device, features_on
 from serving.device_stages import DeviceStages
 from serving.errors import BundleError, EngineError
+from serving.helpers import Helpers
 from serving.providers import CPU, CUDA, OPTIONS, DeviceFeatures, listed, wanted
 from serving.recycled import Recycled
 from serving.sliced_session import SlicedSession, can_slice
@@ -73,7 +73,7 @@ class Engine:
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
         self._threads, self._tried = threads or cores(), tried
         self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
-        self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="offramp-slices")
+        self._helpers = Helpers(self._threads - 1)
         self._memory = Recycled()
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = _common_providers(self._sessions)
@@ -148,19 +148,20 @@ class Engine:
             ) from error
 
     def _warm_up(self, bundle: Bundle) -> None:
-        """Run every segment once, so that no request pays for first-run work and no surprise waits in it."""
-        shape = self._segments[0].inputs[0].shape[1:]
-        inputs: Tensors = (np.zeros((1, *(size or 1 for size in shape)), np.uint8),)
-        for stage, segment in enumerate(self._segments):
-            try:
-                probabilities, features = self.run(stage, inputs)
-                _check_outputs(segment, (probabilities, *features))
-            except Exception as error:  # whatever a foreign graph raises, it is the bundle that is unusable
-                raise BundleError(
-                    f"bundle {bundle.name!r}: {segment.file} does not run on one black image ({error}); "
-                    "export the bundle again"
-                ) from error
-            inputs = features
+        """Run every segment as it will be, so that no request pays for first-run work or meets a surprise."""
+        shape = [size or 1 for size in self._segments[0].inputs[0].shape[1:]]
+        for rows in (1,) if self._threads == 1 else (1, 2 * self._threads):  # a lone row, and slices
+            inputs: Tensors = (np.zeros((rows, *shape), np.uint8),)
+            for stage, segment in enumerate(self._segments):
+                try:
+                    probabilities, features = self.run(stage, inputs)
+                    _check_outputs(segment, (probabilities, *features), rows)
+                except Exception as error:  # whatever a foreign graph raises, the bundle is unusable
+                    raise BundleError(
+                        f"bundle {bundle.name!r}: {segment.file} does not run on {rows} black image(s) "
+                        f"({error}); export the bundle again"
+                    ) from error
+                inputs = features
 
 
 def checked_numbers(probabilities: FloatArray, source: str) -> FloatArray:
@@ -211,10 +212,10 @@ def _common_providers(sessions: Sequence[Any]) -> tuple[str, ...]:
     return tuple(name for name in got[0] if all(name in names for names in got))
 
 
-def _check_outputs(segment: SegmentSpec, tensors: Tensors) -> None:
+def _check_outputs(segment: SegmentSpec, tensors: Tensors, rows: int) -> None:
     for spec, tensor in zip(segment.outputs, tensors, strict=True):
-        if tensor.dtype.name != spec.dtype or tensor.shape != (1, *spec.shape[1:]):
+        if tensor.dtype.name != spec.dtype or tensor.shape != (rows, *spec.shape[1:]):
             raise BundleError(
-                f"expected {spec.name} to be {spec.dtype} {[1, *spec.shape[1:]]}, "
+                f"expected {spec.name} to be {spec.dtype} {[rows, *spec.shape[1:]]}, "
                 f"found {tensor.dtype.name} {list(tensor.shape)}"
             )

@@ -19,7 +19,7 @@ class Recycled:
     """Hands out arrays; from any thread."""
 
     def __init__(self) -> None:
-        self._spare: defaultdict[int, list[bytearray]] = defaultdict(list)
+        self._spare: defaultdict[int, list[memoryview]] = defaultdict(list)
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of any numbers; its memory comes back when it and all views of it are gone."""
@@ -29,13 +29,13 @@ class Recycled:
         try:
             memory = spare.pop()
         except IndexError:
-            memory = bytearray(size)
+            memory = np.empty(size, np.uint8).data
         whole = np.frombuffer(memory, dtype, count)
         # Views of it, and views of those, all hold `whole` itself, since what is under it is no array.
         weakref.finalize(whole, _give_back, spare, memory).atexit = False
         return whole.reshape(shape)
 
 
-def _give_back(spare: list[bytearray], memory: bytearray) -> None:
+def _give_back(spare: list[memoryview], memory: memoryview) -> None:
     if len(spare) < _MOST_SPARE:
         spare.append(memory)

@@ -210,6 +210,7 @@ class Scheduler(Generic[ResultT]):
 
     def _run_stage(self, stage: int, rows: list[Row], inputs: Tensors) -> None:
         started = self._clock()
+        queue_seconds = tuple([started - row.queued_at for row in rows])  # before they join another queue
         try:
             exit_index, skipped, probabilities, features = self._compute(stage, rows, inputs)
             found = {
@@ -225,7 +226,6 @@ class Scheduler(Generic[ResultT]):
                 rows, f"stage {min(stage, self._last) + 1} failed on a batch of {len(rows)} images", error
             )
             return
-        queue_seconds = tuple([started - row.queued_at for row in rows])
         self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds, skipped))
         answered_rows = 0
         if probabilities is not None:

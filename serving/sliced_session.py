@@ -7,20 +7,23 @@ shared (docs/decisions/0010-threads-take-rows.md).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.helpers import Helpers
 from serving.manifest import ROWS
 from serving.recycled import Recycled
 
 Tensor = npt.NDArray[Any]
 Feed = Mapping[str, Tensor]
 
-_LEAST_ROWS = 4  # of a slice
+_LEAST_ROWS = 2  # of a slice
+_ENOUGH_ROWS = 4  # of a slice, where there are more slices than threads
 _DTYPES = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(uint8)": "u1", "tensor(int64)": "i8"}
 
 
@@ -35,9 +38,7 @@ class SlicedSession:
         memory: of the outputs.
     """
 
-    def __init__(
-        self, shared: Any, single: Any, threads: int, helpers: ThreadPoolExecutor, memory: Recycled
-    ) -> None:
+    def __init__(self, shared: Any, single: Any, threads: int, helpers: Helpers, memory: Recycled) -> None:
         self._shared, self._single, self._threads = shared, single, threads
         self._helpers, self._memory = helpers, memory
         self._outputs = {value.name: value for value in single.get_outputs()}
@@ -68,7 +69,8 @@ class SlicedSession:
         given = {name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}
         slices = iter(cut(rows, self._threads))
         others = [
-            self._helpers.submit(self._run_some, slices, given, names, made) for _ in range(self._threads - 1)
+            self._helpers.submit(partial(self._run_some, slices, given, names, made))
+            for _ in range(self._threads - 1)
         ]
         try:
             self._run_some(slices, given, names, made)
@@ -110,7 +112,7 @@ def cut(rows: int, threads: int) -> list[slice]:
     >>> [part.stop - part.start for part in cut(5, 2)]
     [2, 3]
     """
-    parts = max(threads, min(2 * threads, rows // _LEAST_ROWS))
+    parts = max(threads, min(2 * threads, rows // _ENOUGH_ROWS))
     edges = [rows * part // parts for part in range(parts + 1)]
     return [slice(first, last) for first, last in pairwise(edges)]
 

@@ -133,6 +133,16 @@ def test_costs_never_choose_to_wait_nor_rows_that_are_not_there(
     assert 1 <= size <= min(loads[stage].rows, largest)
 
 
+@pytest.mark.parametrize("busy", [0, 2])
+def test_a_lone_row_at_one_entry_is_not_forgotten_while_the_other_is_always_worth_it(busy: int) -> None:
+    loads = [StageLoad(1, 2.0), StageLoad(0, 0.0), StageLoad(1, 2.0)]
+    loads[busy] = StageLoad(40, 1.9)
+    stage, _ = worthwhile(
+        loads, expected=lambda stage: FOUR_IS_ENOUGH, most_rows=(8, 8, 8), max_age_seconds=0.1, entries=(0, 2)
+    )
+    assert stage == 2 - busy
+
+
 @given(
     arrivals=st.lists(st.sampled_from([None, 0, 3]), min_size=120, max_size=120), share=st.floats(0.1, 1.0)
 )

@@ -58,6 +58,23 @@ def monitored(window_rows: int, calibration_rows: int = 3000) -> tuple[DriftMoni
     return monitor, events  # type: ignore[return-value] # nothing else is emitted
 
 
+@pytest.mark.parametrize("size", [1, 20, 50])
+def test_it_does_not_matter_how_many_rows_come_together(size: int) -> None:
+    def measured(size: int) -> list[DriftMeasured]:
+        monitor, events = monitored(500)
+        rows, said = scores(2000, seed=3, harder=0.3)[:, 0], classes(2000, seed=3)[:, 0]
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            monitor.observe(0, rows[part], said[part], [(0.6, 0.7, -np.inf)] * size)
+            monitor.observe(0, rows[:3], said[:3], [()] * 3)  # which thresholds did not bring there
+        return events
+
+    found = measured(size)
+    assert len(found) == 4
+    assert [event.rows for event in found] == [event.rows for event in measured(100)]
+    assert [event.score for event in found] == pytest.approx([event.score for event in measured(100)])
+
+
 def test_the_same_images_raise_no_alarm_whatever_the_mix_of_budgets() -> None:
     monitor, events = monitored(window_rows=1000)
     serve(monitor, scores(20_000, seed=1), (0.9, 0.8, -np.inf), (0.5, 0.7, -np.inf), NEVER)

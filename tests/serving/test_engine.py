@@ -42,12 +42,15 @@ def test_every_segment_puts_out_probabilities_and_the_last_one_nothing_else(bund
     assert not np.array_equal(answers[0], answers[1])
 
 
-def test_a_row_s_probabilities_are_the_same_bits_beside_other_rows(bundle: Bundle) -> None:
-    engine, images = Engine(bundle), tiny_images(7)
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_a_row_s_probabilities_are_the_same_bits_beside_other_rows(bundle: Bundle, threads: int) -> None:
+    engine, images = Engine(bundle, threads=threads), tiny_images(32)
     together = through(engine, images)
     alone = through(engine, images[3:4])
-    for many, one in zip(together, alone, strict=True):
+    without_threads = through(Engine(bundle), images)
+    for many, one, expected in zip(together, alone, without_threads, strict=True):
         np.testing.assert_array_equal(many[3:4], one)
+        np.testing.assert_array_equal(many, expected)
 
 
 def test_a_rows_input_is_fed_so_that_every_row_survives(bundle: Bundle, tmp_path: Path) -> None:

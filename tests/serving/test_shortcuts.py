@@ -83,6 +83,8 @@ def test_a_head_is_skipped_where_nobody_could_leave(fixture: Fixture) -> None:
     assert request.future.result(0) == expected
     assert fixture.decided == [(1, [0, 1])]
     assert skipped(fixture) == [(0, (0,)), (1, ()), (2, ())]
+    ran = [event for event in fixture.events if isinstance(event, StageRan)]
+    assert all(seconds >= 0 for event in ran for seconds in event.queue_seconds)
 
 
 def test_a_head_runs_for_all_if_one_row_could_leave_there(fixture: Fixture) -> None:

@@ -1,12 +1,13 @@
 """Batches cut into slices: the same numbers as in one piece, and whoever fails is heard of."""
 
-from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from serving.helpers import Helpers
 from serving.recycled import Recycled
 from serving.sliced_session import SlicedSession, can_slice, cut
 from tests.bundles import tiny_images, tiny_segments
@@ -26,10 +27,10 @@ def names(opened: Any) -> list[str]:
 def test_slices_put_out_what_the_whole_batch_does(rows: int) -> None:
     plain = session()
     feed = {plain.get_inputs()[0].name: tiny_images(rows)}
-    with ThreadPoolExecutor(THREADS - 1) as helpers:
-        sliced = SlicedSession(plain, session(), THREADS, helpers, Recycled())
-        found = sliced.run(names(plain), feed)
-        only_features = sliced.run(names(plain)[1:], feed)
+    helpers = Helpers(THREADS - 1)
+    sliced = SlicedSession(plain, session(), THREADS, helpers, Recycled())
+    found = sliced.run(names(plain), feed)
+    only_features = sliced.run(names(plain)[1:], feed)
     for tensor, expected in zip(found, plain.run(None, feed), strict=True):
         assert tensor.dtype == expected.dtype
         np.testing.assert_array_equal(tensor, expected)
@@ -39,8 +40,8 @@ def test_slices_put_out_what_the_whole_batch_does(rows: int) -> None:
 def test_a_view_that_is_not_contiguous_is_read_rightly() -> None:
     plain, images = session(), tiny_images(12)[::-1]
     feed = {plain.get_inputs()[0].name: images}
-    with ThreadPoolExecutor(THREADS - 1) as helpers:
-        found = SlicedSession(plain, session(), THREADS, helpers, Recycled()).run(names(plain), feed)
+    helpers = Helpers(THREADS - 1)
+    found = SlicedSession(plain, session(), THREADS, helpers, Recycled()).run(names(plain), feed)
     np.testing.assert_array_equal(found[0], plain.run(None, feed)[0])
 
 
@@ -50,11 +51,10 @@ class Failing:
     def __init__(self, real: Any) -> None:
         self._real, self.get_outputs, self.get_inputs = real, real.get_outputs, real.get_inputs
         self.io_binding = real.io_binding
-        self.runs = 0
+        self._numbers = count(1)
 
     def run_with_iobinding(self, binding: Any) -> None:
-        self.runs += 1
-        if self.runs == 2:
+        if next(self._numbers) == 2:
             raise RuntimeError("out of cheese")
         self._real.run_with_iobinding(binding)
 
@@ -62,11 +62,11 @@ class Failing:
 def test_a_slice_that_fails_fails_the_batch_and_the_next_one_runs() -> None:
     plain = session()
     feed = {plain.get_inputs()[0].name: tiny_images(12)}
-    with ThreadPoolExecutor(THREADS - 1) as helpers:
-        sliced = SlicedSession(plain, Failing(session()), THREADS, helpers, Recycled())
-        with pytest.raises(RuntimeError, match="out of cheese"):
-            sliced.run(names(plain), feed)
-        np.testing.assert_array_equal(sliced.run(names(plain), feed)[0], plain.run(None, feed)[0])
+    helpers = Helpers(THREADS - 1)
+    sliced = SlicedSession(plain, Failing(session()), THREADS, helpers, Recycled())
+    with pytest.raises(RuntimeError, match="out of cheese"):
+        sliced.run(names(plain), feed)
+    np.testing.assert_array_equal(sliced.run(names(plain), feed)[0], plain.run(None, feed)[0])
 
 
 def test_slices_cover_every_row_once() -> None:
