@@ -68,7 +68,9 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def _misses(measured: dict[str, Spread]) -> list[str]:
     texts = [f"{target.text} ({measured[target.key].median:.3g})" for target in missed(measured)]
-    return ["", f"Missed: {'; '.join(texts)}."] if texts else ["", "Every target that was measured is met."]
+    if not texts:
+        return ["", "Every target that was measured is met."]
+    return ["", f"Missed: {'; '.join(texts)}. [What bounds them](speed.md), and what was tried."]
 
 
 def _notes(notes: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from . import costs, memory, open_loop, wrk
 from .assets import Assets
 from .client import Connection, request_bytes, wait_for_answer
 from .environments import Rival, path_of, rivals, serve
-from .floors import Raw
+from .floors import Raw, RawWhole
 from .processes import Running, cpu_seconds, free_port, offramp, resident_bytes, started
 from .ratios import Spread, percentile, ratios
 
@@ -125,12 +125,15 @@ def http(bench: Bench) -> None:
         servers = _start_all(bench, stack)
         raws = {precision: Raw(bundle) for precision, bundle in bench.bundles.items()}
         paths = {name: raw.path(bench.assets.images, bench.budget) for name, raw in raws.items()}
+        wholes = {name: RawWhole(net.full.read_bytes()) for name, net in bench.assets.nets.items()}
+        floors = [f"{kind} {name}" for name in raws for kind in ("raw", "raw full depth")]
         for url in servers.values():  # the first second of a server is not its rate
             wrk.load(tool, url, bench.assets.pngs, 1)
-        rates: dict[str, list[float]] = {name: [] for name in (*servers, *map("raw {}".format, raws))}
+        rates: dict[str, list[float]] = {name: [] for name in (*servers, *floors)}
         for number in range(bench.rounds):
             for precision, raw in raws.items():
                 rates[f"raw {precision}"].append(raw.rate(paths[precision]))
+                rates[f"raw full depth {precision}"].append(wholes[precision].rate(bench.assets.images))
             for name, url in servers.items():
                 seen = wrk.load(tool, url, bench.assets.pngs, bench.seconds)
                 rates[name].append(seen.requests_per_second)
