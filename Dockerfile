@@ -1,9 +1,10 @@
 # The server alone: no torch, no training extra, no compiler, not root.
 #   docker build -t offramp .
-#   docker run -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp
+#   docker run -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp --default-model cifar10-msdnet
 # For GPUs (docs/gpu.md), with CUDA's libraries as Python packages; the driver comes from the host:
 #   docker build --build-arg GPU_PACKAGES="onnxruntime-gpu[cuda,cudnn]" -t offramp-gpu .
-#   docker run --gpus all -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp-gpu --strict-providers
+#   docker run --gpus all -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp-gpu --default-model cifar10-msdnet \
+#     --strict-providers
 FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/offramp

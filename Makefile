@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 8000
+MODEL ?= cifar10-msdnet
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -22,8 +23,8 @@ help: ## list the targets
 demo: $(EVERYTHING) ## train, export and serve a small model, and ask it under four budgets (< 3 minutes)
 	$(BIN)/python -m training.demo
 
-serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000)
-	$(BIN)/python -m serving --models exported_models --port $(PORT)
+serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000, MODEL=cifar10-msdnet answers by default)
+	$(BIN)/python -m serving --models exported_models --default-model $(MODEL) --port $(PORT)
 
 # One thread for each test worker: they share the cores between them. A file stays on one worker, for what its
 # tests set up together; the files keep their order, in which the long ones (tests/integration) come first.

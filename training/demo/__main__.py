@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(table_of(summaries))
         check(summaries)
         console.print(
-            f"All of it took {time.monotonic() - begun:.0f} s. `make serve` serves {config.bundle}; "
-            "README.md shows how to ask it.",
+            f"All of it took {time.monotonic() - begun:.0f} s. `make serve` serves {config.bundle}, "
+            f"too: ask with model={config.bundle.name}.",
             soft_wrap=True,
             highlight=False,
         )
