@@ -1,5 +1,6 @@
 """Reads a batch of images from a NumPy `.npy` body, without pickles and without trusting its header."""
 
+import threading
 from io import BytesIO
 
 import numpy as np
@@ -7,6 +8,10 @@ import numpy.typing as npt
 
 from serving.errors import ImageError
 from serving.preprocess import Preprocessing
+
+# NumPy parses a header with `ast`, which counts how deep it is once for all threads: in Python 3.11 two at a
+# time may make a sound header fail (python/cpython#106905).
+_PARSING = threading.Lock()
 
 
 def decode_npy(data: bytes, spec: Preprocessing, max_images: int) -> npt.NDArray[np.uint8]:
@@ -35,7 +40,8 @@ def decode_npy(data: bytes, spec: Preprocessing, max_images: int) -> npt.NDArray
         }
         if version not in readers:
             raise ImageError(f"expected .npy format 1.0 or 2.0, found {version[0]}.{version[1]}")
-        shape, fortran_order, dtype = readers[version](stream)
+        with _PARSING:
+            shape, fortran_order, dtype = readers[version](stream)
     except ImageError:
         raise
     except Exception as error:  # The header is a Python literal: NumPy's parser fails in many ways.

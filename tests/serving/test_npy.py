@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 
@@ -24,6 +26,23 @@ def npy_claiming(header: str) -> bytes:
     """An `.npy` file with a header of our own writing and no pixels."""
     padded = header.encode().ljust(118)
     return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded
+
+
+def test_headers_are_parsed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, inside, most = np.lib.format.read_array_header_1_0, list[int](), list[int]()
+
+    def watched(stream: Any) -> Any:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.005)  # others would come in now
+        inside.pop()
+        return real(stream)
+
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", watched)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: decode_npy(npy(IMAGES), SPEC, max_images=3), range(8)))
+    assert most == [1] * 8
+    assert all(np.array_equal(images, IMAGES) for images in found)
 
 
 @pytest.mark.parametrize("array", [IMAGES, np.asfortranarray(IMAGES), IMAGES[:1]])
