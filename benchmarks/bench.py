@@ -26,6 +26,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from benchmarks.speed import assets, parts  # noqa: E402 - once it can be found
 from benchmarks.speed.page import page, targets_table  # noqa: E402
+from benchmarks.speed.state import Bench  # noqa: E402
 
 WORK = ROOT / "benchmarks" / ".work"
 
@@ -58,7 +59,7 @@ def main() -> int:
     say("nets and images")
     WORK.mkdir(parents=True, exist_ok=True)
     measured = assets.at_hand(WORK, given.bundle, given.int8_bundle) if given.bundle else assets.poster(WORK)
-    bench = parts.Bench(measured, WORK, given.rounds, given.seconds, given.rows, say)
+    bench = Bench(measured, WORK, given.rounds, given.seconds, given.rows, say)
     broken = False
     for name in chosen:
         try:
