@@ -86,7 +86,7 @@ def change(kind: str, severity: int, images: Pixels, random: np.random.Generator
 
 def make_pools(bundle: Bundle, images: Pixels, labels: npt.NDArray[np.int64]) -> dict[str, Pool]:
     """Test images, plain and changed, as the bundle answers them."""
-    engine, scorer = Engine(bundle, threads=os.cpu_count() or 1), bundle.scorer
+    engine, scorer = Engine(bundle, threads=0), bundle.scorer
 
     def answers(pixels: Pixels) -> Pool:
         parts = [

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def opened(bundle: Bundle, data: str | None) -> Data:
 
 def answered(bundle: Bundle, data: Data) -> tuple[Probabilities, Labels]:
     """Return what the bundle's engine says of the test images, [N, K, C], and their labels [N]."""
-    return served(Engine(bundle, threads=os.cpu_count() or 1), data.test())
+    return served(Engine(bundle, threads=0), data.test())
 
 
 def publish(out: Path, results: dict[str, Any], page: str) -> None:
@@ -59,6 +59,11 @@ def bootstrap(differences: Any, seed: int = 0, groups: int = 1) -> list[float]:
     count = len(sums)
     means = [float(sums[random.integers(0, count, count)].mean()) / groups for _ in range(RESAMPLES)]
     return [float(end) for end in np.quantile(means, [0.025, 0.975])]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Least, median and most."""
+    return " / ".join(f"{value:.{digits}f}" for value in np.quantile(values, [0, 0.5, 1]))
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

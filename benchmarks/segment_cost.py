@@ -11,9 +11,7 @@ it costs to put features out and take them in again, and whatever the optimiser 
 heads cost is the first chain less the second.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
@@ -22,36 +20,16 @@ import numpy.typing as npt
 import onnx
 import onnx.utils
 import onnxruntime
-from poster_bundle import pool, poster_model
-from reporting import publish, table
+from plain_session import plain_session
+from reporting import publish, spread, table
+from segmented import chosen, command_line
 
-from serving.bundle import ROWS, TensorSpec, read_bundle
-from training.onnx_graph import Boundary, boundaries, cut, export_whole
-from training.quantize import quantize
+from serving.bundle import TensorSpec
+from training.onnx_graph import Boundary
 
 Tensors = list[npt.NDArray[Any]]
 Step = Callable[[Tensors], Tensors]
 CLOCKS = {"wall": perf_counter, "cpu": process_time}
-
-
-def poster(precision: str) -> tuple[list[bytes], list[Boundary]]:
-    """The segments of the untrained net of the poster's size, and its boundaries."""
-    model = poster_model()
-    whole, parts = export_whole(model), boundaries(model)
-    if precision == "int8":
-        images = pool(256, seed=1)
-        whole, parts = quantize(whole, parts, np.split(images, 8), reduce_range=True)
-    return cut(whole, parts), parts
-
-
-def from_bundle(folder: Path) -> tuple[list[bytes], list[Boundary]]:
-    """The segments of a bundle, and its boundaries."""
-    bundle = read_bundle(folder)
-    segments = bundle.manifest.segments
-    if any(segment.gathers_rows for segment in segments):
-        raise SystemExit(f"{folder}: its segments take `{ROWS}`; export one without --gather-rows")
-    parts = [Boundary(segment.inputs, segment.outputs) for segment in segments]
-    return [bundle.segment_bytes(index) for index in range(len(segments))], parts
 
 
 def joined(segments: Sequence[bytes], parts: Sequence[Boundary], *, head: bool) -> onnx.ModelProto:
@@ -88,12 +66,8 @@ def joined(segments: Sequence[bytes], parts: Sequence[Boundary], *, head: bool) 
 
 def step(model: onnx.ModelProto | bytes, inputs: Sequence[TensorSpec], threads: int) -> Step:
     """Open a session and return what runs it: inputs in order to outputs in order."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = plain_session(data, threads)
     names, outputs = [spec.name for spec in inputs], [value.name for value in session.get_outputs()]
     return lambda values: session.run(outputs, dict(zip(names, values, strict=True)))
 
@@ -154,11 +128,6 @@ def feature_bytes(part: Boundary) -> int:
     return int(sum(sizes))
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Least, median and most."""
-    return " / ".join(f"{value:.{digits}f}" for value in np.quantile(values, [0, 0.5, 1]))
-
-
 def page(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = [
@@ -188,32 +157,21 @@ def page(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("bundle", type=Path, nargs="?", help="a bundle; without, the poster's net, untrained")
-    parser.add_argument("--precision", choices=["float32", "int8"], default="float32", help="of the latter")
-    parser.add_argument("--out", type=Path, required=True, help="path of the results without its ending")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = command_line(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine")
     given = parser.parse_args()
-    segments, parts = from_bundle(given.bundle) if given.bundle else poster(given.precision)
-    precision = read_bundle(given.bundle).manifest.precision if given.bundle else given.precision
-    run = ways(segments, parts, given.threads)
-    _, height, width, _ = parts[0].inputs[0].shape
-    shape = (max(given.batches), height or 1, width or 1, 3)
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    net = chosen(given.bundle, given.precision)
+    run, images = ways(net.segments, net.parts, given.threads), net.images(max(given.batches))
     results = {
-        "net": given.bundle.name if given.bundle else "MSDNet-7, untrained",
-        "precision": precision,
+        "net": net.net,
+        "precision": net.precision,
         "threads": given.threads,
         "clock": given.clock,
         "rounds": given.rounds,
         "onnxruntime": onnxruntime.__version__,
         "bytes": {
-            f"boundary {number}": feature_bytes(part) for number, part in enumerate(parts[:-1], start=1)
+            f"boundary {number}": feature_bytes(part) for number, part in enumerate(net.parts[:-1], start=1)
         },
         "milliseconds": {
             batch: measure(run, images[:batch], given.rounds, CLOCKS[given.clock]) for batch in given.batches

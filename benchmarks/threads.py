@@ -9,19 +9,16 @@ thread takes some of its rows through a session with one thread (`serving.sliced
 round by round.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from reporting import publish, table
-from segment_cost import from_bundle, poster, spread
+from plain_session import plain_session
+from reporting import publish, spread, table
+from segmented import chosen, command_line
 
-from serving.arena import share_arena
-from serving.bundle import read_bundle
 from serving.engine import cores
 from serving.helpers import Helpers
 from serving.recycled import Recycled
@@ -29,16 +26,6 @@ from serving.sliced_session import SlicedSession
 from training.onnx_graph import Boundary
 
 Way = Callable[[Any], None]
-
-
-def opened(segment: bytes, threads: int) -> Any:
-    """Open a session as the engine does."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
-    share_arena(options)
-    return onnxruntime.InferenceSession(segment, options, providers=["CPUExecutionProvider"])
 
 
 def chain(sessions: Sequence[Any], parts: Sequence[Boundary]) -> Way:
@@ -55,11 +42,11 @@ def chain(sessions: Sequence[Any], parts: Sequence[Boundary]) -> Way:
 
 def ways(segments: Sequence[bytes], parts: Sequence[Boundary], most: int) -> dict[str, Way]:
     """Every number of threads, both ways."""
-    single = [opened(segment, 1) for segment in segments]
+    single = [plain_session(segment, 1, arena=True) for segment in segments]
     found = {"1 thread": chain(single, parts)}
     for threads in sorted({*(1 << power for power in range(1, most.bit_length())), most} - {1}):
         helpers = Helpers(threads - 1)
-        shared = [opened(segment, threads) for segment in segments]
+        shared = [plain_session(segment, threads, arena=True) for segment in segments]
         sliced = [
             SlicedSession(together, alone, threads, helpers, Recycled())
             for together, alone in zip(shared, single, strict=True)
@@ -103,23 +90,12 @@ def page(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("bundle", type=Path, nargs="?", help="a bundle; without, the poster's net, untrained")
-    parser.add_argument("--precision", choices=["float32", "int8"], default="float32", help="of the latter")
-    parser.add_argument("--out", type=Path, required=True, help="path of the results without its ending")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
-    segments, parts = from_bundle(given.bundle) if given.bundle else poster(given.precision)
-    run = ways(segments, parts, cores())
-    _, height, width, _ = parts[0].inputs[0].shape
-    shape = (max(given.batches), height or 1, width or 1, 3)
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    given = command_line(__doc__).parse_args()
+    net = chosen(given.bundle, given.precision)
+    run, images = ways(net.segments, net.parts, cores()), net.images(max(given.batches))
     results = {
-        "net": given.bundle.name if given.bundle else "MSDNet-7, untrained",
-        "precision": read_bundle(given.bundle).manifest.precision if given.bundle else given.precision,
+        "net": net.net,
+        "precision": net.precision,
         "cores": cores(),
         "rounds": given.rounds,
         "onnxruntime": onnxruntime.__version__,

@@ -94,6 +94,8 @@ def worthwhile(
         return loads[stage].rows >= min(expected(stage).efficient_rows or most_rows[stage], most_rows[stage])
 
     deepest_first = sorted((stage for stage, load in enumerate(loads) if load.rows), key=depth, reverse=True)
+    if len(deepest_first) == 1:
+        return chosen(deepest_first[0])
     ahead = [stage for stage in deepest_first if stage not in entries]
     waiting = [stage for stage in deepest_first if stage in entries]
     if (worth := next(filter(worth_it, ahead), None)) is not None:
@@ -103,7 +105,7 @@ def worthwhile(
     for stage in (*ahead, *waiting[:1]):
         if loads[stage].oldest_age_seconds > old:
             return chosen(stage)
-    return chosen(next(filter(worth_it, deepest_first), deepest_first[0]))
+    return chosen(next(filter(worth_it, waiting), deepest_first[0]))
 
 
 def in_time(

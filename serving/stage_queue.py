@@ -59,17 +59,17 @@ class StageQueue:
         if not count:
             return
         self._check(tensors, count if chosen is None else None)
-        whole = chosen is None or count == len(tensors[0])
-        stands_in = not self._rows and all(
-            tensor.flags.c_contiguous and (whole or tensor.flags.writeable) for tensor in tensors
-        )
-        if stands_in:
-            if chosen is not None and not whole:
+        if count == len(tensors[0]):
+            chosen = None
+        if not self._rows and all(
+            tensor.flags.c_contiguous and (chosen is None or tensor.flags.writeable) for tensor in tensors
+        ):
+            if chosen is not None:
                 rows = [rows[index] for index in close_up(tensors, chosen)]
             self._buffers, self._head = tensors, 0
         else:
             self._make_room(count, tensors)
-            self._copy(len(self._rows), count, tensors, None if whole else chosen)
+            self._copy(len(self._rows), count, tensors, chosen)
         self._join(rows, now)
 
     def push_all(self, rows: Sequence[Row], parts: Sequence[Tensors], now: float) -> None:

@@ -5,7 +5,6 @@ on others. The model itself stays as it is.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -62,7 +61,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     seed = config.split_seed if config.split_seed is not None else bundle.manifest.data_set.split_seed or 0
     to_class = class_indices(source.name, source.classes, bundle.manifest.classes)
     subsets = _subsets(source, config, seed)
-    engine = Engine(bundle, threads=os.cpu_count() or 1)
+    engine = Engine(bundle, threads=0)
     calibration = calibration_of(collect(_answers(engine, bundle, source, subsets, to_class), seed))
     return write_bundle(
         target,

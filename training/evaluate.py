@@ -12,7 +12,6 @@ thresholds (`training.policy_comparison`).
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -161,7 +160,7 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
         raise ConfigError("a bundle is evaluated on test images: its calibration is what it was fitted on")
     data = data_of(bundle, config)
     manifest, calibration = bundle.manifest, bundle.calibration
-    engine = Engine(bundle, threads=config.threads or os.cpu_count() or 1)
+    engine = Engine(bundle, threads=config.threads or 0)
     answers = served(engine, data.test())
     own, fit, flops = manifest.calibration.confidence, calibration.fit, manifest.exit_flops
     names = list(calibration.confidence) if config.compares else [own]

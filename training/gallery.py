@@ -5,7 +5,6 @@ by `--seed`, not picked by hand. A red frame is a wrong answer; below stands wha
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         data = data_of(bundle, EvaluateConfig(dataset=config.dataset))
         batches = list(data.test())
         pixels = np.concatenate([batch.images.cpu().numpy() for batch in batches])
-        answers = served(Engine(bundle, threads=os.cpu_count() or 1), batches)
+        answers = served(Engine(bundle, threads=0), batches)
         rows = sort_out(bundle, pixels, *answers, config)
         title = f"{bundle.name}: test images of {data.name} by the exit they leave at, budget {config.budget}"
         out = config.out or Path("runs") / f"gallery-{bundle.name}.png"

@@ -1,6 +1,5 @@
 """Serves a net to the validation images before its bundle is written, by the engine that will serve it."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -56,7 +55,7 @@ class Trial:
                 self.segments(whole, parts),
                 unknown_calibration(len(draft.segments)),
             )
-            engine = Engine(bundle, threads=os.cpu_count() or 1)
+            engine = Engine(bundle, threads=0)
             return collect(self._served(engine, check), self._data.split.seed)
 
     def segments(self, whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[bytes]:

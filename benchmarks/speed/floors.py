@@ -1,14 +1,13 @@
 """The floor under every server: ONNX Runtime alone, each stage on exactly the rows that reach it."""
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from benchmarks.plain_session import plain_session
 from serving.bundle import ROWS, Bundle
 from serving.offers import Offers, Rules
 
@@ -29,7 +28,7 @@ class Raw:
         self._bundle = bundle
         self._segments = bundle.manifest.segments
         self._sessions = [
-            _opened(bundle.segment_bytes(index), threads) for index in range(len(self._segments))
+            plain_session(bundle.segment_bytes(index), threads) for index in range(len(self._segments))
         ]
         self._names = [[output.name for output in segment.outputs] for segment in self._segments]
 
@@ -94,7 +93,7 @@ class RawWhole:
     """
 
     def __init__(self, graph: bytes, threads: int = 0) -> None:
-        self._session = _opened(graph, threads)
+        self._session = plain_session(graph, threads)
         self._input = self._session.get_inputs()[0].name
 
     def rate(self, images: npt.NDArray[np.uint8], batch: int = BATCH) -> float:
@@ -103,14 +102,6 @@ class RawWhole:
         for start in range(0, len(images), batch):
             self._session.run(None, {self._input: images[start : start + batch]})
         return len(images) / (time.perf_counter() - started)
-
-
-def _opened(graph: bytes, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 @dataclass(frozen=True)
