@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from serving.bundle import Bundle, read_bundle
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from serving.events import Event
-from serving.metrics import Metrics
-from serving.model import Model, Rules
+from serving.model import Model, Rules, RuntimeOptions
+from serving.telemetry.metrics import Metrics
 
 CALLERS = 64
 WARM_UP = 10_000
@@ -97,7 +97,7 @@ def cost(bundle: Bundle, budget: str, count: int, emit: Any, rules: Rules, profi
     images = numbered(bundle)
     future: Future[float] = Future()
     engine: Engine = replay
-    with Model(bundle, engine, emit=emit, rules=rules) as model:
+    with Model(bundle, engine, RuntimeOptions(emit=emit, rules=rules)) as model:
         if profile is not None:
             step = model._worker._scheduler.step
             model._worker._scheduler.step = lambda: profile.runcall(step)  # type: ignore

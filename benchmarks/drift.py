@@ -31,13 +31,14 @@ from PIL import Image, ImageEnhance, ImageFilter
 from reporting import command_line, opened, publish, table
 
 from serving.bundle import Bundle, read_bundle
-from serving.confidence import ScoreArray, Scorer
-from serving.controller import BudgetController
-from serving.drift import DriftMonitor
-from serving.engine import Engine
+from serving.bundle.served_policy import served_policy
+from serving.engine.engine import Engine
 from serving.events import DriftMeasured, Event
-from serving.policies import served_policy
-from serving.thresholds import exits_taken
+from serving.interfaces import ScoreArray
+from serving.monitoring.controller import BudgetController
+from serving.monitoring.drift import DriftMonitor
+from serving.policy.confidence import Scorer
+from serving.policy.plan import exits_taken
 from training.calibration import engine_probabilities
 
 BATCH = 32

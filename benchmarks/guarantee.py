@@ -21,10 +21,10 @@ import numpy.typing as npt
 from reporting import answered, command_line, opened, publish, table
 
 from serving.bundle import Bundle, read_bundle
-from serving.confidence import ScoreArray
-from serving.guarantee import Certifier
-from serving.policies import served_policy
-from serving.thresholds import PathPolicy, exits_taken
+from serving.bundle.served_policy import served_policy
+from serving.interfaces import ScoreArray
+from serving.policy.guarantee import Certifier
+from serving.policy.plan import PathPolicy, exits_taken
 from training.evaluation import Scored
 
 HEAD = [

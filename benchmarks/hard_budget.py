@@ -24,10 +24,10 @@ import numpy.typing as npt
 from reporting import answered, bootstrap, command_line, opened, publish, table
 
 from serving.bundle import Bundle, read_bundle
-from serving.confidence import ScoreArray
-from serving.group_budget import GroupPath
-from serving.policies import served_policy
-from serving.thresholds import PathPolicy, exits_taken
+from serving.bundle.served_policy import served_policy
+from serving.interfaces import ScoreArray
+from serving.policy.group_path import GroupPath
+from serving.policy.plan import PathPolicy, exits_taken
 from training.evaluation import Scored
 
 ALLOWED_LOSS = 0.003

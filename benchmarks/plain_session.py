@@ -4,8 +4,7 @@ from typing import Any
 
 import onnxruntime
 
-from serving.arena import share_arena
-from serving.engine import cores
+from serving.engine.sessions import cores, share_arena
 
 
 def plain_session(graph: bytes, threads: int = 0, *, arena: bool = False) -> Any:

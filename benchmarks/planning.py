@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from reporting import command_line, publish, table
 
-from serving.ask import Ask
 from serving.bundle import Bundle, read_bundle
-from serving.confidence import ScoreArray, calibration_score
-from serving.controller import BudgetController
-from serving.offers import Offers, Rules
-from serving.policies import POLICIES, fit_policy
+from serving.interfaces import ScoreArray
+from serving.monitoring.controller import BudgetController
+from serving.options import Ask, Rules
+from serving.planner import Offers
+from serving.policy.confidence import calibration_score
+from serving.policy.registry import POLICIES, fit_policy
 
 ROWS, EXIT_FLOPS = 50_000, (10, 25, 45, 70, 100, 135, 175)
 ROUNDS, SEEN = 15, 2_000

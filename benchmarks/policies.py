@@ -18,9 +18,9 @@ from typing import Any
 from reporting import answered, bootstrap, command_line, opened, publish, table
 
 from serving.bundle import Bundle, read_bundle
-from serving.manifest import Named
-from serving.policies import DEFAULT_POLICY
-from serving.searched import DEFAULT_STIFFNESS
+from serving.bundle.manifest import Named
+from serving.bundle.served_policy import DEFAULT_POLICY
+from serving.policy.searched import DEFAULT_STIFFNESS
 from training.evaluation import Scored
 from training.plots import Line, gains_over_flops
 from training.rivals import DEFAULT_RIVAL, Rival, outcome, spread_budgets

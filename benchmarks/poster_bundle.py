@@ -33,7 +33,7 @@ from serving.bundle import (
     SegmentSpec,
     write_bundle,
 )
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from training.calibration import (
     Probabilities,
     calibration_of,

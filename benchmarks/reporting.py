@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from serving.bundle import Bundle
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from training.calibration import Labels, Probabilities
 from training.data import Data
 from training.evaluate import EvaluateConfig, data_of, served

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.ask import Ask
 from serving.errors import DeadlineError, OfframpError
-from serving.metrics import Metrics
 from serving.model import Model, Rules
+from serving.options import Ask
+from serving.telemetry.metrics import Metrics
 
 QUEUE_ROWS = 1024
 LINES = 20

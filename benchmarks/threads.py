@@ -5,8 +5,8 @@
 
 All segments of a net one after the other, as the engine runs them, on 1, 2, 4, … threads up to the cores
 there are. With *shared* operators every session has all threads; with *slices* the batch is cut, and each
-thread takes some of its rows through a session with one thread (`serving.sliced_session`). They take turns,
-round by round.
+thread takes some of its rows through a session with one thread (`serving.engine.row_parallel`). They take
+turns, round by round.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ from plain_session import plain_session
 from reporting import publish, spread, table
 from segmented import chosen, command_line
 
-from serving.engine import cores
-from serving.helpers import Helpers
-from serving.recycled import Recycled
-from serving.sliced_session import SlicedSession
+from serving.engine.buffer_pool import Recycled
+from serving.engine.row_parallel import SlicedSession
+from serving.engine.sessions import cores
+from serving.engine.thread_pool import Helpers
 from training.onnx_graph import Boundary
 
 Way = Callable[[Any], None]

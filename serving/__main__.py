@@ -5,15 +5,15 @@ import json
 import sys
 from pathlib import Path
 
-from serving import logs
-from serving.app import create_app
 from serving.errors import OfframpError
-from serving.listening import fan_out
-from serving.loading import load_models
-from serving.metrics import Metrics
+from serving.events import fan_out
 from serving.model import Model, Rules
+from serving.monitoring.state import keep_state
+from serving.repository import load_models
 from serving.settings import Settings, read_settings
-from serving.state import keep_state
+from serving.telemetry import logs
+from serving.telemetry.metrics import Metrics
+from serving.web.app import create_app
 from serving.web.server import Server, reserve
 from serving.web.service import Service
 
@@ -81,7 +81,7 @@ def serve(settings: Settings) -> int:
 
     with reserve(settings) as reserved:
         models = load_models(settings, load, logger)
-        keeper = keep_state(settings, models, logger)
+        keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
         host, port = reserved.getsockname()[:2]
 
         def started() -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.budget import format_flops
 from serving.bundle import Bundle, TensorSpec, read_bundle
-from serving.engine import Engine
+from serving.bundle.served_policy import served_policy
+from serving.engine.engine import Engine
 from serving.errors import OfframpError
-from serving.policies import served_policy
+from serving.policy.budget import format_flops
 
 IMAGES = 3
 _SUM_TOLERANCE = 1e-3

@@ -4,9 +4,15 @@ An event is a plain frozen value; a listener is a callable. The core never waits
 none by name: metrics, logs and, later, controllers subscribe.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+Kind = Literal["average", "hard", "deadline", "guarantee"]
+"""Which promise a request was given; the closed loop of budgets counts `average` alone."""
+
+_LOGGER = logging.getLogger(__name__)
 
 View = Literal["scores", "classes"]
 """What of the answers is held against the calibration's: how sure they are, or what they say."""
@@ -32,7 +38,7 @@ class StageRan:
 class RequestDone:
     """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed.
 
-    `kind` says which promise it was given (`serving.rows.Kind`), `planned_flops` the budget that its
+    `kind` says which promise it was given (`serving.events.Kind`), `planned_flops` the budget that its
     thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
     admitted.
     """
@@ -142,4 +148,32 @@ Event = (
     | AgreementMeasured
     | DriftMeasured
 )
+
 Listener = Callable[[Event], None]
+
+
+def shielded(listener: Listener | None) -> Listener:
+    """Wrap a listener so that its exceptions are logged, with the event, instead of raised.
+
+    A broken metric must not cost a caller an answer. None listens to nothing.
+    """
+    if listener is None:
+        return lambda _event: None
+
+    def listen(event: Event) -> None:
+        try:
+            listener(event)
+        except Exception:
+            _LOGGER.exception("a listener failed on %s; serving goes on", type(event).__name__)
+
+    return listen
+
+
+def fan_out(*listeners: Listener) -> Listener:
+    """Return one listener that tells all of `listeners`, in their order."""
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen

@@ -5,7 +5,7 @@ with Model.load("exported_models/cifar10-msdnet") as model:
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,30 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.answer import Answer
-from serving.ask import Ask
 from serving.bundle import Bundle, read_bundle
-from serving.cost import CostModel, measure
-from serving.device_stages import padded_sizes
-from serving.engine import Engine
+from serving.bundle.manifest import Manifest
+from serving.engine.batch_limits import most_rows
+from serving.engine.device_stages import padded_sizes
+from serving.engine.engine import Engine
+from serving.engine.fast_paths import shorten
+from serving.engine.providers import DeviceFeatures
 from serving.events import Listener
-from serving.guarantee import Guaranteed
-from serving.health import Health
-from serving.listening import shielded
-from serving.machinery import Machinery
-from serving.manifest import Manifest
-from serving.memory import most_rows
-from serving.offers import Budget, Rules, refuse_if_late
-from serving.providers import DeviceFeatures
-from serving.rows import Request
-from serving.shortcuts import NO_SHORTCUTS, Shortcuts
-from serving.shortening import shorten
-from serving.stacking import image_shape, stack
-from serving.thresholds import Plan
+from serving.images.arrays import image_shape, stack
+from serving.interfaces import NO_SHORTCUTS, Shortcuts
+from serving.monitoring.health import Health
+from serving.options import Ask, Budget, Rules
+from serving.policy.guarantee import Guaranteed
+from serving.policy.plan import Plan
+from serving.runtime import Machinery, RuntimeOptions
+from serving.scheduler.cost import CostModel, measure
+from serving.scheduler.deadlines import refuse_if_late
+from serving.scheduler.request import Request
 
-__all__ = ["Answer", "Ask", "Budget", "Model", "Rules"]
+__all__ = ["Answer", "Ask", "Budget", "Model", "Rules", "RuntimeOptions"]
 
-_RULES = Rules()
-MAX_BATCH_BYTES = 256 * 2**20
+_OPTIONS = RuntimeOptions()
 
 
 class Model:
@@ -48,15 +46,8 @@ class Model:
     Args:
         bundle: what to serve.
         engine: runs its segments.
-        max_queue_rows: how many images may wait before requests are refused.
-        max_batch: the most images in one run of a stage.
-        max_batch_bytes: the most bytes that go into a stage and come out of it in one run; it makes batches
-            smaller where features are large.
-        max_age_seconds: an image that waits longer for a deeper stage goes before new ones.
-        rules: the default budget, and how promises are kept.
+        options: the default budget, how promises are kept, sizes of batches and queues, clock and listener.
         cost: how long stages take, for deadlines; without one it is learned from the first batches.
-        clock: seconds from any origin, never going back.
-        emit: gets the events of `serving.events`, from the worker's thread as a rule.
         shortcuts: what can be run where heads are not needed.
 
     Raises:
@@ -67,15 +58,9 @@ class Model:
         self,
         bundle: Bundle,
         engine: Engine,
+        options: RuntimeOptions = _OPTIONS,
         *,
-        max_queue_rows: int = 1024,
-        max_batch: int = 32,
-        max_batch_bytes: int = MAX_BATCH_BYTES,
-        max_age_seconds: float = 0.05,
-        rules: Rules = _RULES,
         cost: CostModel | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        emit: Listener | None = None,
         shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
         self.name = bundle.name
@@ -83,21 +68,11 @@ class Model:
         self.exit_flops = bundle.manifest.exit_flops
         self.providers, self.missing_providers = engine.providers, engine.missing
         self.features_on = engine.features_on
-        self._image_shape = image_shape(bundle)
-        self._max_queue_rows = max_queue_rows
-        self._clock = clock
+        self._image_shape = image_shape(bundle.manifest.preprocessing)
+        self._max_queue_rows = options.max_queue_rows
+        self._clock = options.clock
         self._machinery = Machinery(
-            bundle,
-            engine.make_run,
-            cost=cost or CostModel(engine.stages),
-            rules=rules,
-            max_queue_rows=max_queue_rows,
-            max_batch=max_batch,
-            max_batch_bytes=max_batch_bytes,
-            max_age_seconds=max_age_seconds,
-            clock=clock,
-            emit=shielded(emit),
-            shortcuts=shortcuts,
+            bundle, engine.make_run, options, cost=cost or CostModel(engine.stages), shortcuts=shortcuts
         )
         self._offers, self._worker = self._machinery.offers, self._machinery.worker
 
@@ -110,10 +85,10 @@ class Model:
         providers: Sequence[str] | None = None,
         strict: bool = False,
         device_features: DeviceFeatures = "auto",
-        max_queue_rows: int = 1024,
-        max_batch: int = 32,
-        max_batch_bytes: int = MAX_BATCH_BYTES,
-        rules: Rules = _RULES,
+        max_queue_rows: int = _OPTIONS.max_queue_rows,
+        max_batch: int = _OPTIONS.max_batch,
+        max_batch_bytes: int = _OPTIONS.max_batch_bytes,
+        rules: Rules = _OPTIONS.rules,
         emit: Listener | None = None,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
@@ -144,23 +119,20 @@ class Model:
         run = engine.make_run(lambda stage: (), max_batch=max_batch)
         cost = measure(
             run,
-            image_shape(whole),
+            image_shape(whole.manifest.preprocessing),
             engine.stages,
             sorted({min(size, largest) for size in padded_sizes(largest)}),
             clock=time.monotonic,
             whole=shortcuts.whole,
         )
-        return cls(
-            whole,
-            engine,
+        options = RuntimeOptions(
+            rules=rules,
             max_queue_rows=max_queue_rows,
             max_batch=max_batch,
             max_batch_bytes=max_batch_bytes,
-            rules=rules,
-            cost=cost,
             emit=emit,
-            shortcuts=shortcuts,
         )
+        return cls(whole, engine, options, cost=cost, shortcuts=shortcuts)
 
     @property
     def alive(self) -> bool:
@@ -201,7 +173,7 @@ class Model:
         """Admit images without waiting for the answers.
 
         Args:
-            images: uint8 [N, H, W, 3] as `serving.preprocess` makes them, or one, [H, W, 3]; not to be
+            images: uint8 [N, H, W, 3] as `serving.images.decode` makes them, or one, [H, W, 3]; not to be
                 changed while they are under way.
             ask: what is asked for; a budget alone, as for `plan`, asks for no more than that.
             received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
+from serving.engine.providers import DeviceFeatures
 from serving.errors import OfframpError
-from serving.providers import DeviceFeatures
 
 
 class SettingsValueError(OfframpError):

@@ -23,7 +23,7 @@ from serving.events import (
     RequestRefused,
     StageRan,
 )
-from serving.metrics import KINDS, Metrics
+from serving.telemetry.metrics import KINDS, Metrics
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules.yml"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from serving.bundle import Bundle, read_bundle
 from serving.check import judge
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from serving.model import Model, Rules
 from training.evaluate import EvaluateConfig, data_of, served
 

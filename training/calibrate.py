@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, Manifest, check_target, read_bundle, write_bundle
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from training import cli
 from training.calibration import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.calibration_tables import show

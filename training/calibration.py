@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Calibration
-from serving.confidence import CONFIDENCE, MEASURES, SCALED, Scorer, confidence
-from serving.engine import Engine
+from serving.engine.engine import Engine
+from serving.policy.confidence import CONFIDENCE, MEASURES, SCALED, Scorer, confidence
 from training.errors import DataError
 from training.temperature import ENOUGH_ROWS, fit_temperatures
 

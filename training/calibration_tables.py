@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.bundle import Bundle
-from serving.policies import served_policy
-from serving.thresholds import Plan, judge
+from serving.bundle.served_policy import served_policy
+from serving.policy.plan import Plan, judge
 
 SHOWN_BUDGETS = (0.25, 0.5, 0.75)
 """Budgets of the comparison, on the way from the cheapest exit to full depth."""

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.geometric import FIGURE_GRID
-from serving.thresholds import Plan, judge
+from serving.policy.geometric import FIGURE_GRID
+from serving.policy.plan import Plan, judge
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

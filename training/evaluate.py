@@ -21,11 +21,12 @@ import numpy as np
 from pydantic import BaseModel, Field
 from rich.console import Console
 
-from serving.budget import parse_budget
 from serving.bundle import Bundle, read_bundle
-from serving.engine import Engine
-from serving.policies import DEFAULT_POLICY, fit_policy, served_policy
-from serving.thresholds import PathPolicy
+from serving.bundle.served_policy import DEFAULT_POLICY, served_policy
+from serving.engine.engine import Engine
+from serving.policy.budget import parse_budget
+from serving.policy.plan import PathPolicy
+from serving.policy.registry import fit_policy
 from training import cli, policy_comparison
 from training.calibration import Labels, Probabilities, engine_probabilities, scorers_of
 from training.data import Batch, Data, open_data

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from serving.confidence import Scorer
+from serving.policy.confidence import Scorer
 from training.curves import Bools, Floats, Point, Policy, budgeted_curve, grid_budgets
 from training.plots import accuracy_over_flops
 

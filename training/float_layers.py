@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 
+from serving.engine.providers import CPU
+from serving.engine.sessions import open_session
 from training.byte_features import TO_BYTES, TO_FLOAT
 from training.onnx_graph import IMAGES, refill
 from training.quantize import Images, Quantised
@@ -92,9 +93,7 @@ def _answers(
 ) -> list[npt.NDArray[np.float32]]:
     only = copy.deepcopy(whole)
     refill(only.graph.output, [value for value in only.graph.output if value.name in names])
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(only.SerializeToString(), options)
+    session = open_session(only.SerializeToString(), 0, [CPU])
     found = [session.run(list(names), {IMAGES: batch}) for batch in images]
     return [np.concatenate(rows) for rows in zip(*found, strict=True)]
 

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, Field
 from rich.console import Console
 
-from serving.budget import parse_budget
 from serving.bundle import Bundle, read_bundle
-from serving.engine import Engine
-from serving.policies import served_policy
-from serving.thresholds import exits_taken
+from serving.bundle.served_policy import served_policy
+from serving.engine.engine import Engine
+from serving.policy.budget import parse_budget
+from serving.policy.plan import exits_taken
 from training import cli
 from training.calibration import Labels, Probabilities
 from training.evaluate import EvaluateConfig, data_of, served

@@ -6,7 +6,7 @@ from typing import Annotated
 import onnx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serving.manifest import Precision
+from serving.bundle.manifest import Precision
 from training.data import Data
 from training.half import halve
 from training.lowering import Bar, Lowered, Measure, lowered_to_half, lowered_to_int8

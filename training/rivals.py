@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Named
-from serving.confidence import MEASURES
-from serving.policies import DEFAULT_POLICY, fit_policy, read_policy
-from serving.thresholds import exits_taken
+from serving.bundle.served_policy import DEFAULT_POLICY, read_policy
+from serving.policy.confidence import MEASURES
+from serving.policy.plan import exits_taken
+from serving.policy.registry import fit_policy
 from training.curves import Bools, Floats, Policy
 from training.evaluation import Scored
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.preprocess import Preprocessing
+from serving.images.preprocessing import Preprocessing
 from training.checkpoint import Checkpoint
 from training.config import FitConfig
 from training.data import Data, open_data

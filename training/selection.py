@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from serving.confidence import MEASURES
+from serving.policy.confidence import MEASURES
 from training.calibration import Labels, Probabilities, scorers_of
 from training.curves import Bools, Floats
 from training.evaluation import Scored

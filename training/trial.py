@@ -8,7 +8,7 @@ import onnx
 from rich.progress import track
 
 from serving.bundle import Manifest, SegmentSpec, write_bundle
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from training.calibration import (
     Answers,
     Labels,

@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks.poster_bundle import calibrate, manifest, poster_model, write_pngs
 from benchmarks.poster_bundle import pool as poster_pool
 from serving.bundle import ROWS, Bundle, read_bundle, write_bundle
-from serving.manifest import Precision
+from serving.bundle.manifest import Precision
 from training.calibration import unknown_calibration
 from training.models.multi_exit import MultiExitModel
 from training.onnx_graph import Boundary, boundaries, cut, export_whole

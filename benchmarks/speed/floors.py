@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from benchmarks.plain_session import plain_session
 from serving.bundle import ROWS, Bundle
-from serving.offers import Offers, Rules
+from serving.options import Rules
+from serving.planner import Offers
 
 BATCH = 32
 

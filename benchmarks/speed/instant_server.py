@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.answer import Answer
-from serving.app import create_app
-from serving.ask import Ask
 from serving.bundle import read_bundle
-from serving.health import Health
-from serving.metrics import Metrics
+from serving.monitoring.health import Health
+from serving.options import Ask
+from serving.policy.plan import Plan
 from serving.settings import Settings
-from serving.thresholds import Plan
+from serving.telemetry.metrics import Metrics
+from serving.web.app import create_app
 from serving.web.server import Server, reserve
 from serving.web.service import Service
 

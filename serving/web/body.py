@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from serving.errors import BodyTimeoutError, BodyTooLargeError, ImageError, ImageTypeError, RequestError
-from serving.npy import decode_npy
-from serving.preprocess import CONTENT_TYPES, UNTYPED, Preprocessing, decode
+from serving.images.decode import CONTENT_TYPES, UNTYPED, decode
+from serving.images.npy import decode_npy
+from serving.images.preprocessing import Preprocessing
 
 JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
 

@@ -1,85 +1,158 @@
-"""The route of `POST /classify`, as the API documents it."""
+"""`POST /classify` from bytes to bytes: the hot path, with no framework on it."""
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
+import asyncio
+import time
+from functools import lru_cache
 
-from serving.ask import MODES
-from serving.preprocess import CONTENT_TYPES, UNTYPED
-from serving.web.body import JSON_TYPE, NPY_TYPE
-from serving.web.endpoint import Classify
-from serving.web.problems import documented
-from serving.web.schemas import AnswerBody, AnswersBody, ImagesBody, binary
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
 
-PATH = "/classify"
+from serving.errors import DeadlineError, OfframpError
+from serving.events import RequestRefused
+from serving.options import Ask
+from serving.policy.budget import parse_budget
+from serving.scheduler.deadlines import TOO_LATE, answer_seconds
+from serving.web.answer_bytes import AnswerResponse
+from serving.web.body import BodyHeaders, body_headers, receive_body
+from serving.web.caller import Caller, WatchedCaller, caller_of
+from serving.web.job import Job
+from serving.web.mailbox import Mailbox
+from serving.web.problems import problem_of
+from serving.web.query import PARAMETERS, read_ask, read_query
+from serving.web.service import ServedModel, Service
 
-BUDGET_PARAMETER = {
-    "name": "budget",
-    "in": "query",
-    "description": "What an image may cost on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
-    "full depth. The server's default where absent.",
-    "schema": {"type": "string"},
-}
-MAX_DROP_PARAMETER = {
-    "name": "max_drop",
-    "in": "query",
-    "description": "The share of answers that leaving early may lose, but for the chance that the server's "
-    "`--guarantee-delta` allows; a `budget` beside it is a cap on what that may cost. Goes with neither "
-    "`mode=hard` nor `deadline_ms`.",
-    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-}
-_TERMS_PARAMETERS = [
-    {
-        "name": "mode",
-        "in": "query",
-        "description": "`average`: the budget holds over all requests that ask for it. `hard`: the images of "
-        "this request never cost more than their number times the budget.",
-        "schema": {"type": "string", "enum": list(MODES), "default": "average"},
-    },
-    {
-        "name": "deadline_ms",
-        "in": "query",
-        "description": "Milliseconds from the receipt of the request's headers: each image is answered by "
-        "the deepest exit that is done by then.",
-        "schema": {"type": "number", "exclusiveMinimum": 0},
-    },
-    MAX_DROP_PARAMETER,
-]
-_MODEL_PARAMETER = {
-    "name": "model",
-    "in": "query",
-    "description": "Which model; needed where several are loaded and none is the default.",
-    "schema": {"type": "string"},
-}
-_BODY = {
-    "required": True,
-    "content": binary(*CONTENT_TYPES.values(), *filter(None, UNTYPED), NPY_TYPE)
-    | {JSON_TYPE: {"schema": ImagesBody.model_json_schema()}},
-}
+_KEPT_QUERIES = 1024
+_KEPT_QUERY_BYTES = 256
 
 
-def router(classify: Classify) -> APIRouter:
-    """Make the route, which documents it; a `Shortcut` past the framework leads to the same."""
-    routes = APIRouter()
+class Classify:
+    """Reads a request, has its images decoded and answered by other threads, and waits.
 
-    @routes.post(
-        PATH,
-        summary="Classify images under a budget",
-        responses={
-            200: {"model": AnswerBody | AnswersBody},
-            **documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
-        },
-        openapi_extra={
-            "parameters": [BUDGET_PARAMETER, *_TERMS_PARAMETERS, _MODEL_PARAMETER],
-            "requestBody": _BODY,
-        },
-    )
-    async def route(request: Request) -> Response:
-        """Send one image as it is, several as JSON with base64 or as an `.npy` array.
+    Args:
+        service: models, settings and threads; the models stay the same.
+    """
 
-        One image is answered with one object, a list with `{"results": [...]}`. Where one image of a list
-        cannot be read, the request fails whole and the problem names the image's index.
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._mailbox: Mailbox | None = None
+        self._kept = lru_cache(_KEPT_QUERIES)(self._read_query)
+
+    async def __call__(self, scope: Scope, receive: Receive) -> AnswerResponse:
+        """Answer one request.
+
+        Raises:
+            OfframpError: it is refused, or fails.
+            ClientDisconnect: nobody waits any more.
         """
-        return await classify(request.scope, request.receive)
+        try:
+            job = await self._start(scope, receive)
+        except OfframpError as error:
+            self._service.emit(RequestRefused(type(error).__name__))
+            raise
+        return AnswerResponse(job.answers(), listed=job.listed)
 
-    return routes
+    async def _start(self, scope: Scope, receive: Receive) -> Job:
+        """Take a request to its end, or to the error that it is refused with."""
+        received_at = time.monotonic()
+        query = scope["query_string"]
+        # What cannot be asked for is refused before the body is read.
+        model, ask = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
+        late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        caller = caller_of(scope)
+        headers = body_headers(scope)
+        body = await self._body(headers, receive, caller, late_at)
+        waiting = caller or WatchedCaller(receive)
+        try:
+            job = Job(
+                model,
+                ask,
+                received_at=received_at,
+                body=body,
+                content_type=headers.content_type,
+                settings=self._service.settings,
+                mailbox=self._mailbox_of_this_loop(),
+                woken=waiting.message_event,
+            )
+            await self._end(job, waiting, late_at)
+        finally:
+            if isinstance(waiting, WatchedCaller):
+                waiting.close()
+        if job.refusal is not None:
+            raise job.refusal
+        return job
+
+    async def _body(
+        self, headers: BodyHeaders, receive: Receive, caller: Caller | None, late_at: float | None
+    ) -> bytes:
+        settings = self._service.settings
+        if caller is not None and not caller.more_body:  # reading it does not wait
+            return await receive_body(headers, receive, settings.max_body_bytes, None)
+        try:
+            async with asyncio.timeout(None if late_at is None else late_at - time.monotonic()):
+                return await receive_body(
+                    headers, receive, settings.max_body_bytes, settings.body_timeout_seconds
+                )
+        except TimeoutError as error:  # No image has an answer before all are here.
+            raise DeadlineError(TOO_LATE) from error
+
+    async def _end(self, job: Job, caller: Caller, late_at: float | None) -> None:
+        """Start a job and wait until it is over.
+
+        Raises:
+            OverloadedError: too many wait to be decoded.
+            ClientDisconnect: nobody waits any more.
+        """
+        timer = None
+        if late_at is not None:
+            timer = asyncio.get_running_loop().call_later(late_at - time.monotonic(), job.give_up)
+        try:
+            self._service.pool.start(job.run)
+            while not job.over:
+                if caller.disconnected:
+                    raise ClientDisconnect
+                await caller.message_event.wait()
+                caller.message_event.clear()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not job.over:
+                job.abandon()
+
+    def _read_query(self, query: bytes) -> tuple[ServedModel, Ask]:
+        ask = read_ask(read_query(query, *PARAMETERS))
+        model = self._service.choose(ask.model)
+        if ask.budget is not None:
+            parse_budget(str(ask.budget), model.exit_flops)
+        return model, ask
+
+    def _mailbox_of_this_loop(self) -> Mailbox:
+        loop = asyncio.get_running_loop()
+        if self._mailbox is None or self._mailbox.loop is not loop:
+            self._mailbox = Mailbox(loop)
+        return self._mailbox
+
+
+class Shortcut:
+    """An ASGI app that is `POST /classify` alone, its errors included.
+
+    Args:
+        classify: what answers.
+        logger: gets what clients are not to see.
+    """
+
+    def __init__(self, classify: Classify, logger: FilteringBoundLogger) -> None:
+        self._classify = classify
+        self._logger = logger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what nobody expected is raised again once it was answered, for the log."""
+        try:
+            response = await self._classify(scope, receive)
+        except (OfframpError, ClientDisconnect) as error:
+            await problem_of(error, self._logger)(scope, receive, send)
+        except Exception as error:
+            await problem_of(error, self._logger)(scope, receive, send)
+            raise
+        else:
+            await response(scope, receive, send)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 from serving.answer import Answer
-from serving.ask import Ask
 from serving.errors import ClosedError, DeadlineError
-from serving.offers import TOO_LATE
+from serving.options import Ask
+from serving.scheduler.deadlines import TOO_LATE
 from serving.settings import Settings
 from serving.web.body import Images, read_images
 from serving.web.mailbox import Mailbox

@@ -1,10 +1,57 @@
-"""Reads query strings strictly: a mistyped `?buget=` must not silently spend the full depth."""
+"""Query parameters, read strictly: a mistyped `?buget=` must not silently spend the full depth."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 
 from starlette.datastructures import QueryParams
 
-from serving.errors import QueryError
+from serving.errors import QueryError, TermsError
+from serving.options import MODES, Ask, check
+
+BUDGET_PARAMETER = {
+    "name": "budget",
+    "in": "query",
+    "description": "What an image may cost on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
+    "full depth. The server's default where absent.",
+    "schema": {"type": "string"},
+}
+
+MAX_DROP_PARAMETER = {
+    "name": "max_drop",
+    "in": "query",
+    "description": "The share of answers that leaving early may lose, but for the chance that the server's "
+    "`--guarantee-delta` allows; a `budget` beside it is a cap on what that may cost. Goes with neither "
+    "`mode=hard` nor `deadline_ms`.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+}
+
+TERMS_PARAMETERS = [
+    {
+        "name": "mode",
+        "in": "query",
+        "description": "`average`: the budget holds over all requests that ask for it. `hard`: the images of "
+        "this request never cost more than their number times the budget.",
+        "schema": {"type": "string", "enum": list(MODES), "default": "average"},
+    },
+    {
+        "name": "deadline_ms",
+        "in": "query",
+        "description": "Milliseconds from the receipt of the request's headers: each image is answered by "
+        "the deepest exit that is done by then.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+    MAX_DROP_PARAMETER,
+]
+
+MODEL_PARAMETER = {
+    "name": "model",
+    "in": "query",
+    "description": "Which model; needed where several are loaded and none is the default.",
+    "schema": {"type": "string"},
+}
+
+PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model")
+"""The query parameters that `read_ask` reads."""
 
 
 def read_query(query: bytes, *known: str) -> dict[str, str]:
@@ -34,3 +81,31 @@ def read_query(query: bytes, *known: str) -> dict[str, str]:
 
 def _either(names: tuple[str, ...]) -> str:
     return " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part) or "none"
+
+
+def read_ask(query: Mapping[str, str]) -> Ask:
+    """Read what a query asks for, and check it; a parameter that is not there is not asked for.
+
+    Raises:
+        TermsError: as `check`, and for what is no number.
+    """
+    ask = Ask(
+        budget=query.get("budget"),
+        mode=query.get("mode", "average"),  # type: ignore[arg-type] # checked below, as callers' own are
+        deadline_seconds=_milliseconds(query["deadline_ms"]) if "deadline_ms" in query else None,
+        max_drop=_number("max_drop", query["max_drop"]) if "max_drop" in query else None,
+        model=query.get("model"),
+    )
+    check(ask)
+    return ask
+
+
+def _milliseconds(text: str) -> float:
+    return _number("deadline_ms", text) / 1000
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise TermsError(f"expected {name} to be a number, found {text[:60]!r}") from error

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from serving.bundle.manifest import DataSet, Named
 from serving.events import View
-from serving.manifest import DataSet, Named
-from serving.preprocess import Preprocessing
+from serving.images.preprocessing import Preprocessing
 
 
 class AnswerBody(BaseModel):

@@ -8,20 +8,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.ask import Ask
+from serving.bundle.manifest import Manifest
 from serving.errors import ModelChoiceError, UnknownModelError
 from serving.events import Listener
-from serving.guarantee import Guaranteed
-from serving.health import Health
-from serving.manifest import Manifest
-from serving.metrics import Metrics
+from serving.monitoring.health import Health
+from serving.options import Ask
+from serving.policy.guarantee import Guaranteed
+from serving.policy.plan import Plan
 from serving.settings import Settings
-from serving.thresholds import Plan
+from serving.telemetry.metrics import Metrics
 from serving.web.decode_pool import DecodePool
 
 
 class Work(Protocol):
-    """An admitted request (`serving.rows.Request`)."""
+    """An admitted request (`serving.scheduler.request.Request`)."""
 
     @property
     def future(self) -> Future[Any]:

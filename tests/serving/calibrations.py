@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.confidence import ScoreArray, calibration_score
+from serving.interfaces import ScoreArray
+from serving.policy.confidence import calibration_score
 
 FLOPS = (10, 20, 35, 60)
 

@@ -5,11 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from serving.dispatch import deepest_full
 from serving.events import Event, Listener
-from serving.rows import Row, Tensors, Terms
-from serving.scheduler import Scheduler
-from serving.shortcuts import NO_SHORTCUTS, Shortcuts
+from serving.interfaces import NO_SHORTCUTS, Shortcuts, Tensors
+from serving.scheduler.dispatch import deepest_full
+from serving.scheduler.request import Row, Terms
+from serving.scheduler.scheduler import Scheduler
 
 EXIT_FLOPS = (10, 30, 60)
 STAGES = len(EXIT_FLOPS)

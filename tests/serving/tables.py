@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from serving.confidence import Scorer
-from serving.decisions import Decide, Start, everybody_starts
-from serving.dispatch import deepest_full
 from serving.events import Event
-from serving.resolver import Answered
-from serving.rows import Tensors
-from serving.scheduler import Scheduler
+from serving.interfaces import Tensors
+from serving.policy.confidence import Scorer
+from serving.scheduler.dispatch import deepest_full
+from serving.scheduler.hooks import Decide, Start, everybody_starts
+from serving.scheduler.resolver import Answered
+from serving.scheduler.scheduler import Scheduler
 from tests.serving.fakes import Clock
 
 EXIT_FLOPS = (10, 25, 50, 80)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from serving.admission import Admission
 from serving.errors import BodyTooLargeError, ClosedError, OverloadedError
-from serving.rows import Request, Terms
+from serving.scheduler.admission import Admission
+from serving.scheduler.request import Request, Terms
 
 
 def of(size: int) -> Request[None]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.agreement import WINDOW, AgreementMonitor, lower_end
 from serving.events import AgreementMeasured, Event
+from serving.monitoring.agreement import WINDOW, AgreementMonitor, lower_end
 
 ROWS = 2000
 THRESHOLDS = (0.5, -np.inf)

@@ -5,8 +5,9 @@ from itertools import combinations
 
 import pytest
 
-from serving.ask import PARAMETERS, Ask, check, read_ask
 from serving.errors import TermsError
+from serving.options import Ask, check
+from serving.web.query import PARAMETERS, read_ask
 
 GIVEN = {"budget": "50%", "max_drop": "0.02", "mode": "hard", "deadline_ms": "20", "model": "m"}
 CONTRADICTIONS = {("max_drop", "mode"), ("max_drop", "deadline_ms")}

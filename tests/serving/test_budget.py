@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.budget import UNITS, affordable, format_flops, parse_budget
 from serving.errors import BudgetError
+from serving.policy.budget import UNITS, affordable, format_flops, parse_budget
 
 EXITS = (10_000_000, 40_000_000, 200_000_000)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import calibration as module
-from serving.calibration import Calibration
+from serving.bundle import calibration as module
+from serving.bundle.calibration import Calibration
 from serving.errors import BundleError
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_calibration
 

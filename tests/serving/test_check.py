@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.bundle import Calibration, Manifest, write_bundle
+from serving.bundle.graph_checks import parse_model
 from serving.check import CHECKS, judge, main
-from serving.onnx_safety import parse_model
 from tests.bundles import tiny_bundle, tiny_calibration, tiny_manifest, tiny_segments
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.closing_up import close_up
+from serving.scheduler.stage_queue import close_up
 
 
 @given(stays=st.lists(st.booleans(), min_size=1, max_size=40))

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from serving.confidence import (
+from serving.interfaces import FloatArray
+from serving.policy.confidence import (
     CONFIDENCE,
     MEASURES,
     TIE,
-    FloatArray,
     Scorer,
     calibration_score,
     confidence,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.confidence import calibration_score
-from serving.controller import CLASS_WIDTH, BudgetController
 from serving.events import BudgetCorrected, Event, RequestDone
-from serving.ordering import InOrder
-from serving.policies import fit_policy
-from serving.thresholds import Plan, exits_taken
+from serving.monitoring.controller import CLASS_WIDTH, BudgetController
+from serving.monitoring.reorder import InOrder
+from serving.policy.confidence import calibration_score
+from serving.policy.plan import Plan, exits_taken
+from serving.policy.registry import fit_policy
 
 EXIT_FLOPS = (10, 20, 40, 70, 100)
 BUDGET = 45.0

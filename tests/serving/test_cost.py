@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.cost import CostModel, measure
 from serving.events import RequestRefused, StageRan
-from serving.rows import Tensors
+from serving.interfaces import Tensors
+from serving.scheduler.cost import CostModel, measure
 from tests.serving.fakes import Clock
 
 

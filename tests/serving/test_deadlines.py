@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.deadline_decider import DeadlineDecider
-from serving.deadlines import Deadlines
-from serving.deciders import nobody_leaves
 from serving.errors import DeadlineError
 from serving.events import RequestDone, RequestFailed
-from serving.rows import Request, Row, Terms
+from serving.scheduler.deadlines import Deadlines
+from serving.scheduler.exit_rules import DeadlineDecider, nobody_leaves
+from serving.scheduler.request import Request, Row, Terms
 from tests.serving.fakes import Clock
 from tests.serving.tables import EXIT_FLOPS, EXITS, TableScheduler, random_table
 

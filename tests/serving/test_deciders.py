@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.confidence import Scorer, score
-from serving.deciders import BudgetDecider
-from serving.rows import Request, Row, Terms
+from serving.policy.confidence import Scorer, score
+from serving.scheduler.exit_rules import BudgetDecider
+from serving.scheduler.request import Request, Row, Terms
 
 
 def row(*thresholds: float) -> Row:

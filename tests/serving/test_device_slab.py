@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.device import Device
-from serving.device_slab import Places, Slab
-from serving.manifest import TensorSpec
-from serving.providers import CPU
+from serving.bundle.manifest import TensorSpec
+from serving.engine.device import Device
+from serving.engine.device_slab import Places, Slab
+from serving.engine.providers import CPU
 
 SPECS = (
     TensorSpec(name="wide", dtype="float16", shape=(None, 3, 2)),

@@ -16,14 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from onnx import helper
 
 from serving.bundle import Bundle, write_bundle
-from serving.device_stages import DeviceStages, padded, padded_sizes
-from serving.dispatch import deepest_full
-from serving.engine import CPU, CUDA, Engine
+from serving.engine.device_stages import DeviceStages, padded, padded_sizes
+from serving.engine.engine import Engine
+from serving.engine.providers import CPU, CUDA, nvidia_gpus
 from serving.errors import BodyTooLargeError, EngineError, OverloadedError
 from serving.model import Model, Rules
-from serving.providers import nvidia_gpus
-from serving.rows import Request, Row, Terms
-from serving.scheduler import Scheduler
+from serving.scheduler.dispatch import deepest_full
+from serving.scheduler.request import Request, Row, Terms
+from serving.scheduler.scheduler import Scheduler
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
 STAGES = len(EXIT_FLOPS)
@@ -128,7 +128,7 @@ class Traffic(RuleBasedStateMachine):
             capacity=capacity,
             dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),
         )
-        with patch("serving.device_stages._SMALLEST_BLOCK", 1):  # room is short, and rows move often
+        with patch("serving.engine.device_stages._SMALLEST_BLOCK", 1):  # room is short, and rows move often
             self.stages = stages_of(engine(half), self.scheduler.waiting_features, max_batch)
 
     def run(self, stage: int, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.dispatch import StageLoad, deepest_full, in_time, worthwhile
-from serving.rates import Rates
+from serving.scheduler.cost import Rates
+from serving.scheduler.dispatch import StageLoad, deepest_full, in_time, worthwhile
 
 YOUNG, OLD = 0.01, 0.5
 

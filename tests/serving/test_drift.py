@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.confidence import ScoreArray, calibration_score
-from serving.drift import CHANCE, SHIFT, ClassArray, DriftMonitor, alarm_limit, stability_index
 from serving.events import DriftMeasured, Event
-from serving.thresholds import exits_taken
+from serving.interfaces import ClassArray, ScoreArray
+from serving.monitoring.drift import CHANCE, SHIFT, DriftMonitor, alarm_limit, stability_index
+from serving.policy.confidence import calibration_score
+from serving.policy.plan import exits_taken
 
 CLASSES = 5
 NEVER = (2.0, 2.0, -np.inf)

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 
 from serving.bundle import Bundle, write_bundle
-from serving.device import features_on
-from serving.engine import CPU, CUDA, Engine
+from serving.engine.device import features_on
+from serving.engine.engine import Engine
+from serving.engine.providers import CPU, CUDA, TENSORRT, DeviceFeatures, listed, nvidia_gpus
 from serving.errors import BundleError, EngineError
-from serving.providers import TENSORRT, DeviceFeatures, listed, nvidia_gpus
 from tests.bundles import CLASSES, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
 
@@ -93,7 +93,7 @@ def test_a_provider_that_is_there_and_fails_is_left_out_and_the_next_is_tried(
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
-    monkeypatch.setattr("serving.engine.listed", partial(listed, gpus=lambda: 1))
+    monkeypatch.setattr("serving.engine.engine.listed", partial(listed, gpus=lambda: 1))
     engine = Engine(bundle, providers=[TENSORRT, CUDA])
     assert (engine.providers, engine.missing) == ((CPU,), (TENSORRT, CUDA))
     assert tried == [[TENSORRT, CUDA, CPU], [CUDA, CPU]] * engine.stages

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from serving import folders
+from serving import atomic
+from serving.atomic import new_folder
 from serving.bundle import bundle_folders, read_bundle
+from serving.bundle.files import read_plain_file
 from serving.errors import BundleError
-from serving.folders import new_folder, read_plain_file
 from tests.bundles import tiny_bundle, tiny_segments
 
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from serving import bundle, folders
+from serving import atomic
+from serving.bundle import bundle
 from tests.bundles import tiny_calibration, tiny_manifest, tiny_segments
 
 def die(*_, **__):
@@ -26,7 +28,7 @@ if sys.argv[2] == "before":
     verify = die
 else:
     verify = None
-    folders.shutil.rmtree = die
+    atomic.shutil.rmtree = die
 bundle.write_bundle(
     Path(sys.argv[1]), tiny_manifest(), tiny_segments(seed=1), tiny_calibration(), force=True, verify=verify
 )
@@ -50,7 +52,7 @@ def test_a_killed_writer_leaves_the_old_bundle_or_the_new_one(tmp_path: Path, mo
 def test_replacing_works_where_folders_cannot_be_exchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "_exchange", lambda *_: False)
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
     folder = tiny_bundle(tmp_path / "tiny").folder
     tiny_bundle(folder, seed=1, force=True)
     assert read_bundle(folder).segment_bytes(0) == tiny_segments(seed=1)[0]

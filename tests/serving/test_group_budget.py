@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.deciders import BudgetDecider, RowsOrGroups
-from serving.decisions import Mask
-from serving.geometric import geometric_table
-from serving.group_budget import GroupDecider, GroupPath
-from serving.rows import Row, Terms
-from serving.thresholds import PathPolicy, exits_taken
+from serving.interfaces import Mask
+from serving.policy.geometric import geometric_table
+from serving.policy.group_path import GroupPath
+from serving.policy.plan import PathPolicy, exits_taken
+from serving.scheduler.exit_rules import BudgetDecider, GroupDecider, RowsOrGroups
+from serving.scheduler.request import Row, Terms
 from tests.serving.tables import EXIT_FLOPS, EXITS, SCORER, TableScheduler, random_table, scores_of
 
 CALIBRATION = random_table(1000, seed=5)

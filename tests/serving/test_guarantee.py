@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import BudgetError, TermsError
-from serving.guarantee import Certifier
-from serving.policies import fit_policy
-from serving.risk import p_value
-from serving.thresholds import PathPolicy, exits_taken
+from serving.policy.guarantee import Certifier
+from serving.policy.plan import PathPolicy, exits_taken
+from serving.policy.registry import fit_policy
+from serving.policy.risk import p_value
 from tests.serving.calibrations import FLOPS, Table, table
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from serving.helpers import Helpers
+from serving.engine.thread_pool import Helpers
 
 
 def test_calls_run_side_by_side_in_other_threads() -> None:
@@ -46,9 +46,7 @@ def test_threads_end_with_whom_they_help() -> None:
 
 
 def test_a_call_that_hangs_keeps_no_process_from_ending() -> None:
-    script = (
-        "import threading; from serving.helpers import Helpers; Helpers(1).submit(threading.Event().wait)"
-    )
-    hanging = f"{script}; print('over')"
+    imports = "import threading; from serving.engine.thread_pool import Helpers"
+    hanging = f"{imports}; Helpers(1).submit(threading.Event().wait); print('over')"
     done = subprocess.run([sys.executable, "-c", hanging], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr

@@ -6,7 +6,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from serving.errors import BundleError, TermsError
-from serving.loading import load_models
+from serving.repository import load_models
 from serving.settings import Settings, SettingsValueError
 
 

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 
 from serving.events import AgreementMeasured, DriftMeasured, RequestFailed, RequestRefused, WorkerDied
-from serving.logs import EventLog, configure, get_logger
+from serving.telemetry.logs import EventLog, configure, get_logger
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from serving.many_histogram import ManyHistogram
+from serving.telemetry.batch_histogram import ManyHistogram
 
 BOUNDS = (0.0005, 0.01, 1.0, 10.0)
 

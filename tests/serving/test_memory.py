@@ -1,6 +1,6 @@
 """How many rows fit: from the shapes of the tiny bundle."""
 
-from serving.memory import kept_rows, most_rows, row_bytes
+from serving.engine.batch_limits import kept_rows, most_rows, row_bytes
 from tests.bundles import CLASSES, SIZE, tiny_manifest
 
 SEGMENTS = tiny_manifest().segments

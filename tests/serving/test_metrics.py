@@ -9,7 +9,7 @@ from serving.events import (
     StageRan,
     WorkerDied,
 )
-from serving.metrics import Metrics
+from serving.telemetry.metrics import Metrics
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

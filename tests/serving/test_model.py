@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.ask import Ask
 from serving.bundle import Bundle
-from serving.confidence import FloatArray, score
-from serving.engine import CPU, Engine
+from serving.engine.engine import Engine
+from serving.engine.providers import CPU
 from serving.errors import (
     BodyTooLargeError,
     BudgetError,
@@ -20,9 +19,11 @@ from serving.errors import (
     OverloadedError,
 )
 from serving.events import Event, RequestDone, StageRan
-from serving.model import Answer, Model, Rules
-from serving.rows import Tensors
-from serving.thresholds import Plan, exits_taken
+from serving.interfaces import FloatArray, Tensors
+from serving.model import Answer, Model, Rules, RuntimeOptions
+from serving.options import Ask
+from serving.policy.confidence import score
+from serving.policy.plan import Plan, exits_taken
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 
 OPEN_LOOP = Rules(controller=False)
@@ -187,7 +188,7 @@ def test_a_full_queue_is_said(bundle: Bundle) -> None:
     gate.set()  # the engine warms up
     engine = Waiting(bundle)
     gate.clear()
-    with Model(bundle, engine, max_queue_rows=8) as model:
+    with Model(bundle, engine, RuntimeOptions(max_queue_rows=8)) as model:
         request = model.submit(tiny_images(6))
         with pytest.raises(OverloadedError, match="6 of 8 images wait, and the request has 3"):
             model.submit(tiny_images(3))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import ImageError
-from serving.npy import decode_npy
-from serving.preprocess import Preprocessing
+from serving.images.npy import decode_npy
+from serving.images.preprocessing import Preprocessing
 
 SPEC = Preprocessing(height=4, width=5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)

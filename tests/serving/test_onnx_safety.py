@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from serving.bundle.graph_checks import check_segment, check_self_contained, parse_model
 from serving.errors import BundleError
-from serving.onnx_safety import check_segment, check_self_contained, parse_model
 from tests.bundles import tiny_manifest, tiny_segments
 
 SPEC = tiny_manifest().segments[0]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.events import Event, RequestDone, RequestFailed, WorkerDied
-from serving.ordering import InOrder
+from serving.monitoring.reorder import InOrder
 
 
 def done(number: int | None) -> RequestDone:

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
 
-from serving import preprocess
 from serving.errors import ImageError
-from serving.plain_png import open_plain
-from serving.preprocess import Preprocessing, decode
+from serving.images import decode as preprocess
+from serving.images.decode import decode
+from serving.images.plain_png import open_plain
+from serving.images.preprocessing import Preprocessing
 
 SPEC = Preprocessing(height=7, width=5)
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from serving.bundle import Calibration, Manifest, Named
+from serving.bundle.served_policy import read_policy, served_policy
 from serving.errors import BundleError
-from serving.policies import POLICIES, Geometric, Searched, fit_policy, read_policy, served_policy
+from serving.policy.registry import POLICIES, Geometric, Searched, fit_policy
 from tests.bundles import EXIT_FLOPS, tiny_calibration, tiny_manifest
 
 BUDGET = 4_000.0

@@ -12,7 +12,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError
-from serving.preprocess import Preprocessing, decode, to_array
+from serving.images.decode import decode, to_array
+from serving.images.preprocessing import Preprocessing
 
 SPEC = Preprocessing(height=8, width=8)
 PHOTO = Preprocessing(height=6, width=8, resize=10, filter="bicubic")

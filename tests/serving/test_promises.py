@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from serving.ask import Ask
 from serving.bundle import Bundle
-from serving.confidence import FloatArray
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from serving.errors import BudgetError, DeadlineError, TermsError
 from serving.events import Event, ExitWatched, RequestDone
-from serving.model import Model
-from serving.offers import Rules
-from serving.rows import Tensors
+from serving.interfaces import FloatArray, Tensors
+from serving.model import Model, RuntimeOptions
+from serving.options import Ask, Rules
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
 
 
@@ -193,7 +191,7 @@ def test_callers_go_before_what_has_time(bundle: Bundle) -> None:
     runs: list[int] = []
     engine = Noting(bundle)
     rules = Rules(default_budget=float(EXIT_FLOPS[0]), sample_share=1.0, controller=False)
-    with Model(bundle, engine, rules=rules) as model:
+    with Model(bundle, engine, RuntimeOptions(rules=rules)) as model:
         model.submit(tiny_images(1))
         assert check_began.wait(30)
         second = model.submit(tiny_images(1, seed=1))

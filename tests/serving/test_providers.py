@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serving.providers import CPU, CUDA, TENSORRT, listed, nvidia_gpus, wanted
+from serving.engine.providers import CPU, CUDA, TENSORRT, listed, nvidia_gpus, wanted
 
 GPU_BUILD = (TENSORRT, CUDA, CPU)
 

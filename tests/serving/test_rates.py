@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.rates import CLEARLY, Rates
+from serving.scheduler.cost import CLEARLY, Rates
 
 KNOWN = st.dictionaries(
     st.sampled_from([1, 2, 4, 8, 16, 32]), st.floats(1e-4, 1, allow_nan=False), min_size=1

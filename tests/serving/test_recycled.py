@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.recycled import Recycled
+from serving.engine.buffer_pool import Recycled
 
 
 def address(array: np.ndarray[Any, Any]) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from serving.errors import TermsError
-from serving.risk import binomial_tail, check_probability, least_n, most_errors, p_value
+from serving.policy.risk import binomial_tail, check_probability, least_n, most_errors, p_value
 
 CASES = [(0, 100, 0.02), (1, 100, 0.02), (30, 2_500, 0.02), (400, 25_000, 0.02), (3, 3, 0.5), (49, 50, 0.99)]
 

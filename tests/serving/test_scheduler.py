@@ -8,8 +8,8 @@ import pytest
 
 from serving.errors import ClosedError, EngineError, OverloadedError
 from serving.events import Event, RequestDone, RequestFailed, StageRan
-from serving.resolver import Answered
-from serving.rows import Request, Terms
+from serving.scheduler.request import Request, Terms
+from serving.scheduler.resolver import Answered
 from tests.serving.fakes import Answers, Fixture
 
 TERMS = Terms(budget_flops=25.0, thresholds=())

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from serving.errors import BodyTooLargeError, EngineError, OverloadedError
 from serving.events import RequestDone, RequestFailed, StageRan
-from serving.rows import Request, Terms
+from serving.scheduler.request import Request, Terms
 from tests.serving.fakes import EXIT_FLOPS, STAGES, Answers, Fixture
 
 TERMS = Terms(budget_flops=25.0, thresholds=())

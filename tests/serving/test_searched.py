@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.chances import chance_of_right
-from serving.confidence import calibration_score
-from serving.geometric import geometric_table
-from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES
-from serving.policies import fit_policy
-from serving.searched import MOST_ROWS, searched_table
-from serving.thresholds import PathPolicy, exits_taken, judge
+from serving.policy.confidence import calibration_score
+from serving.policy.correctness import chance_of_right
+from serving.policy.geometric import geometric_table
+from serving.policy.plan import PathPolicy, exits_taken, judge
+from serving.policy.registry import fit_policy
+from serving.policy.searched import MOST_ROWS, searched_table
+from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES
 from tests.serving.calibrations import FLOPS, Table, table
 
 BUDGETS = np.linspace(FLOPS[0], FLOPS[-1], 14)[1:-1]

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.confidence import HIGHEST_SCORE, MEASURES, score
 from serving.errors import EngineError
 from serving.events import RequestDone, StageRan
-from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES
-from serving.rows import Request, Terms
-from serving.shortcuts import next_exits
+from serving.policy.confidence import HIGHEST_SCORE, MEASURES, score
+from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES
+from serving.scheduler.head_skipping import next_exits
+from serving.scheduler.request import Request, Terms
 from tests.serving.fakes import STAGES, Answers, Fixture
 
 ANYWHERE = Terms(25.0, (), next_exits=(0, 1, 2))

@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from serving import shortening
 from serving.bundle import Bundle
-from serving.engine import Engine
-from serving.shortcuts import NO_SHORTCUTS
-from serving.shortening import shorten
-from serving.variants import headless, whole
+from serving.engine import fast_paths
+from serving.engine.engine import Engine
+from serving.engine.fast_paths import shorten
+from serving.engine.graph_variants import headless, whole
+from serving.interfaces import NO_SHORTCUTS
 from tests.bundles import tiny_bundle, tiny_images, tiny_manifest, tiny_segments
 
 SPECS = tiny_manifest().segments
@@ -66,7 +66,7 @@ def test_features_that_differ_in_a_bit_are_not_used(
 ) -> None:
     other = headless(nudged(bundle.segment_bytes(1), 1e-6), SPECS[1])
     monkeypatch.setattr(
-        shortening, "headless", lambda file, spec: other if spec is bundle.manifest.segments[1] else file
+        fast_paths, "headless", lambda file, spec: other if spec is bundle.manifest.segments[1] else file
     )
     assert sorted(shorten(bundle, engine, clock(1, 2)).headless) == [0]
 
@@ -76,7 +76,7 @@ def test_a_whole_net_that_differs_is_used_if_by_little_and_is_not_called_exact(
     by: float, kept: bool, bundle: Bundle, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     differing = nudged(whole(tiny_segments(), SPECS), by)
-    monkeypatch.setattr(shortening, "whole", lambda files, specs: differing)
+    monkeypatch.setattr(fast_paths, "whole", lambda files, specs: differing)
     shortcuts = shorten(bundle, engine, clock(1, 2))
     assert (shortcuts.whole is not None) == kept
     assert shortcuts.whole_is_exact == (not kept)
@@ -85,8 +85,8 @@ def test_a_whole_net_that_differs_is_used_if_by_little_and_is_not_called_exact(
 def test_a_graph_that_does_not_load_is_done_without(
     bundle: Bundle, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shortening, "whole", lambda files, specs: b"no graph")
-    monkeypatch.setattr(shortening, "headless", lambda file, spec: b"no graph")
+    monkeypatch.setattr(fast_paths, "whole", lambda files, specs: b"no graph")
+    monkeypatch.setattr(fast_paths, "headless", lambda file, spec: b"no graph")
     shortcuts = shorten(bundle, engine, clock(1, 2))
     assert (dict(shortcuts.headless), shortcuts.whole) == ({}, None)
 

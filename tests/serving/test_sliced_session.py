@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from serving.helpers import Helpers
-from serving.recycled import Recycled
-from serving.sliced_session import SlicedSession, can_slice, cut
+from serving.engine.buffer_pool import Recycled
+from serving.engine.row_parallel import SlicedSession, can_slice, cut
+from serving.engine.thread_pool import Helpers
 from tests.bundles import tiny_images, tiny_segments
 
 THREADS = 3

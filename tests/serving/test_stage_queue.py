@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.rows import Request, Row, Terms
-from serving.stage_queue import StageQueue
+from serving.scheduler.request import Request, Row, Terms
+from serving.scheduler.stage_queue import StageQueue
 
 REQUEST: Request[None] = Request(10**6, Terms(1.0, ()), barrier=False, admitted_at=0.0)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.logs import get_logger
-from serving.manifest import Manifest
-from serving.settings import Settings
-from serving.state import StateFolder, StateKeeper, bundle_hash, keep_state
+from serving.bundle.manifest import Manifest
+from serving.monitoring.state import StateFolder, StateKeeper, bundle_hash, keep_state
+from serving.telemetry.logs import get_logger
 from tests.bundles import tiny_manifest
 
 State = dict[str, dict[str, float]]
@@ -96,10 +95,10 @@ def test_the_keeper_saves_at_the_end_and_before(tmp_path: Path) -> None:
 
 
 def test_a_server_without_a_folder_keeps_nothing_and_one_with_it_goes_on_where_it_was(tmp_path: Path) -> None:
-    assert keep_state(Settings(), {"m": Model()}, get_logger()) is None
+    assert keep_state(None, 60.0, {"m": Model()}, get_logger()) is None
     folder(tmp_path).save(Model(learned=LEARNED))
     model = Model()
-    keeper = keep_state(Settings(state_dir=tmp_path), {"m": model}, get_logger())
+    keeper = keep_state(tmp_path, 60.0, {"m": model}, get_logger())
     assert keeper is not None
     keeper.close()
     assert model.learned == LEARNED

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.confidence import calibration_score
 from serving.errors import BudgetError
-from serving.geometric import FIGURE_GRID, geometric_thresholds
-from serving.paths import EVERYBODY_LEAVES, NOBODY_LEAVES, along, refined, rising
-from serving.policies import fit_policy
-from serving.thresholds import PathPolicy, Plan, exits_taken, judge
+from serving.policy.confidence import calibration_score
+from serving.policy.geometric import FIGURE_GRID, geometric_thresholds
+from serving.policy.plan import PathPolicy, Plan, exits_taken, judge
+from serving.policy.registry import fit_policy
+from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, along, refined, rising
 
 # Six rows, three exits. At q = 1 a third, that is two rows, leaves at each exit.
 SCORE = np.array(

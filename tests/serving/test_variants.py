@@ -8,9 +8,9 @@ import pytest
 from onnx import helper
 
 from serving.bundle import Bundle
-from serving.engine import Engine
-from serving.manifest import ROWS
-from serving.variants import VariantError, headless, whole
+from serving.bundle.manifest import ROWS
+from serving.engine.engine import Engine
+from serving.engine.graph_variants import VariantError, headless, whole
 from tests.bundles import tiny_bundle, tiny_images, tiny_manifest, tiny_segments
 
 SPECS = tiny_manifest().segments

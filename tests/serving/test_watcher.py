@@ -9,8 +9,9 @@ import pytest
 from serving.answer import Answer
 from serving.errors import ClosedError, EngineError, OverloadedError
 from serving.events import Event, ExitWatched
-from serving.rows import Request, Tensors, Terms
-from serving.watcher import Agreement, Watcher
+from serving.interfaces import Tensors
+from serving.monitoring.shadow import Agreement, Watcher
+from serving.scheduler.request import Request, Terms
 
 EXIT_FLOPS = (10, 30, 60)
 

@@ -8,9 +8,10 @@ import pytest
 
 from serving.errors import ClosedError
 from serving.events import Event, RequestFailed, WorkerDied
-from serving.rows import Tensors, Terms
-from serving.scheduler import Scheduler
-from serving.worker import Worker
+from serving.interfaces import Tensors
+from serving.scheduler.request import Terms
+from serving.scheduler.scheduler import Scheduler
+from serving.scheduler.worker import Worker
 
 TERMS = Terms(1.0, ())
 SOON = 30.0  # seconds after which a test that hangs fails

@@ -10,8 +10,8 @@ from PIL import Image
 
 from serving.bundle import read_bundle
 from serving.check import judge
-from serving.engine import Engine
-from serving.preprocess import to_array
+from serving.engine.engine import Engine
+from serving.images.decode import to_array
 from tests.bundles import CLASSES, tiny_bundle, tiny_images
 from training.calibrate import class_indices, main
 from training.calibration import collect, engine_probabilities

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from serving.geometric import FIGURE_GRID
-from serving.policies import fit_policy
-from serving.thresholds import Plan
+from serving.policy.geometric import FIGURE_GRID
+from serving.policy.plan import Plan
+from serving.policy.registry import fit_policy
 from training.curves import budgeted_curve, grid_budgets
 
 INF = np.inf

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import read_bundle
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 from tests.training.animals import animals
 from training import evaluate, fit

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from serving.confidence import TIE, Scorer
-from serving.policies import fit_policy
+from serving.policy.confidence import TIE, Scorer
+from serving.policy.registry import fit_policy
 from training.curves import Point
 from training.evaluation import Evaluation, Scored, curve_of, show, write
 

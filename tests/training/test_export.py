@@ -10,7 +10,7 @@ import torch
 
 from serving.bundle import Bundle, read_bundle
 from serving.check import judge
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from tests.training.runs import trained
 from training import export as module
 from training import trial

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.engine import Engine
+from serving.bundle.served_policy import served_policy
+from serving.engine.engine import Engine
 from serving.errors import BudgetError
-from serving.policies import served_policy
-from serving.thresholds import judge
+from serving.policy.plan import judge
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 from tests.training.animals import animals
 from training import gallery

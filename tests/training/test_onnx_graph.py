@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from serving.onnx_safety import check_self_contained
+from serving.bundle.graph_checks import check_self_contained
 from training.models import architecture
 from training.models.multi_exit import Features, MultiExitModel, Segment
 from training.onnx_graph import Boundary, boundaries, cut, export_whole, gathering

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import Named
-from serving.thresholds import judge
+from serving.policy.plan import judge
 from tests.serving.calibrations import FLOPS, table
 from training.evaluation import Scored
 from training.rivals import ALL_RIVALS, DEFAULT_RIVAL, Rival, gain, outcome, spread_budgets

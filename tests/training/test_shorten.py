@@ -7,7 +7,7 @@ import pytest
 
 from serving.bundle import read_bundle
 from serving.check import judge
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
 from training.calibration import engine_probabilities
 from training.errors import ConfigError

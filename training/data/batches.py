@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from serving.preprocess import Preprocessing
+from serving.images.preprocessing import Preprocessing
 from training.data.config import Augment
 from training.data.feeds import Batch, Draw, Feed
 from training.data.images import Ints, Statistics

@@ -11,7 +11,8 @@ from datasets.utils.file_utils import xopen
 from PIL import Image
 
 from serving.errors import ImageTypeError
-from serving.preprocess import Preprocessing, sniff, to_array
+from serving.images.decode import sniff, to_array
+from serving.images.preprocessing import Preprocessing
 from training.data.source import Part
 from training.errors import DataError
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from serving.preprocess import Preprocessing
+from serving.images.preprocessing import Preprocessing
 from training.data.batches import Data
 from training.data.config import Augment, DataConfig
 from training.data.feeds import CachedFeed, Feed

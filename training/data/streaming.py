@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from serving.preprocess import Preprocessing, to_array, upright_rgb
+from serving.images.decode import to_array, upright_rgb
+from serving.images.preprocessing import Preprocessing
 from training.data.feeds import Batch, Draw
 from training.data.images import Ints, Pixels, Statistics, channel_statistics, decode, read_image
 from training.data.seeds import generator

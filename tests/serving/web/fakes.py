@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.ask import Ask
-from serving.budget import parse_budget
+from serving.bundle.manifest import Manifest
 from serving.events import Event
-from serving.guarantee import Certificate, Guaranteed
-from serving.health import Health
-from serving.manifest import Manifest
-from serving.metrics import Metrics
+from serving.monitoring.health import Health
+from serving.options import Ask
+from serving.policy.budget import parse_budget
+from serving.policy.guarantee import Certificate, Guaranteed
+from serving.policy.plan import Plan
 from serving.settings import Settings
-from serving.thresholds import Plan
+from serving.telemetry.metrics import Metrics
 from serving.web.service import Service
 from tests.bundles import tiny_manifest
 

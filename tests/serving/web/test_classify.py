@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.app import create_app
-from serving.ask import Ask
 from serving.errors import ClosedError, DeadlineError, EngineError, OverloadedError
 from serving.events import RequestRefused
+from serving.options import Ask
+from serving.web.app import create_app
 from serving.web.caller import EXTENSION
 from serving.web.service import Service
 from tests.bundles import tiny_images

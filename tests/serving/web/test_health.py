@@ -1,7 +1,7 @@
 import pytest
 from starlette.testclient import TestClient
 
-from serving.app import create_app
+from serving.web.app import create_app
 from tests.serving.web.fakes import FakeModel, fake_service
 
 

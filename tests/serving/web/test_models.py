@@ -1,10 +1,10 @@
 import pytest
 from starlette.testclient import TestClient
 
-from serving.app import create_app
 from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured
-from serving.health import Health
-from serving.watcher import Agreement
+from serving.monitoring.health import Health
+from serving.monitoring.shadow import Agreement
+from serving.web.app import create_app
 from tests.serving.web.fakes import FakeModel, fake_service
 
 

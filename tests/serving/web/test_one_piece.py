@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from serving.web.one_piece import OnePiece
+from serving.web.protocol import OnePiece
 
 
 class Pipe:

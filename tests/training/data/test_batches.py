@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.preprocess import Preprocessing
+from serving.images.preprocessing import Preprocessing
 from tests.training.data.conftest import Picture
 from training.data import Batch, Data, open_data
 from training.data.batches import grouped

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.preprocess import Preprocessing, to_array
+from serving.images.decode import to_array
+from serving.images.preprocessing import Preprocessing
 from tests.training.data.conftest import Picture
 from training.data.images import channel_statistics, decode
 from training.data.source import load_source

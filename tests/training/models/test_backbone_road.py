@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from serving.check import judge
-from serving.engine import Engine
+from serving.engine.engine import Engine
 from tests.training.runs import TINY, trained
 from training.calibration import engine_probabilities
 from training.config import FitConfig

@@ -1,0 +1,87 @@
+"""Turns the probabilities of rows that have left into answers; shows the last exit to the drift monitor."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from serving.answer import Answer
+from serving.interfaces import ClassArray, FloatArray, ScoreArray, Thresholds
+from serving.policy.confidence import Scorer, max_probability
+from serving.scheduler.resolver import Answered
+
+Observe = Callable[[int, ScoreArray, ClassArray, Sequence[Thresholds]], None]
+"""Told of the scores [N] at an exit, of the classes [N] it answers, and of the thresholds of the N rows."""
+
+
+class AnswerBuilder:
+    """Makes the answers of requests whose rows have all left; called like a function.
+
+    Args:
+        model: its name.
+        classes: class names, by index.
+        exit_flops: the cost of leaving at each exit, in FLOPs per image.
+        scorer: scores rows as the thresholds expect it.
+        clock: seconds from any origin; says whether deadlines were met.
+        observe: told of the rows that left at the last exit, at which no decider is asked.
+        straight_is_calibrated: whether scores of rows that went through all stages in one run are comparable
+            with the calibration's.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        classes: Sequence[str],
+        exit_flops: Sequence[int],
+        *,
+        scorer: Scorer,
+        clock: Callable[[], float],
+        observe: Observe,
+        straight_is_calibrated: bool,
+    ) -> None:
+        self._model, self._classes, self._exit_flops = model, classes, exit_flops
+        self._scorer, self._clock, self._observe = scorer, clock, observe
+        self._straight_is_calibrated = straight_is_calibrated
+
+    def __call__(self, requests: Sequence[Answered]) -> list[list[Answer]]:
+        """Return the answers of each request, one per image."""
+        probabilities = np.concatenate([request.probabilities for request in requests])
+        self._observe_last(requests, probabilities)
+        likeliest = iter(probabilities.argmax(axis=1).tolist())
+        confidences = iter(max_probability(probabilities).tolist())
+        now = self._clock()
+        results = []
+        for terms, exits, _ in requests:
+            met = None if terms.deadline_at == math.inf else now <= terms.deadline_at
+            answers = []
+            for exit_index in exits:
+                class_index = next(likeliest)
+                answers.append(
+                    Answer(
+                        class_name=self._classes[class_index],
+                        class_index=class_index,
+                        confidence=next(confidences),
+                        exit=exit_index + 1,
+                        flops=self._exit_flops[exit_index],
+                        budget_flops=terms.budget_flops,
+                        model=self._model,
+                        deadline_met=met,
+                    )
+                )
+            results.append(answers)
+        return results
+
+    def _observe_last(self, requests: Sequence[Answered], probabilities: FloatArray) -> None:
+        last, place = len(self._exit_flops) - 1, 0
+        there: list[int] = []
+        thresholds: list[Thresholds] = []
+        for terms, exits, _ in requests:
+            comparable = self._straight_is_calibrated or terms.next_exits[:1] < (last,)
+            if terms.thresholds and comparable and last in exits:
+                found = [place + index for index, exit_index in enumerate(exits) if exit_index == last]
+                there += found
+                thresholds += [terms.thresholds] * len(found)
+            place += len(exits)
+        if there:
+            rows = probabilities[there]
+            self._observe(last, self._scorer(last, rows), rows.argmax(axis=1), thresholds)

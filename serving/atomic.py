@@ -1,0 +1,105 @@
+"""Files and folders that appear whole or not at all."""
+
+import ctypes
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from serving.errors import BundleError
+
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
+_HERE = -100  # AT_FDCWD
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path`, which it replaces when the block ends well.
+
+    Killed at any moment, `path` is the old file or the new one, whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            _sync(file)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Replace a file so that it holds either the old data or the new, whole; text is written as UTF-8.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def new_folder(target: Path, files: Mapping[str, bytes], *, replace: bool) -> Iterator[Path]:
+    """Write `files` to a dot folder beside `target`; it becomes `target` when the block ends well.
+
+    Killed at any moment, `target` is the old folder or the new one. A dot folder that a kill leaves behind is
+    never loaded and may be deleted.
+
+    Raises:
+        BundleError: `target` exists and `replace` is false.
+    """
+    if target.exists() and not replace:
+        raise BundleError(f"{target} exists already")
+    draft = target.parent / f".{target.name}.{secrets.token_hex(4)}"
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise BundleError(f"{target} cannot be written: {error.strerror}; choose another folder") from error
+    try:
+        for name, data in files.items():
+            with (draft / name).open("xb") as file:
+                file.write(data)
+                _sync(file)
+        _sync_folder(draft)
+        yield draft
+        _put_in_place(draft, target)
+        _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put_in_place(draft: Path, target: Path) -> None:
+    if not target.exists():
+        draft.rename(target)
+    elif not _exchange(draft, target):
+        # Without renameat2 there is an instant with no `target`; the old folder is still whole beside it.
+        old = draft.with_name(draft.name + ".old")
+        target.rename(old)
+        draft.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step (Linux); False where the system cannot."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    return swap is not None and swap(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,188 @@
+"""What `manifest.json` of a bundle says (docs/bundle.md has the format)."""
+
+from itertools import accumulate
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from serving.images.preprocessing import Preprocessing
+
+FORMAT_VERSION: Final = 1
+UNSEALED = "0" * 64
+"""The checksum of a draft: `write_bundle` puts the real one in its place."""
+
+ROWS = "rows"
+"""The optional int64 input of segments 2, 3, …: which rows of the features survive, gathered in the graph."""
+
+Accuracy = float
+DType = Literal["uint8", "float32", "float16", "int64"]
+Precision = Literal["float32", "float16", "int8"]
+FileName = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)
+Checksum = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Frozen):
+    """A named input or output of a segment; None in `shape` is the batch dimension."""
+
+    name: str = Field(min_length=1)
+    dtype: DType
+    shape: tuple[int | None, ...]
+
+
+class SegmentSpec(_Frozen):
+    """One exit: the ONNX file that leads from the features of the exit before to this exit's probabilities.
+
+    `outputs[0]` holds probabilities, float32 [N, C]; the rest are the features for the next segment, named,
+    typed, shaped and ordered as its inputs. FLOPs are per image, in the convention of docs/bundle.md.
+    """
+
+    file: str = FileName
+    sha256: str = Checksum
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    body_flops: int = Field(ge=0)
+    head_flops: int = Field(ge=0)
+    validation_accuracy: Accuracy = Field(ge=0, le=1)
+
+    @property
+    def feature_inputs(self) -> tuple[TensorSpec, ...]:
+        """Return the inputs that come from the segment before: all but the optional `rows`."""
+        return tuple(spec for spec in self.inputs if spec.name != ROWS)
+
+    @property
+    def gathers_rows(self) -> bool:
+        """Say whether the segment takes a `rows` input and gathers the survivors by itself."""
+        return any(spec.name == ROWS for spec in self.inputs)
+
+
+class Named(_Frozen):
+    """An architecture or a method: its name, and the options that make it reproducible."""
+
+    name: str = Field(min_length=1)
+    options: dict[str, JsonValue] = {}
+
+
+class DataSet(BaseModel):
+    """What the model was trained on: a name (never a path of somebody's machine) and small facts."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, str | int | float | bool | None] = Field(init=False)
+
+    name: str = Field(min_length=1)
+    split_seed: int | None = None
+    train_images: int | None = None
+    validation_images: int | None = None
+
+
+class CalibrationSpec(_Frozen):
+    """The file that thresholds are fitted on, the confidence measure they cut, and the policy behind them."""
+
+    file: str = Field(default="calibration.npz", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)
+    sha256: str = Checksum
+    confidence: str = "max_probability"
+    policy: Named = Named(name="geometric")
+    """How budgets become thresholds: a name and options that `serving.policy.registry` knows."""
+    source: str | None = None
+    """Where its images come from when not the validation images of the training run."""
+
+
+class Manifest(_Frozen):
+    """All that is known of a bundle besides its graphs and its calibration.
+
+    Exits are the segments in order. Building one checks that the segments chain; whether the files keep what
+    is promised here is `read_bundle`'s part.
+    """
+
+    format_version: Literal[1]
+    architecture: Named
+    method: Named
+    data_set: DataSet
+    git_revision: str | None = None
+    versions: dict[str, str] = {}
+    classes: tuple[str, ...] = Field(min_length=2)
+    preprocessing: Preprocessing
+    segments: tuple[SegmentSpec, ...] = Field(min_length=1)
+    precision: Precision
+    float_validation_accuracy: tuple[Accuracy, ...] | None = None
+    calibration: CalibrationSpec
+
+    @property
+    def exit_flops(self) -> tuple[int, ...]:
+        """Return the FLOPs per image up to each exit: the bodies so far and every head so far."""
+        return tuple(accumulate(segment.body_flops + segment.head_flops for segment in self.segments))
+
+    @model_validator(mode="after")
+    def _chains(self) -> Self:
+        size = (None, self.preprocessing.height, self.preprocessing.width, 3)
+        first = self.segments[0].inputs
+        if len(first) != 1 or first[0].dtype != "uint8" or first[0].shape != size:
+            raise ValueError(
+                f"segment 1 must take one input, uint8 {_shape(size)}, as preprocessing makes it; "
+                f"found {_tensors(first)}"
+            )
+        for number, (segment, following) in enumerate(
+            zip(self.segments, self.segments[1:], strict=False), start=1
+        ):
+            if segment.outputs[1:] != following.feature_inputs:
+                raise ValueError(
+                    f"the outputs of segment {number} after the probabilities must be the inputs of segment "
+                    f"{number + 1}; found outputs {_tensors(segment.outputs[1:])}, "
+                    f"inputs {_tensors(following.feature_inputs)}"
+                )
+        if len(self.segments[-1].outputs) != 1:
+            raise ValueError("the last segment must put out probabilities only; remove its other outputs")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_fit(self) -> Self:
+        answer = (None, len(self.classes))
+        for number, segment in enumerate(self.segments, start=1):
+            probabilities = segment.outputs[0]
+            if probabilities.dtype != "float32" or probabilities.shape != answer:
+                raise ValueError(
+                    f"the first output of segment {number} must be probabilities, "
+                    f"float32 {_shape(answer)} for {len(self.classes)} classes; "
+                    f"found {_tensors((probabilities,))}"
+                )
+            if segment.body_flops + segment.head_flops == 0:
+                raise ValueError(f"segment {number} must cost more than 0 FLOPs: budgets are counted in them")
+            for spec in segment.inputs:
+                if spec.name == ROWS and (spec.dtype != "int64" or spec.shape != (None,)):
+                    raise ValueError(f"the `rows` input of segment {number} must be int64 [N]")
+            tensors = segment.inputs + segment.outputs
+            if any(not spec.shape or spec.shape[0] is not None or None in spec.shape[1:] for spec in tensors):
+                raise ValueError(
+                    f"every tensor of segment {number} needs null (the batch) as its first dimension and "
+                    f"numbers after it; found {_tensors(tensors)}"
+                )
+            if len({spec.name for spec in tensors}) != len(tensors):
+                raise ValueError(f"the tensors of segment {number} must have different names")
+        return self
+
+    @model_validator(mode="after")
+    def _facts_fit(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("class names must differ from each other")
+        held_against = self.float_validation_accuracy
+        if held_against is not None and len(held_against) != len(self.segments):
+            raise ValueError(
+                f"float_validation_accuracy needs one value for each of the {len(self.segments)} segments; "
+                f"found {len(held_against)}"
+            )
+        if self.precision != "float32" and held_against is None:
+            raise ValueError(
+                f"a bundle in {self.precision} must state the float_validation_accuracy it is held against"
+            )
+        return self
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return "[" + ", ".join("N" if size is None else str(size) for size in shape) + "]"
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in specs) or "none"

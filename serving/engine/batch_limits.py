@@ -1,0 +1,36 @@
+"""How many rows of a stage fit into so many bytes: the shapes of a bundle say what a row takes."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from serving.bundle.manifest import SegmentSpec, TensorSpec
+
+_KEPT_BATCHES = 2  # the deepest stage worth running goes first, so no more wait ahead of it
+
+
+def row_bytes(tensors: Sequence[TensorSpec]) -> int:
+    """The bytes of one row in all of these tensors."""
+    return sum(
+        math.prod(size or 1 for size in tensor.shape) * np.dtype(tensor.dtype).itemsize for tensor in tensors
+    )
+
+
+def most_rows(segments: Sequence[SegmentSpec], max_batch: int, max_bytes: int) -> list[int]:
+    """The largest batch of each stage: what goes in and what comes out stay within `max_bytes` together.
+
+    One row always may run. What a graph needs inside is not known, and comes on top.
+    """
+    return [
+        max(1, min(max_batch, max_bytes // row_bytes((*segment.feature_inputs, *segment.outputs))))
+        for segment in segments
+    ]
+
+
+def kept_rows(segments: Sequence[SegmentSpec], max_batch: int, max_bytes: int) -> list[int]:
+    """How many rows the buffers before each stage keep room for: a few batches, within `max_bytes`."""
+    return [
+        max(1, min(_KEPT_BATCHES * max_batch, max_bytes // row_bytes(segment.feature_inputs)))
+        for segment in segments
+    ]

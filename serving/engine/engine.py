@@ -1,0 +1,169 @@
+"""Runs the segments of a bundle with ONNX Runtime: arrays in, probabilities and features out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.bundle import ROWS, Bundle, SegmentSpec
+from serving.engine.buffer_pool import Recycled
+from serving.engine.device import Device, features_on
+from serving.engine.device_stages import DeviceStages
+from serving.engine.providers import CPU, CUDA, DeviceFeatures, listed, wanted
+from serving.engine.row_parallel import SlicedSession, can_slice
+from serving.engine.sessions import available_providers, common_providers, cores, open_session, preload_cuda
+from serving.engine.thread_pool import Helpers
+from serving.errors import BundleError, EngineError
+from serving.interfaces import FloatArray, Run, Tensors, WaitingFeatures
+
+
+class Engine:
+    """One ONNX Runtime session per segment, warmed up.
+
+    Args:
+        bundle: a bundle that `read_bundle` accepted.
+        threads: threads that compute; one for each core if 0. Segments run one at a time; they share a
+            lone row, and take the rows of a batch between them.
+        providers: execution providers by ONNX Runtime's names, best first; if None, CUDA where there is a
+            GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
+        strict: every provider wanted must be had.
+        device_features: whether features stay where the provider works (see `features_on`).
+
+    Attributes:
+        providers: what all segments run on, best first.
+        missing: what was wanted and not had.
+        features_on: where features wait: `host`, or `device`.
+
+    Raises:
+        BundleError: a segment cannot be loaded, or its outputs are not what the manifest says.
+        EngineError: a provider is missing and `strict` is set, or features should stay on the device and the
+            segments cannot do that.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] | None = None,
+        strict: bool = False,
+        device_features: DeviceFeatures = "auto",
+    ) -> None:
+        available = available_providers()
+        names = wanted(providers, available)
+        tried = listed(names, available)
+        if CUDA in tried:
+            preload_cuda()
+        self._segments = bundle.manifest.segments
+        self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
+        self._threads, self._tried = threads or cores(), tried
+        self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
+        self._helpers = Helpers(self._threads - 1)
+        self._memory = Recycled()
+        self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
+        self.providers = common_providers(self._sessions)
+        self.missing = tuple(name for name in names if name not in self.providers)
+        if strict and self.missing:
+            raise EngineError(
+                f"model {bundle.name!r}: wanted {', '.join(self.missing)}, but ONNX Runtime runs it on "
+                f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or ask for others"
+            )
+        self.features_on = features_on(bundle.name, self._segments, self.providers, device_features)
+        self._warm_up(bundle)
+
+    @property
+    def stages(self) -> int:
+        """How many segments there are."""
+        return len(self._sessions)
+
+    def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+        """Run one segment.
+
+        Args:
+            stage: the index of the segment, from 0.
+            inputs: the features of the segment before, each [N, ...]; for stage 0 the images, uint8
+                [N, H, W, 3].
+
+        Returns:
+            Probabilities, float32 [N, C], and the features for the next segment.
+
+        Raises:
+            EngineError: a probability is not a number.
+        """
+        segment = self._segments[stage]
+        feed = dict(zip((spec.name for spec in segment.feature_inputs), inputs, strict=True))
+        if segment.gathers_rows:
+            feed[ROWS] = np.arange(len(inputs[0]), dtype=np.int64)
+        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed)
+        return checked_numbers(probabilities, f"segment {stage + 1}"), tuple(features)
+
+    def open(self, model: bytes) -> Any:
+        """Open a session on another graph, as the segments' are: one of the same net, cut in another way.
+
+        Raises:
+            EngineError: ONNX Runtime cannot load it.
+        """
+        session = open_session(model, self._threads, self._tried)
+        alone = self._threads == 1 or self._binds or session.get_providers() != [CPU]
+        if alone or not can_slice(session):
+            return session
+        single = open_session(model, 1, self._tried)
+        return SlicedSession(session, single, self._threads, self._helpers, self._memory)
+
+    def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
+        """Make the `run` of one scheduler: on features that stay on the device, if they do.
+
+        Args:
+            waiting: the features that wait for a stage of this scheduler.
+            max_batch: the most rows in one run.
+        """
+        if self.features_on == "host":
+            return self.run
+        device = Device(self.providers)
+        return DeviceStages(self._sessions, self._segments, device, waiting=waiting, max_batch=max_batch).run
+
+    def _open_segment(self, bundle: Bundle, exit_index: int) -> Any:
+        # From bytes: what runs is what was checked, and no path lets a graph reach for other files.
+        try:
+            return self.open(bundle.segment_bytes(exit_index))
+        except EngineError as error:
+            raise BundleError(
+                f"bundle {bundle.name!r}: {bundle.manifest.segments[exit_index].file}: {error}; "
+                "export the bundle again"
+            ) from error
+
+    def _warm_up(self, bundle: Bundle) -> None:
+        """Run every segment as it will be, so that no request pays for first-run work or meets a surprise."""
+        shape = [size or 1 for size in self._segments[0].inputs[0].shape[1:]]
+        for rows in (1,) if self._threads == 1 else (1, 2 * self._threads):  # a lone row, and slices
+            inputs: Tensors = (np.zeros((rows, *shape), np.uint8),)
+            for stage, segment in enumerate(self._segments):
+                try:
+                    probabilities, features = self.run(stage, inputs)
+                    _check_outputs(segment, (probabilities, *features), rows)
+                except Exception as error:  # whatever a foreign graph raises, the bundle is unusable
+                    raise BundleError(
+                        f"bundle {bundle.name!r}: {segment.file} does not run on {rows} black image(s) "
+                        f"({error}); export the bundle again"
+                    ) from error
+                inputs = features
+
+
+def checked_numbers(probabilities: FloatArray, source: str) -> FloatArray:
+    """Return probabilities as they are.
+
+    Raises:
+        EngineError: one is not a number.
+    """
+    if np.isnan(probabilities.sum()):
+        raise EngineError(f"{source} put out probabilities that are not numbers")
+    return probabilities
+
+
+def _check_outputs(segment: SegmentSpec, tensors: Tensors, rows: int) -> None:
+    for spec, tensor in zip(segment.outputs, tensors, strict=True):
+        if tensor.dtype.name != spec.dtype or tensor.shape != (rows, *spec.shape[1:]):
+            raise BundleError(
+                f"expected {spec.name} to be {spec.dtype} {[rows, *spec.shape[1:]]}, "
+                f"found {tensor.dtype.name} {list(tensor.shape)}"
+            )

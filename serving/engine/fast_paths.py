@@ -1,0 +1,133 @@
+"""Opens the shortcuts of a bundle, and keeps those that agree with its segments and pay.
+
+A segment without its head must put out the same features to the last bit, or later confidences would depend
+on who was in the batch. The whole net in one graph is run for images that can leave nowhere but at the last
+exit, for all of them and always: it may differ there by `ALLOWED`, since nothing is held against a threshold
+any more (docs/decisions/0009-shortcuts-agree-or-cut-nothing.md).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.bundle import Bundle
+from serving.bundle.manifest import ROWS, TensorSpec
+from serving.engine.engine import Engine, checked_numbers
+from serving.engine.graph_variants import headless, whole
+from serving.errors import OfframpError
+from serving.interfaces import NO_SHORTCUTS, FloatArray, Shortcuts, Tensors
+
+ALLOWED = 0.02
+"""How far a probability of the whole net may be from that of its segments."""
+
+_IMAGES = 8
+_ROUNDS = 3
+
+Runner = Callable[[Tensors], Tensors]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a segment made of seeded images."""
+
+    inputs: Tensors
+    probabilities: FloatArray
+    features: Tensors
+
+
+def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) -> Shortcuts:
+    """Open the shortcuts of a bundle that pay; none where features stay on a device.
+
+    Args:
+        bundle: what the engine runs.
+        engine: opens the sessions, and is what they are held against.
+        clock: seconds from any origin, for the comparison of speed.
+    """
+    stages = range(engine.stages)
+    if engine.features_on != "host" or len(stages) == 1:
+        return NO_SHORTCUTS
+    files = [bundle.segment_bytes(stage) for stage in stages]
+    seen = _step_by_step(bundle, engine)
+    kept = {
+        stage: run
+        for stage in stages[:-1]
+        if (run := _without_head(bundle, engine, files[stage], stage, seen[stage])) is not None
+    }
+
+    def chain(inputs: Tensors) -> None:
+        for stage in stages:
+            inputs = kept[stage](inputs) if stage in kept else engine.run(stage, inputs)[1]
+
+    segments = bundle.manifest.segments
+    opened = _open(
+        engine, lambda: whole(files, segments), segments[0].feature_inputs, segments[-1].outputs[:1]
+    )
+    if opened is None:
+        return Shortcuts(kept)
+
+    def straight(inputs: Tensors) -> FloatArray:
+        return checked_numbers(opened(inputs)[0], "the whole net")
+
+    found = straight(seen[0].inputs)
+    apart = np.abs(found - seen[-1].probabilities).max()
+    if apart > ALLOWED or not _quicker(straight, chain, seen[0].inputs, clock):
+        return Shortcuts(kept)
+    return Shortcuts(kept, straight, whole_is_exact=bool(np.array_equal(found, seen[-1].probabilities)))
+
+
+def _without_head(bundle: Bundle, engine: Engine, file: bytes, stage: int, seen: _Seen) -> Runner | None:
+    """Open a segment without its head; None where that is not possible, or not the same."""
+    segment = bundle.manifest.segments[stage]
+    run = _open(engine, lambda: headless(file, segment), segment.feature_inputs, segment.outputs[1:])
+    if run is None or not all(map(np.array_equal, run(seen.inputs), seen.features)):
+        return None
+    return run
+
+
+def _open(
+    engine: Engine, make: Callable[[], bytes], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> Runner | None:
+    """Open a variant; None where the graphs do not allow it, or ONNX Runtime does not."""
+    try:
+        session = engine.open(make())
+    except OfframpError:
+        return None
+    names = [tensor.name for tensor in inputs]
+    wanted = [tensor.name for tensor in outputs]
+    gathers = any(value.name == ROWS for value in session.get_inputs())
+
+    def run(tensors: Tensors) -> Tensors:
+        feed = dict(zip(names, tensors, strict=True))
+        if gathers:
+            feed[ROWS] = np.arange(len(tensors[0]), dtype=np.int64)
+        return tuple(session.run(wanted, feed))
+
+    return run
+
+
+def _step_by_step(bundle: Bundle, engine: Engine) -> list[_Seen]:
+    """Run seeded images through all segments."""
+    shape = (_IMAGES, *(size or 1 for size in bundle.manifest.segments[0].inputs[0].shape[1:]))
+    inputs: Tensors = (np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8),)
+    seen = []
+    for stage in range(engine.stages):
+        probabilities, features = engine.run(stage, inputs)
+        seen.append(_Seen(inputs, probabilities, features))
+        inputs = features
+    return seen
+
+
+def _quicker(
+    first: Callable[[Tensors], object], second: Callable[[Tensors], object], inputs: Tensors, clock: Clock
+) -> bool:
+    """Whether the first takes less time than the second, each at its best of a few runs in turn."""
+    best = [float("inf"), float("inf")]
+    for _ in range(_ROUNDS):
+        for index, run in enumerate((first, second)):
+            started = clock()
+            run(inputs)
+            best[index] = min(best[index], clock() - started)
+    return best[0] < best[1]

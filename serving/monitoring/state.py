@@ -1,0 +1,132 @@
+"""Keeps what the closed loop has learned on disk, so that a restart does not forget it."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from serving.atomic import write_atomically
+from serving.bundle.manifest import Manifest
+
+_FORMAT = 1
+
+
+class Remembering(Protocol):
+    """A model that has something to remember (`serving.model.Model`)."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What its bundle says."""
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """What it has learned, as JSON takes it."""
+
+    def restore(self, state: dict[str, dict[str, float]]) -> None:
+        """Go on from there; ValueError if it is not of that form."""
+
+
+def bundle_hash(manifest: Manifest) -> str:
+    """A bundle's identity, 64 hexadecimal digits, from its manifest, which has the checksums of its files."""
+    return hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
+
+
+class StateFolder:
+    """One JSON file per bundle, named by the bundle's hash: a new bundle under an old name starts anew.
+
+    Args:
+        folder: where; made if it is not there.
+        logger: where a file that cannot be used is named.
+    """
+
+    def __init__(self, folder: Path, logger: FilteringBoundLogger) -> None:
+        self._folder = folder
+        self._logger = logger
+
+    def load(self, model: Remembering) -> None:
+        """Give a model its state back; one that cannot be used is logged, and the model starts without."""
+        path = self._path(model)
+        try:
+            document = json.loads(path.read_text())
+            if document["format"] != _FORMAT:
+                raise ValueError(f"expected format {_FORMAT}, found {document['format']!r}")
+            model.restore(document["budget_classes"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self._logger.warning("state_unusable", file=path.name, reason=f"{type(error).__name__}: {error}")
+
+    def save(self, model: Remembering) -> None:
+        """Write a model's state, whole or not at all; what goes wrong is logged, and serving goes on."""
+        path = self._path(model)
+        document = {"format": _FORMAT, "budget_classes": model.state()}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(document, allow_nan=False))
+        except (OSError, ValueError) as error:
+            self._logger.error("state_not_written", file=path.name, reason=str(error))
+
+    def _path(self, model: Remembering) -> Path:
+        return self._folder / f"{bundle_hash(model.manifest)}.json"
+
+
+class StateKeeper:
+    """Saves the state of models every so often, from a thread of its own, and once more when it is closed.
+
+    Args:
+        folder: where to.
+        models: whose state.
+        interval_seconds: between two saves.
+    """
+
+    def __init__(
+        self, folder: StateFolder, models: Mapping[str, Remembering], interval_seconds: float
+    ) -> None:
+        self._folder = folder
+        self._models = models
+        self._interval_seconds = interval_seconds
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="offramp-state", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Save for the last time."""
+        self._closing.set()
+        self._thread.join()
+        self._save()
+
+    def _work(self) -> None:
+        while not self._closing.wait(self._interval_seconds):
+            self._save()
+
+    def _save(self) -> None:
+        for model in self._models.values():
+            self._folder.save(model)
+
+
+def keep_state(
+    state_dir: Path | None,
+    interval_seconds: float,
+    models: Mapping[str, Remembering],
+    logger: FilteringBoundLogger,
+) -> StateKeeper | None:
+    """Give models back what they had learned, and keep what they learn.
+
+    Args:
+        state_dir: where it is kept; None keeps nothing.
+        interval_seconds: between two saves.
+        models: whose state.
+        logger: where a file that cannot be used is named.
+
+    Returns:
+        What saves until it is closed; None where no folder is set.
+    """
+    if state_dir is None:
+        return None
+    folder = StateFolder(state_dir, logger)
+    for model in models.values():
+        folder.load(model)
+    return StateKeeper(folder, models, interval_seconds)

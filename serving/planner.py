@@ -1,0 +1,129 @@
+"""Turns what a request asks for into the terms that it is served under."""
+
+from dataclasses import replace
+from functools import cached_property, lru_cache
+
+from serving.bundle import Bundle
+from serving.bundle.served_policy import served_policy
+from serving.events import Kind
+from serving.monitoring.controller import BudgetController
+from serving.options import Ask, Budget, Rules, check
+from serving.policy.budget import affordable, parse_budget
+from serving.policy.group_path import GroupPath
+from serving.policy.guarantee import Certifier, Guaranteed
+from serving.policy.plan import Plan
+from serving.scheduler.deadlines import answer_seconds
+from serving.scheduler.head_skipping import next_exits
+from serving.scheduler.request import Terms
+
+_KEPT = 1024
+
+
+class Offers:
+    """The policy, the guarantee and the closed loop of one model, and what they make of a request.
+
+    Args:
+        bundle: what is served.
+        rules: the defaults.
+        controller: corrects budgets; None leaves them as they are.
+
+    Raises:
+        BudgetError, TermsError, BundleError: a default cannot be used, or there is no such policy.
+    """
+
+    def __init__(self, bundle: Bundle, rules: Rules, controller: BudgetController | None) -> None:
+        self._bundle = bundle
+        self._rules = rules
+        self._exit_flops = bundle.manifest.exit_flops
+        self._controller = controller
+        self._policy = served_policy(bundle.manifest, bundle.calibration, rules.policy)
+        self._read = lru_cache(maxsize=_KEPT, typed=True)(self._parse)
+        self._plan = lru_cache(maxsize=_KEPT)(self._policy.plan)
+        self._average = lru_cache(maxsize=_KEPT)(self._plan_average)
+        self._guarantee = lru_cache(maxsize=_KEPT)(self._certify)
+        self.plan(None)
+        self.terms(Ask(), 0.0)
+
+    def group_path(self) -> GroupPath:
+        """Return what shares out hard budgets, along the policy's own path."""
+        calibration, manifest = self._bundle.calibration, self._bundle.manifest
+        score = calibration.score(manifest.calibration.confidence)[calibration.fit]
+        return GroupPath(self._policy.table, score, self._exit_flops)
+
+    def plan(self, budget: Budget | None) -> Plan:
+        """What a budget buys on the calibration rows; the default budget if None.
+
+        Raises:
+            BudgetError: no such budget, or none that buys an exit.
+        """
+        return self._plan(self._read(self._rules.default_budget if budget is None else budget))
+
+    def guarantee(self, max_drop: float, budget: Budget | None = None) -> Guaranteed:
+        """The cheapest thresholds proven to lose at most `max_drop`, and what that rests on.
+
+        Args:
+            max_drop: the share of answers that may be lost, in (0, 1).
+            budget: a cap on what they may cost.
+
+        Raises:
+            BudgetError, TermsError: there are none.
+        """
+        check(Ask(budget=budget, max_drop=max_drop))
+        return self._guarantee(max_drop, None if budget is None else self._read(budget))
+
+    def terms(self, ask: Ask, received_at: float) -> Terms:
+        """What a request is served under: thresholds as they stand now, a deadline by the clock.
+
+        Args:
+            ask: what it asks for.
+            received_at: the clock's seconds from which its deadline counts.
+
+        Raises:
+            BudgetError, TermsError: what it asks for cannot be used.
+        """
+        check(ask, self._bundle.name)
+        alone = ask.budget is None and ask.mode == "average" and ask.deadline_seconds is None
+        max_drop = self._rules.max_drop if alone and ask.max_drop is None else ask.max_drop
+        if max_drop is not None:
+            plan = self.guarantee(max_drop, ask.budget).plan
+            return _terms(plan.budget_flops, plan, "guarantee")
+        budget_flops = self._read(self._rules.default_budget if ask.budget is None else ask.budget)
+        if ask.mode == "hard":
+            terms = Terms(budget_flops, (), "hard")
+        else:
+            planned = budget_flops if self._controller is None else self._controller.effective(budget_flops)
+            terms = self._average(budget_flops, planned)
+        return terms if ask.deadline_seconds is None else _due(terms, received_at, ask.deadline_seconds)
+
+    def _parse(self, budget: Budget) -> float:
+        if isinstance(budget, str):
+            return parse_budget(budget, self._exit_flops)
+        return min(affordable(float(budget), self._exit_flops), float(self._exit_flops[-1]))
+
+    def _plan_average(self, budget_flops: float, planned_flops: float) -> Terms:
+        return _terms(budget_flops, self._plan(planned_flops), "average")
+
+    @cached_property
+    def _certifier(self) -> Certifier:
+        calibration = self._bundle.calibration
+        kept = calibration.certify
+        score = calibration.score(self._bundle.manifest.calibration.confidence)
+        return Certifier(self._policy, score[kept], calibration.correct[kept])
+
+    def _certify(self, max_drop: float, cap_flops: float | None) -> Guaranteed:
+        return self._certifier.plan(max_drop, self._rules.delta, cap_flops)
+
+
+def _terms(budget_flops: float, plan: Plan, kind: Kind) -> Terms:
+    """Terms under which the thresholds of a plan decide."""
+    thresholds = tuple(plan.thresholds.tolist())
+    return Terms(
+        budget_flops, thresholds, kind, next_exits=next_exits(thresholds), planned_flops=plan.budget_flops
+    )
+
+
+def _due(terms: Terms, received_at: float, deadline_seconds: float) -> Terms:
+    """Give terms a deadline; the answer is taken a moment before it, the time it takes to hand it over."""
+    kind: Kind = "hard" if terms.kind == "hard" else "deadline"
+    answer_at = received_at + answer_seconds(deadline_seconds)
+    return replace(terms, kind=kind, answer_at=answer_at, deadline_at=received_at + deadline_seconds)

@@ -1,0 +1,1 @@
+"""Pure maths from calibration scores and a budget to thresholds."""

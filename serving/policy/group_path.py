@@ -1,0 +1,67 @@
+"""Hard budgets: what N images of one request may cost together, shared out among them as they turn out.
+
+Every image goes through the first exit; that much is reserved. From then on the whole request is decided on
+at each exit at once: given the FLOPs that are left, who goes on? It follows the path of thresholds that open
+budgets follow (`serving.policy.plan`), as far as its own images let it: of the images still there, the n
+least sure ones go on, with the largest n that can be paid for. The n-th goes on from a certain point of the
+path; each of the n is expected to cost what the calibration's images cost that go on at that point; and at
+the next exit, when their scores are known, it is decided anew. What an image takes is always paid for before
+it goes on, so the sum is never exceeded, whatever is expected. The more images, the closer the request comes
+to open thresholds of its budget.
+
+Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of a policy's table, P points of the path,
+M images of a request.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from serving.interfaces import Mask, ScoreArray
+from serving.policy.threshold_path import along, refined
+
+_POINTS = 4
+"""How many points of the path lie between two rows of the policy's table."""
+
+
+class GroupPath:
+    """Who goes on from an exit, at every point of a path of thresholds, and what that is expected to cost.
+
+    Args:
+        table: float64 [R, K], the path: threshold vectors that never fall (`PathPolicy.table`).
+        score: float64 [N, K], calibration scores.
+        exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
+    """
+
+    def __init__(self, table: ScoreArray, score: ScoreArray, exit_flops: Sequence[int]) -> None:
+        self._table = refined(table, _POINTS)
+        flops = np.asarray(exit_flops, np.float64)
+        beyond = np.arange(len(flops))
+        self._ahead_flops: list[ScoreArray] = []
+        for exit_index, here in enumerate(flops[:-1]):
+            going = np.broadcast_to(beyond > exit_index, score.shape)
+            rows = along(score, self._table, going)
+            total = along(score, self._table, going * (flops - here))
+            step = flops[exit_index + 1] - here
+            # Nobody of the calibration goes on at the path's first points: who does is the least sure of all.
+            self._ahead_flops.append(np.maximum(total / np.maximum(rows, 1), step))
+
+    def choose(self, exit_index: int, score: ScoreArray, flops_left: float) -> Mask:
+        """Say who goes on.
+
+        Args:
+            exit_index: where the images are, not the last.
+            score: float64 [M], their scores there.
+            flops_left: what they may cost together from here on.
+
+        Returns:
+            bool [M]; as many True as `flops_left` pays for, at most.
+        """
+        least_sure_first = np.argsort(score, kind="stable")
+        point = np.searchsorted(self._table[:, exit_index], score[least_sure_first], side="right")
+        ahead_flops = self._ahead_flops[exit_index][np.minimum(point, len(self._table) - 1)]
+        payable = np.flatnonzero(ahead_flops * np.arange(1, len(score) + 1) <= flops_left)
+        goes_on = np.zeros(len(score), np.bool_)
+        if payable.size:
+            goes_on[least_sure_first[: payable[-1] + 1]] = True
+        return goes_on

@@ -1,0 +1,196 @@
+"""Which confidence lets a row leave at which exit, so that a stream of rows costs what its budget says.
+
+A policy is a *path*: a table of threshold vectors that never fall from one to the next, from "everybody
+leaves at once" to "nobody leaves early", joined by straight lines. Along it every row's exit only rises, so
+its cost does, and a budget is met by bisection. How the table comes about is what tells policies apart
+(`serving.policy.registry`).
+
+Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of the table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import BudgetError
+from serving.interfaces import ScoreArray
+from serving.policy.confidence import TIE
+from serving.policy.threshold_path import along
+
+_BISECTIONS = 50  # the step left over is 2^-50 of one table step: the midpoints stay exact in float64
+
+ExitArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a budget buys: thresholds, and what they do to the calibration rows.
+
+    Attributes:
+        budget_flops: what an image may cost on average, in FLOPs.
+        thresholds: float64 [K]; a row leaves at the first exit whose threshold its score reaches. The last
+            one is minus infinity.
+        shares: float64 [K], the share of the rows that leaves at each exit; they sum to 1.
+        expected_flops: the mean FLOPs per image, never above the budget.
+        expected_accuracy: the share of the rows that is answered rightly.
+    """
+
+    budget_flops: float
+    thresholds: ScoreArray
+    shares: ScoreArray
+    expected_flops: float
+    expected_accuracy: float
+
+
+def exits_taken(score: ScoreArray, thresholds: ScoreArray) -> ExitArray:
+    """The index of the exit at which each row leaves.
+
+    Args:
+        score: float64 [N, K].
+        thresholds: float64 [K]; the last is taken as minus infinity, since nobody can stay.
+
+    Returns:
+        int64 [N] within [0, K).
+    """
+    exits = np.full(len(score), score.shape[1] - 1, np.int64)
+    for exit_index in reversed(range(score.shape[1] - 1)):
+        exits[score[:, exit_index] >= thresholds[exit_index]] = exit_index
+    return exits
+
+
+def judge(
+    score: ScoreArray,
+    correct: npt.NDArray[np.bool_],
+    exit_flops: Sequence[int],
+    thresholds: ScoreArray,
+    budget_flops: float,
+) -> Plan:
+    """What thresholds, from wherever they come, do to rows of which the truth is known.
+
+    Args:
+        score: float64 [N, K].
+        correct: bool [N, K], whether the exit's answer is right.
+        exit_flops: K costs of leaving at an exit, in FLOPs per image, every earlier head included.
+        thresholds: float64 [K].
+        budget_flops: the budget they are meant for, in FLOPs per image.
+    """
+    exits = exits_taken(score, thresholds)
+    counts = np.bincount(exits, minlength=score.shape[1])
+    frozen = thresholds.copy()
+    frozen.setflags(write=False)
+    return Plan(
+        budget_flops=float(budget_flops),
+        thresholds=frozen,
+        shares=counts / len(exits),
+        expected_flops=int(counts @ np.asarray(exit_flops, np.int64)) / len(exits),
+        expected_accuracy=float(correct[np.arange(len(exits)), exits].mean()),
+    )
+
+
+class PathPolicy:
+    """Thresholds for any budget, on a path that is given (see the module).
+
+    The thresholds, and with them the exit of every row, only ever rise with the budget. The expected cost on
+    the calibration rows is at most the budget, and less only by what one calibration row can add to it.
+
+    Args:
+        score: float64 [N, K], calibration scores within [0, 1 + `TIE`).
+        correct: bool [N, K], whether the exit's answer is right.
+        exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
+        table: float64 [R, K], threshold vectors that never fall from row to row
+            (`serving.policy.threshold_path.rising`).
+
+    Raises:
+        ValueError: the shapes disagree, a score is out of range, the costs do not rise, or a threshold falls.
+    """
+
+    def __init__(
+        self,
+        score: ScoreArray,
+        correct: npt.NDArray[np.bool_],
+        exit_flops: Sequence[int],
+        table: ScoreArray,
+    ) -> None:
+        if score.shape != correct.shape or score.shape[1:] != (len(exit_flops),) or not score.size:
+            raise ValueError(
+                f"expected scores and correctness of one shape [N > 0, {len(exit_flops)} exits], "
+                f"found {score.shape} and {correct.shape}"
+            )
+        if not (score.min() >= 0 and score.max() < 1 + TIE):  # written so that a NaN fails it
+            raise ValueError(f"expected scores within [0, 1], found {score.min()} to {score.max()}")
+        if any(later <= earlier for earlier, later in pairwise(exit_flops)):
+            raise ValueError(f"expected costs that rise from exit to exit, found {list(exit_flops)}")
+        if table.shape[1:] != score.shape[1:] or np.any(table[1:, :-1] < table[:-1, :-1]):
+            raise ValueError(f"expected thresholds [R, {len(exit_flops)} exits] that never fall")
+        self._score = np.asfortranarray(score)  # read column by column
+        self._correct = correct
+        self._exit_flops = np.asarray(exit_flops, np.int64)
+        self._table = table
+        costs = np.broadcast_to(self._exit_flops, score.shape)
+        self._table_flops = along(self._score, self._table, costs) / len(score)
+
+    @property
+    def table(self) -> ScoreArray:
+        """The path's corners, threshold vectors [R, K] that never fall."""
+        return self._table
+
+    def plan(self, budget_flops: float) -> Plan:
+        """The thresholds for a budget in FLOPs per image.
+
+        Raises:
+            BudgetError: the budget is under the cheapest exit.
+        """
+        if not budget_flops >= self._exit_flops[0]:
+            raise BudgetError(
+                f"a budget of {budget_flops:g} FLOPs per image is under the cheapest exit, "
+                f"exit 1, which costs {self._exit_flops[0]} FLOPs"
+            )
+        return self.judge(self._thresholds(budget_flops), budget_flops)
+
+    def judge(self, thresholds: ScoreArray, budget_flops: float | None = None) -> Plan:
+        """What thresholds [K] do to the rows that the policy was fitted on.
+
+        Args:
+            thresholds: from wherever they come.
+            budget_flops: what they are meant for; what they cost if None.
+        """
+        plan = judge(self._score, self._correct, self._exit_flops.tolist(), thresholds, budget_flops or 0)
+        return plan if budget_flops is not None else replace(plan, budget_flops=plan.expected_flops)
+
+    def _thresholds(self, budget_flops: float) -> ScoreArray:
+        if budget_flops == self._exit_flops[0]:
+            # Nothing is left over for a served row that is less sure than any calibration row.
+            return np.asarray(self._table[0])
+        row = int(np.searchsorted(self._table_flops, budget_flops, side="right")) - 1
+        if row == len(self._table) - 1:
+            return np.asarray(self._table[-1])
+        return self.__interpolate(row, budget_flops)
+
+    def __interpolate(self, row: int, budget_flops: float) -> ScoreArray:
+        """The furthest point from one table row to the next that the budget allows, by bisection."""
+        near, far = self._table[row], self._table[row + 1]
+        exits_near, exits_far = exits_taken(self._score, near), exits_taken(self._score, far)
+        # Exits only rise on the way, so a row that ends where it starts never moves: the others are few.
+        moves = exits_near != exits_far
+        moving = self._score[moves]
+        resting_flops = int(self._exit_flops[exits_near[~moves]].sum())
+        low, high = 0.0, 1.0
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            exits = exits_taken(moving, _interpolate(near, far, middle))
+            total_flops = resting_flops + int(self._exit_flops[exits].sum())
+            if total_flops / len(self._score) <= budget_flops:
+                low = middle
+            else:
+                high = middle
+        return _interpolate(near, far, low)
+
+
+def _interpolate(near: ScoreArray, far: ScoreArray, weight: float) -> ScoreArray:
+    """A point between two threshold vectors [K]; never past the far one, which rounding could cause."""
+    thresholds = np.full(len(near), -np.inf)
+    thresholds[:-1] = np.minimum(near[:-1] + weight * (far[:-1] - near[:-1]), far[:-1])
+    return thresholds

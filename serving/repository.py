@@ -1,0 +1,96 @@
+"""Loads every bundle of a folder; one that cannot be loaded is refused by name, the others still serve."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from structlog.typing import FilteringBoundLogger
+
+from serving.bundle import bundle_folders
+from serving.errors import BudgetError, BundleError, OfframpError, TermsError
+from serving.policy.budget import parse_budget
+from serving.settings import Settings, SettingsValueError
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+
+    @property
+    def exit_flops(self) -> tuple[int, ...]:
+        """FLOPs per image of leaving at each exit."""
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What it runs on, best first."""
+
+    @property
+    def missing_providers(self) -> tuple[str, ...]:
+        """What it should have run on and does not."""
+
+    @property
+    def features_on(self) -> str:
+        """Where its features wait between stages."""
+
+
+Loaded = TypeVar("Loaded", bound=_Named)
+
+
+def load_models(
+    settings: Settings, load: Callable[[Path], Loaded], logger: FilteringBoundLogger
+) -> dict[str, Loaded]:
+    """Load the bundles that `settings` names.
+
+    Args:
+        settings: where they are, and the defaults that must fit them.
+        load: loads one.
+        logger: where each bundle, loaded or refused, is named.
+
+    Returns:
+        The models by their folder's name; at least one.
+
+    Raises:
+        BundleError: there are none, or none can be loaded.
+        SettingsValueError: a default model that was not loaded, or a default budget that one cannot meet.
+    """
+    folders = bundle_folders(settings.models.resolve()) if settings.models.is_dir() else []
+    if not folders:
+        raise BundleError(
+            f"no bundle in {str(settings.models)!r}: run `make demo` to train and export one, export "
+            "your own with `python -m training.export`, or name another folder with --models"
+        )
+    models: dict[str, Loaded] = {}
+    for folder in folders:
+        try:
+            model = load(folder)
+        except (BudgetError, TermsError) as error:
+            raise SettingsValueError(
+                f"--default-budget, --max-drop or --guarantee-delta does not fit {folder.name}: {error}"
+            ) from error
+        except OfframpError as error:
+            logger.error("bundle_refused", bundle=folder.name, reason=str(error))
+        else:
+            models[model.name] = model
+            runs_on = {"providers": model.providers, "features": model.features_on}
+            logger.info("bundle_loaded", bundle=folder.name, **runs_on)
+            if model.missing_providers:
+                logger.warning(
+                    "providers_missing", bundle=folder.name, missing=model.missing_providers, **runs_on
+                )
+    if not models:
+        raise BundleError(f"none of the {len(folders)} bundles in {str(settings.models)!r} can be loaded")
+    _check_defaults(settings, models)
+    return models
+
+
+def _check_defaults(settings: Settings, models: dict[str, Loaded]) -> None:
+    if settings.default_model is not None and settings.default_model not in models:
+        raise SettingsValueError(
+            f"--default-model {settings.default_model!r} was not loaded: expected one of {', '.join(models)}"
+        )
+    for name, model in models.items():
+        try:
+            parse_budget(settings.default_budget, model.exit_flops)
+        except BudgetError as error:
+            raise SettingsValueError(f"--default-budget does not fit {name}: {error}") from error

@@ -1,0 +1,251 @@
+"""Puts the parts around one engine together: exit rules, schedulers, controller, monitors, worker."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from serving.answer import Answer
+from serving.answer_builder import AnswerBuilder
+from serving.bundle import Bundle
+from serving.engine.batch_limits import kept_rows, most_rows
+from serving.events import Listener, fan_out, shielded
+from serving.interfaces import NO_SHORTCUTS, MakeRun, Shortcuts, Tensors
+from serving.monitoring.agreement import AgreementMonitor
+from serving.monitoring.controller import BudgetController
+from serving.monitoring.drift import DriftMonitor
+from serving.monitoring.health import Health
+from serving.monitoring.reorder import InOrder
+from serving.monitoring.shadow import Watcher
+from serving.options import Rules
+from serving.planner import Offers
+from serving.scheduler.cost import CostModel
+from serving.scheduler.dispatch import deepest_full, in_time, worthwhile
+from serving.scheduler.exit_rules import (
+    BudgetDecider,
+    DeadlineDecider,
+    GroupDecider,
+    RowsOrGroups,
+    nobody_leaves,
+)
+from serving.scheduler.request import Request, Terms
+from serving.scheduler.scheduler import Scheduler
+from serving.scheduler.worker import Worker
+
+_IDLE_BATCH = 8  # a caller that comes while it runs waits for it
+_IDLE_ROWS = 256
+MAX_BATCH_BYTES = 256 * 2**20
+_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How a model runs, whatever its bundle.
+
+    Attributes:
+        rules: the default budget, and how promises are kept.
+        max_queue_rows: how many images may wait before requests are refused.
+        max_batch: the most images in one run of a stage.
+        max_batch_bytes: the most bytes that go into a stage and come out of it in one run; it makes batches
+            smaller where features are large.
+        max_age_seconds: an image that waits longer for a deeper stage goes before new ones.
+        clock: seconds from any origin, never going back.
+        emit: gets the events of `serving.events`, from the worker's thread as a rule.
+    """
+
+    rules: Rules = _RULES
+    max_queue_rows: int = 1024
+    max_batch: int = 32
+    max_batch_bytes: int = MAX_BATCH_BYTES
+    max_age_seconds: float = 0.05
+    clock: Callable[[], float] = time.monotonic
+    emit: Listener | None = None
+
+
+class Machinery:
+    """All that a model is made of besides its bundle and its engine.
+
+    Args:
+        bundle: what is served.
+        make_run: makes what runs its stages.
+        options: how it runs.
+        cost: how long stages take; learns from every batch.
+        shortcuts: what can be run where heads are not needed.
+
+    Raises:
+        BudgetError, TermsError: a default of the rules cannot be used.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        make_run: MakeRun,
+        options: RuntimeOptions,
+        *,
+        cost: CostModel,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
+    ) -> None:
+        rules, exit_flops = options.rules, bundle.manifest.exit_flops
+        emit = shielded(options.emit)
+        self._exit_flops = exit_flops
+        self.controller = BudgetController(bundle.name, exit_flops, emit=emit) if rules.controller else None
+        self.offers = Offers(bundle, rules, self.controller)
+        self._agreement, self._drift = _monitors(bundle, rules, emit)
+        largest = most_rows(bundle.manifest.segments, options.max_batch, options.max_batch_bytes)
+        largest.append(_whole_rows(cost, largest))
+        learners: list[Listener] = [cost, *([InOrder(self.controller)] if self.controller else [])]
+        served = _scheduler(
+            bundle,
+            make_run,
+            options,
+            largest=largest,
+            cost=cost,
+            groups=GroupDecider(bundle.scorer, self.offers.group_path(), exit_flops),
+            drift=self._drift,
+            emit=fan_out(*learners, emit),
+            shortcuts=shortcuts,
+        )
+        self._idle = _idle_scheduler(bundle, make_run, options, largest=largest, shortcuts=shortcuts)
+        self.watcher = Watcher(
+            bundle.name,
+            exit_flops,
+            share=rules.sample_share,
+            seed=rules.sample_seed,
+            submit=self._submit_idle,
+            emit=emit,
+            observe=self._agreement.observe,
+        )
+        self.worker = Worker(served, name=bundle.name, emit=emit, idle=self._idle)
+
+    def health(self) -> Health:
+        """How all of it is doing."""
+        return Health(
+            alive=self.worker.alive,
+            corrections=None if self.controller is None else self.controller.corrections(),
+            drift=self._drift.latest(),
+            agreement=self.watcher.agreement(),
+            agreement_of_late=self._agreement.latest(),
+            unchecked=self.watcher.missed,
+        )
+
+    def _submit_idle(self, inputs: Tensors) -> Request[Sequence[int]]:
+        last = len(self._exit_flops) - 1
+        terms = Terms(float(self._exit_flops[-1]), (), next_exits=(last,) * (last + 1))
+        request = self._idle.submit(inputs, terms)
+        self.worker.wake()
+        return request
+
+
+def _monitors(bundle: Bundle, rules: Rules, emit: Listener) -> tuple[AgreementMonitor, DriftMonitor]:
+    """What answers are held against: the calibration's agreement with the last exit, scores and classes."""
+    calibration, manifest = bundle.calibration, bundle.manifest
+    scores, predicted = calibration.score(manifest.calibration.confidence), calibration.prediction
+    agreement = AgreementMonitor(bundle.name, scores, predicted, emit)
+    drift = DriftMonitor(
+        bundle.name,
+        scores,
+        predicted,
+        len(manifest.classes),
+        emit=emit,
+        window_rows=rules.drift_window_rows,
+    )
+    return agreement, drift
+
+
+def _scheduler(
+    bundle: Bundle,
+    make_run: MakeRun,
+    options: RuntimeOptions,
+    *,
+    largest: Sequence[int],
+    cost: CostModel,
+    groups: GroupDecider,
+    drift: DriftMonitor,
+    emit: Listener,
+    shortcuts: Shortcuts,
+) -> Scheduler[list[Answer]]:
+    """The scheduler of requests."""
+    manifest, clock = bundle.manifest, options.clock
+    kept = kept_rows(manifest.segments, options.max_batch, options.max_batch_bytes)
+
+    def waiting(stage: int) -> Sequence[Tensors]:
+        return scheduler.waiting_features(stage)
+
+    scheduler: Scheduler[list[Answer]] = Scheduler(
+        name=bundle.name,
+        exit_flops=manifest.exit_flops,
+        run=make_run(waiting, max_batch=max(largest)),
+        decide=RowsOrGroups(BudgetDecider(bundle.scorer, drift.observe), groups),
+        answer=AnswerBuilder(
+            bundle.name,
+            manifest.classes,
+            manifest.exit_flops,
+            scorer=bundle.scorer,
+            clock=clock,
+            observe=drift.observe,
+            straight_is_calibrated=shortcuts.whole_is_exact,
+        ),
+        capacity=options.max_queue_rows,
+        start=DeadlineDecider(cost.most_seconds, clock, cost.doubt),
+        dispatch=partial(
+            in_time,
+            dispatch=partial(
+                worthwhile,
+                expected=cost.expected,
+                most_rows=largest,
+                max_age_seconds=options.max_age_seconds,
+                entries=(0, len(manifest.exit_flops)),
+            ),
+            seconds=cost.most_seconds,
+        ),
+        clock=clock,
+        emit=emit,
+        keep_rows=[*kept, kept[0]],
+        shortcuts=shortcuts,
+    )
+    return scheduler
+
+
+def _idle_scheduler(
+    bundle: Bundle,
+    make_run: MakeRun,
+    options: RuntimeOptions,
+    *,
+    largest: Sequence[int],
+    shortcuts: Shortcuts,
+) -> Scheduler[Sequence[int]]:
+    """The scheduler of what has time: every row goes to the last exit, and its classes are the answer."""
+    manifest = bundle.manifest
+    kept = kept_rows(manifest.segments, options.max_batch, options.max_batch_bytes)
+    max_batch = min(_IDLE_BATCH, *largest)
+
+    def waiting(stage: int) -> Sequence[Tensors]:
+        return scheduler.waiting_features(stage)
+
+    scheduler: Scheduler[Sequence[int]] = Scheduler(
+        name=bundle.name,
+        exit_flops=manifest.exit_flops,
+        run=make_run(waiting, max_batch=max_batch),
+        decide=nobody_leaves,
+        answer=lambda requests: [request.probabilities.argmax(axis=1).tolist() for request in requests],
+        capacity=_IDLE_ROWS,
+        dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=math.inf),
+        clock=options.clock,
+        keep_rows=[min(2 * _IDLE_BATCH, rows) for rows in kept],
+        shortcuts=shortcuts.steps_only,
+    )
+    return scheduler
+
+
+def _whole_rows(cost: CostModel, largest: Sequence[int]) -> int:
+    """The largest batch of the whole net that takes no longer than the slowest full batch of a stage.
+
+    Whoever comes while it runs waits for it, as for any stage.
+    """
+    stages = len(largest)
+    slowest = max(cost.expected(stage).seconds(rows) for stage, rows in enumerate(largest))
+    rows = min(largest)
+    while rows > 1 and cost.expected(stages).seconds(rows) > slowest:
+        rows -= 1
+    return rows

@@ -1,0 +1,1 @@
+"""Rows of different requests on their way through the stages of one model."""

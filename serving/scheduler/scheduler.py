@@ -1,0 +1,298 @@
+"""The core: takes rows through the stages in batches (docs/scheduler.md).
+
+It is synchronous and knows no ONNX, no HTTP and no threads of its own: `submit`, `close` and `abort` may be
+called from anywhere, `step` by one thread at a time.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic
+
+import numpy as np
+
+from serving.errors import EngineError, OfframpError
+from serving.events import Listener, StageRan, shielded
+from serving.interfaces import NO_SHORTCUTS, FloatArray, Mask, Run, Shortcuts, Tensors
+from serving.scheduler.admission import Admission
+from serving.scheduler.barrier import Barrier
+from serving.scheduler.deadlines import Deadlines
+from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch
+from serving.scheduler.head_skipping import goes_straight, needs_head
+from serving.scheduler.hooks import Decide, Start, checked, everybody_starts
+from serving.scheduler.request import Batch, Request, ResultT, Row, Terms, requests_of
+from serving.scheduler.resolver import Answer, Resolver, deadline_error, engine_error
+from serving.scheduler.stage_queue import StageQueue
+
+
+class Scheduler(Generic[ResultT]):
+    """One queue per stage; survivors of several batches meet again at the deeper stage.
+
+    Args:
+        name: of the model, for events.
+        exit_flops: the cost of leaving at each exit, in FLOPs per image; there are as many stages.
+        run: runs a stage. An exception fails the requests with rows in the batch, and only these.
+        decide: says who leaves. An exception does the same.
+        start: says who may start a stage. An exception does the same.
+        answer: makes the results of requests whose rows have all left.
+        capacity: of rows admitted and not answered.
+        dispatch: chooses the next stage and how many rows of it.
+        clock: seconds from any origin, never going back.
+        emit: gets the events, from the threads that call `step` and `abort`; what it raises is logged.
+        keep_rows: the size of stage buffers worth keeping, in rows; one for all, or one for each stage.
+        shortcuts: what can be run where heads are not needed. With `whole`, the queue after the last stage's
+            is for the images of requests that go straight to the last exit.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        exit_flops: Sequence[int],
+        run: Run,
+        decide: Decide,
+        answer: Answer[ResultT],
+        capacity: int,
+        start: Start = everybody_starts,
+        dispatch: Dispatch = DEFAULT_DISPATCH,
+        clock: Callable[[], float] = time.monotonic,
+        emit: Listener | None = None,
+        keep_rows: int | Sequence[int] = 128,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._decide = decide
+        self._start = start
+        self._dispatch = dispatch
+        self._clock = clock
+        self._emit = shielded(emit)
+        self._last = len(exit_flops) - 1
+        self._shortcuts = shortcuts
+        queues = len(exit_flops) + (shortcuts.whole is not None)
+        kept = [keep_rows] * queues if isinstance(keep_rows, int) else keep_rows
+        self._queues = [StageQueue(rows) for rows in kept[:queues]]
+        self._barrier = Barrier()
+        self._deadlines = Deadlines()
+        self._admission = Admission(capacity)
+        self._resolver = Resolver(
+            name=name,
+            exit_flops=exit_flops,
+            answer=answer,
+            admission=self._admission,
+            clock=clock,
+            emit=self._emit,
+        )
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows were admitted and neither answered nor dropped."""
+        return self._admission.waiting_rows
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would find rows."""
+        return self._admission.has_arrivals or any(self._queues)
+
+    @property
+    def seconds_to_answer(self) -> float:
+        """How long until `answer_due` has something to do, 0 if it has; infinity if nobody has a deadline."""
+        return max(0.0, self._deadlines.next_answer_at - self._clock())
+
+    def waiting_features(self, stage: int) -> list[Tensors]:
+        """The features that wait for a stage from 1 on, in its queue or held back by the barrier before it.
+
+        A `run` that leaves features on a device and hands out their places there finds here which places are
+        in use, and may write new ones when it has moved them.
+        """
+        queue = self._queues[stage]
+        return [*([queue.tensors] if queue else []), *self._barrier.held_after(stage - 1)]
+
+    def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
+        """Admit a request; its rows wait for stage 0 from the next step on.
+
+        Args:
+            inputs: what stage 0 takes, each [N, ...]; not to be changed while the request is under way.
+            terms: for the decider.
+            barrier: decide on its rows together: each stage's decision waits for all that are still there.
+
+        Raises:
+            ValueError: there are no rows, which would never be answered.
+            ClosedError: closed.
+            BodyTooLargeError: more rows than the capacity.
+            OverloadedError: no room now.
+        """
+        size = len(inputs[0])
+        if not size:
+            raise ValueError("expected at least one row, found none")
+        request: Request[ResultT] = Request(size, terms, barrier=barrier, admitted_at=self._clock())
+        self._admission.admit(request, inputs)
+        self._deadlines.add(request)
+        return request
+
+    def step(self) -> bool:
+        """Run one batch through one stage; False if there was nothing to do."""
+        self._take_in()
+        now = self._clock()
+        loads = [queue.load(now, urgent=bool(self._deadlines)) for queue in self._queues]
+        if not any(load.rows for load in loads):
+            return False
+        stage, size = self._dispatch(loads)
+        rows, inputs = self._who_starts(stage, *self._pop(stage, size))
+        if rows:
+            self._run_stage(stage, rows, inputs)
+        return True
+
+    def answer_due(self) -> None:
+        """Answer the requests whose time is up with what they have; may be called from any thread."""
+        for request in self._deadlines.due(self._clock()):
+            self._resolver.finish_early(request)
+
+    def close(self, reason: str) -> None:
+        """Admit nobody from now on; those who are in stay."""
+        self._admission.close(reason)
+
+    def abort(self, make_error: Callable[[], OfframpError]) -> None:
+        """Close, and fail every request that is in, each with an error of its own."""
+        self.close(str(make_error()))
+        self._resolver.fail_all(make_error)
+
+    def _take_in(self) -> None:
+        """Queue those who were admitted, those for one queue together."""
+        joining: dict[int, tuple[list[Row], list[Tensors]]] = {}
+        for request, inputs in self._admission.take_arrivals():
+            rows = [Row(request, position) for position in range(request.size)]
+            if request.over:
+                self._drop(rows)
+                continue
+            straight = self._shortcuts.whole is not None and goes_straight(request)
+            waiting, parts = joining.setdefault(self._last + 1 if straight else 0, ([], []))
+            waiting += rows
+            parts.append(inputs)
+        for queue, (waiting, parts) in joining.items():
+            self._queues[queue].push_all(waiting, parts, self._clock())
+
+    def _pop(self, stage: int, size: int) -> tuple[list[Row], Tensors]:
+        """Take rows that somebody still waits for; the others are dropped on the way."""
+        rows, inputs = self._queues[stage].pop(size)
+        over = [row.request.over for row in rows]
+        if any(over):
+            self._drop([row for row, gone in zip(rows, over, strict=True) if gone])
+            rows = [row for row, gone in zip(rows, over, strict=True) if not gone]
+            inputs = tuple(tensor[~np.array(over)] for tensor in inputs)
+        return rows, inputs
+
+    def _who_starts(self, stage: int, rows: list[Row], inputs: Tensors) -> tuple[list[Row], Tensors]:
+        """Keep the rows that may start a stage; the others leave."""
+        if not rows:
+            return rows, inputs
+        try:
+            starts = checked(self._start(stage, rows), len(rows))
+        except Exception as error:
+            self._fail(rows, f"deciding on {len(rows)} images failed before stage {stage + 1}", error)
+            return [], ()
+        if starts.all():
+            return rows, inputs
+        self._turn_away(stage, [rows[index] for index in np.flatnonzero(~starts)])
+        return [rows[index] for index in np.flatnonzero(starts)], tuple(tensor[starts] for tensor in inputs)
+
+    def _turn_away(self, stage: int, rows: Sequence[Row]) -> None:
+        """Let rows go that may not start a stage; before the first one they have no answer to leave with."""
+        if stage == 0:
+            for request in requests_of(rows):
+                self._resolver.fail(request, deadline_error(request.exits.count(-1), request.size))
+            self._drop(rows)
+            return
+        self._leave(rows)
+        for request in requests_of(rows):
+            if (whole := self._barrier.complete(request)) is not None:
+                self._settle(stage, whole)
+
+    def _run_stage(self, stage: int, rows: list[Row], inputs: Tensors) -> None:
+        started = self._clock()
+        queue_seconds = tuple([started - row.queued_at for row in rows])  # before they join another queue
+        try:
+            exit_index, skipped, probabilities, features = self._compute(stage, rows, inputs)
+            found = {
+                len(tensor) for tensor in (*features, *([] if probabilities is None else [probabilities]))
+            }
+            if found != {len(rows)}:
+                raise EngineError(f"expected outputs of {len(rows)} rows, found {sorted(found)}")
+            seconds = self._clock() - started
+            if probabilities is None:
+                self._queues[stage + 1].push(rows, features, None, self._clock())
+        except Exception as error:
+            self._fail(
+                rows, f"stage {min(stage, self._last) + 1} failed on a batch of {len(rows)} images", error
+            )
+            return
+        self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds, skipped))
+        answered_rows = 0
+        if probabilities is not None:
+            batch = Batch(exit_index, rows, probabilities, features)
+            ready = [batch] if exit_index == self._last else self._barrier.split(batch)
+            answered_rows = sum(self._settle(exit_index, part) for part in ready)
+        self._admission.note_throughput(answered_rows, seconds)
+
+    def _compute(
+        self, stage: int, rows: Sequence[Row], inputs: Tensors
+    ) -> tuple[int, tuple[int, ...], FloatArray | None, Tensors]:
+        """Run a stage by the shortest way.
+
+        Returns:
+            The exit that was reached, the exits whose heads were skipped, probabilities (None where its own
+            head was) and features.
+        """
+        if stage > self._last and self._shortcuts.whole is not None:
+            return self._last, tuple(range(self._last)), self._shortcuts.whole(inputs), ()
+        headless = self._shortcuts.headless.get(stage)
+        if headless is not None and not needs_head(stage, rows):
+            return stage, (stage,), None, headless(inputs)
+        return stage, (), *self._run(stage, inputs)
+
+    def _settle(self, stage: int, batch: Batch) -> int:
+        """Let those leave who may, queue the others for the next stage, and say how many left."""
+        for index, row in enumerate(batch.rows):
+            if row.request.notes_all:
+                row.request.note(row.position, (stage, batch.probabilities, index))
+        try:
+            leaves = self._who_leaves(stage, batch)
+            staying = np.flatnonzero(~leaves)
+            if staying.size:
+                survivors = [batch.rows[index] for index in staying.tolist()]
+                self._queues[stage + 1].push(survivors, batch.features, staying, self._clock())
+        except Exception as error:
+            self._fail(batch.rows, f"deciding on {len(batch.rows)} images failed at exit {stage + 1}", error)
+            return 0
+        leaving = []
+        for index in np.flatnonzero(leaves).tolist():
+            row = batch.rows[index]
+            row.request.note(row.position, (stage, batch.probabilities, index))
+            leaving.append(row)
+        self._leave(leaving)
+        return len(leaving)
+
+    def _leave(self, rows: Sequence[Row]) -> None:
+        """Let rows go with the answers they have, and answer the requests that waited for them alone."""
+        for row in rows:
+            row.request.unanswered -= 1
+        self._admission.release(len(rows))  # before callers hear of it and come back with more
+        if whole := [request for request in requests_of(rows) if request.unanswered == 0]:
+            self._resolver.finish(whole)
+
+    def _who_leaves(self, stage: int, batch: Batch) -> Mask:
+        if stage == self._last:
+            return np.ones(len(batch.rows), np.bool_)
+        return checked(self._decide(stage, batch.rows, batch.probabilities), len(batch.rows))
+
+    def _fail(self, rows: Sequence[Row], message: str, cause: Exception) -> None:
+        """Fail the requests of rows that are in no queue; their other rows go when they are next touched."""
+        for request in requests_of(rows):
+            self._resolver.fail(request, engine_error(message, cause))
+        self._drop(rows)
+
+    def _drop(self, rows: Sequence[Row]) -> None:
+        """Make room where rows were whose request is over, and where the barrier held others of it."""
+        requests = requests_of(rows)
+        self._admission.release(len(rows) + sum(self._barrier.forget(request) for request in requests))
+        for request in requests:
+            self._resolver.abandon(request)

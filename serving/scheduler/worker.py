@@ -1,0 +1,177 @@
+"""The thread that runs a scheduler's steps: asleep when there is nothing to do, never polling."""
+
+import logging
+import math
+import threading
+from typing import Any, Generic
+
+from serving.errors import ClosedError
+from serving.events import Listener, WorkerDied, shielded
+from serving.interfaces import Tensors
+from serving.scheduler.request import Request, ResultT, Terms
+from serving.scheduler.scheduler import Scheduler
+
+
+class Timekeeper:
+    """Asleep until the next deadline of a scheduler's requests; starts at once and ends with `close`.
+
+    Args:
+        scheduler: whose `answer_due` it calls.
+        name: of the model.
+    """
+
+    def __init__(self, scheduler: Scheduler[Any], *, name: str) -> None:
+        self._scheduler = scheduler
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=f"offramp-{name}-deadlines", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look again: a request with a deadline was admitted."""
+        with self._changed:
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread; nobody is waited for."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while self._wait():
+            self._scheduler.answer_due()
+
+    def _wait(self) -> bool:
+        """Sleep until somebody is due; False when it is time to end."""
+        with self._changed:
+            while not self._closed and (seconds := self._scheduler.seconds_to_answer) > 0:
+                self._changed.wait(None if seconds == math.inf else min(seconds, threading.TIMEOUT_MAX))
+            return not self._closed
+
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Worker(Generic[ResultT]):
+    """Owns a scheduler's `step`; starts at once and ends with `close`.
+
+    If anything but a failing stage or decider is raised in the thread, every request that is in gets a
+    `ClosedError`, `WorkerDied` is emitted, and later submits are refused: nobody is left hanging.
+
+    Args:
+        scheduler: nobody else may step it.
+        name: of the model.
+        emit: gets `WorkerDied`.
+        idle: a scheduler whose steps are taken only when the first has nothing to do; given up on closing.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler[ResultT],
+        *,
+        name: str,
+        emit: Listener | None = None,
+        idle: Scheduler[Any] | None = None,
+    ) -> None:
+        self._scheduler = scheduler
+        self._idle = idle
+        self._name = name
+        self._emit = shielded(emit)
+        self._changed = threading.Condition()
+        self._draining = False
+        self._stopping = False
+        self._dead = False
+        self._timekeeper = Timekeeper(scheduler, name=name)
+        # A daemon: a process whose owner forgot to close it can still end.
+        self._thread = threading.Thread(target=self._work, name=f"offramp-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs and requests are admitted."""
+        return self._thread.is_alive() and not (self._dead or self._draining)
+
+    def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
+        """Admit a request and wake the thread (arguments and errors: `Scheduler.submit`)."""
+        with self._changed:
+            request = self._scheduler.submit(inputs, terms, barrier=barrier)
+            self._changed.notify()
+        if terms.answer_at < math.inf:
+            self._timekeeper.wake()
+        return request
+
+    def wake(self) -> None:
+        """Wake the thread: there is something to do in idle time."""
+        with self._changed:
+            self._changed.notify()
+
+    def close(self, drain: bool = True, timeout_seconds: float | None = None) -> None:
+        """Admit nobody from now on, and end the thread; may be called again.
+
+        Args:
+            drain: answer first those who are in; otherwise they get a `ClosedError` at once.
+            timeout_seconds: how long to wait for that, for ever if None; those who are left then get a
+                `ClosedError`, and a stage that hangs is left behind.
+        """
+        self._scheduler.close(f"model {self._name!r} is shutting down")
+        with self._changed:
+            self._draining = True
+            self._stopping = self._stopping or not drain
+            self._changed.notify()
+        if not drain:
+            self._abort_closing()
+        if threading.current_thread() is self._thread:  # from a future's callback: it cannot wait for itself
+            return
+        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            self._stopping = True
+            self._abort_closing()
+        self._timekeeper.close()
+        if self._idle is not None:
+            self._idle.abort(self._closed_error)
+
+    def _abort_closing(self) -> None:
+        self._scheduler.abort(self._closed_error)
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"model {self._name!r} shut down before it could answer")
+
+    def _work(self) -> None:
+        try:
+            while self._wait_for_work():
+                while not self._stopping and (self._scheduler.step() or self._step_idle()):
+                    pass
+        except BaseException as error:
+            _LOGGER.critical("the worker of model %r died", self._name, exc_info=True)
+            self._die(error)
+
+    def _wait_for_work(self) -> bool:
+        """Sleep until there are rows; False when it is time to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_work or self._draining)
+            return self._has_work and not self._stopping
+
+    @property
+    def _has_work(self) -> bool:
+        idle = self._idle is not None and not self._draining and self._idle.has_work
+        return self._scheduler.has_work or idle
+
+    def _step_idle(self) -> bool:
+        """Take one step of what has time; once the model is to close, nothing has."""
+        return self._idle is not None and not self._draining and self._idle.step()
+
+    def _die(self, error: BaseException) -> None:
+        self._dead = True  # before anyone is told: who hears of it finds the model not alive
+        described = f"{type(error).__name__}: {error}"
+        self._emit(WorkerDied(self._name, described))
+
+        def make_error() -> ClosedError:
+            closed = ClosedError(f"the worker of model {self._name!r} died ({described}); restart the server")
+            closed.__cause__ = error
+            return closed
+
+        self._scheduler.abort(make_error)
+        if self._idle is not None:
+            self._idle.abort(make_error)
+        self._timekeeper.close()

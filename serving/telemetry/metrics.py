@@ -1,0 +1,213 @@
+"""Prometheus metrics: a listener of the core's events, with a registry of its own.
+
+Exits and stages are numbered from 1, as everywhere a user looks. Every label is bounded: models are those
+loaded, exits those of the models, routes are templates, errors are class names.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import TypeVar, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+
+from serving.events import Event, Kind, RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.telemetry.batch_histogram import ManyHistogram
+from serving.telemetry.monitoring_metrics import PromiseMetrics
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
+
+
+class Children(dict[tuple[str, ...], MetricT]):
+    """A metric by its labels, which are few; `labels()` checks and locks each time it is asked.
+
+    Args:
+        metric: with labels.
+    """
+
+    def __init__(self, metric: MetricT) -> None:
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> MetricT:
+        child = self[labels] = self._metric.labels(*labels)
+        return child
+
+
+class Metrics:
+    """Counts what the core reports; one object, one registry, so that two servers never share numbers.
+
+    Args:
+        registry: where the metrics are registered; a fresh one by default.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        self._http_requests = Counter(
+            "offramp_http_requests", "HTTP requests answered.", ("route", "status"), registry=registry
+        )
+        self._http_seconds = Histogram(
+            "offramp_http_request_seconds",
+            "From the end of the request's headers to the end of the answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._exits = Counter(
+            "offramp_exits", "Images answered at each exit.", ("model", "exit"), registry=registry
+        )
+        self._spent = Counter(
+            "offramp_spent_flops",
+            "Nominal FLOPs spent on answered images, by the promise they were given.",
+            ("model", "kind"),
+            registry=registry,
+        )
+        self._asked = Counter(
+            "offramp_asked_flops",
+            "Sum of the budgets of answered images, by the promise they were given.",
+            ("model", "kind"),
+            registry=registry,
+        )
+        self._saved = Counter(
+            "offramp_saved_flops",
+            "Nominal FLOPs that the full depth would have cost on top.",
+            ("model",),
+            registry=registry,
+        )
+        self._skipped = Counter(
+            "offramp_skipped_head_flops",
+            "FLOPs of heads that no image could leave at and that did not run; budgets count them too.",
+            ("model", "exit"),
+            registry=registry,
+        )
+        self._full_flops: dict[str, int] = {}
+        self._head_flops: dict[str, tuple[int, ...]] = {}
+        self._promises = PromiseMetrics(registry)
+        self._request_seconds = Histogram(
+            "offramp_request_seconds",
+            "From admission to answer.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._batch_rows = Histogram(
+            "offramp_batch_rows",
+            "Images in one run of a stage.",
+            ("model", "stage"),
+            buckets=_ROWS,
+            registry=registry,
+        )
+        self._stage_seconds = Histogram(
+            "offramp_stage_seconds",
+            "One run of a stage.",
+            ("model", "stage"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._queue_seconds = ManyHistogram(
+            "offramp_queue_seconds",
+            "How long an image waited for a stage.",
+            ("model", "stage"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "offramp_errors", "Requests that ended in an error, by its kind.", ("error",), registry=registry
+        )
+        self._failed_rows = Counter(
+            "offramp_failed_images",
+            "Admitted images whose request failed or was abandoned.",
+            ("model",),
+            registry=registry,
+        )
+        self._up = Gauge(
+            "offramp_model_up", "1 while the model's worker lives, else 0.", ("model",), registry=registry
+        )
+        self._runs_on = Gauge(
+            "offramp_model_info",
+            "1, with what the model runs on and where its features wait as labels.",
+            ("model", "provider", "features"),
+            registry=registry,
+        )
+
+        # What is counted for each request or batch is looked up once for each set of labels.
+        self._http_requests_of = Children(self._http_requests)
+        self._http_seconds_of = Children(self._http_seconds)
+        self._exits_of, self._saved_of = Children(self._exits), Children(self._saved)
+        self._spent_of, self._asked_of = Children(self._spent), Children(self._asked)
+        self._request_seconds_of = Children(self._request_seconds)
+        self._batch_rows_of = Children(self._batch_rows)
+        self._stage_seconds_of = Children(self._stage_seconds)
+        self._skipped_of = Children(self._skipped)
+
+    def __call__(self, event: Event) -> None:
+        """Count one event; called from any thread."""
+        match event:
+            case StageRan(model, stage, rows, seconds, queue_seconds, skipped_heads):
+                straight = skipped_heads not in ((), (stage,))
+                labels = (model, "whole" if straight else str(stage + 1))
+                self._batch_rows_of[labels].observe(rows)
+                self._stage_seconds_of[labels].observe(seconds)
+                self._queue_seconds.observe(labels, queue_seconds)
+                for exit_index in skipped_heads if model in self._head_flops else ():
+                    head_flops = self._head_flops[model][exit_index]
+                    self._skipped_of[model, str(exit_index + 1)].inc(rows * head_flops)
+            case RequestDone(model, exits, flops, budget_flops, seconds, kind):
+                for exit_index, count in Tally(exits).items() if len(exits) > 1 else ((exits[0], 1),):
+                    self._exits_of[model, str(exit_index + 1)].inc(count)
+                self._spent_of[model, kind].inc(sum(flops))
+                self._asked_of[model, kind].inc(budget_flops * len(exits))
+                if model in self._full_flops:
+                    self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
+                self._request_seconds_of[(model,)].observe(seconds)
+            case RequestFailed(model, error, rows):
+                self._errors.labels(error).inc()
+                self._failed_rows.labels(model).inc(rows)
+            case RequestRefused(error):
+                self._errors.labels(error).inc()
+            case WorkerDied(model):
+                self._up.labels(model).set(0)
+            case _:
+                self._promises(event)
+
+    def loaded(self, model: str, exit_flops: Sequence[int], head_flops: Sequence[int] = ()) -> None:
+        """Declare a model, so that its counters start at 0 instead of appearing with the first image.
+
+        Args:
+            model: its name.
+            exit_flops: K costs of leaving at an exit, in FLOPs per image.
+            head_flops: K costs of the heads alone; without them no head counts as skipped.
+        """
+        self._up.labels(model).set(1)
+        self._full_flops[model] = exit_flops[-1]
+        for counter in (self._saved, self._failed_rows):
+            counter.labels(model)
+        for kind in KINDS:
+            self._spent.labels(model, kind)
+            self._asked.labels(model, kind)
+        for number in range(1, len(exit_flops) + 1):
+            self._exits.labels(model, str(number))
+        self._promises.loaded(model, len(exit_flops))
+        if head_flops:
+            self._head_flops[model] = tuple(head_flops)
+            for number in range(1, len(exit_flops)):
+                self._skipped_of[model, str(number)].inc(0)
+
+    def runs_on(self, model: str, providers: Sequence[str], features: str) -> None:
+        """Say what a model runs on, best first, and where its features wait."""
+        self._runs_on.labels(model, providers[0], features).set(1)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one HTTP answer; `route` is the template, never the path."""
+        self._http_requests_of[route, str(status)].inc()
+        self._http_seconds_of[(route,)].observe(seconds)
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,43 @@
+"""Puts the HTTP application together."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from serving.telemetry.logs import get_logger
+from serving.web import classify_route, health_routes, models_routes, problems
+from serving.web.classify import Classify, Shortcut
+from serving.web.gate import Gate
+from serving.web.service import Service
+
+
+def create_app(service: Service) -> Gate:
+    """Build the application over one service; nothing is global, so that tests may hold several.
+
+    Args:
+        service: models, settings and metrics.
+    """
+    app = FastAPI(
+        title="Offramp",
+        summary="Early-exit image classification: every request says what it may cost.",
+        version=_version(),
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    logger, hot = get_logger(), Classify(service)
+    for routes in (classify_route.router(hot), models_routes.router(service), health_routes.router(service)):
+        app.include_router(routes)
+    problems.install(app, logger)
+    for model in service.models.values():
+        heads = [segment.head_flops for segment in model.manifest.segments]
+        service.metrics.loaded(model.name, model.exit_flops, heads)
+        service.metrics.runs_on(model.name, model.providers, model.features_on)
+    shortcuts = {("POST", classify_route.PATH): Shortcut(hot, logger)}
+    return Gate(app, service, get_logger("offramp.access"), shortcuts)
+
+
+def _version() -> str:
+    try:
+        return version("offramp")
+    except PackageNotFoundError:  # Run from a checkout that is not installed.
+        return "0"
