@@ -39,7 +39,7 @@ from serving.monitoring.controller import BudgetController
 from serving.monitoring.drift import DriftMonitor
 from serving.policy.confidence import Scorer
 from serving.policy.plan import exits_taken
-from training.calibration import engine_probabilities
+from training.calibration.collect import engine_probabilities
 
 BATCH = 32
 BEFORE, SOON, LONG, QUIET = 4_000, 2_000, 10_000, 100_000

@@ -25,7 +25,7 @@ from serving.bundle.served_policy import served_policy
 from serving.interfaces import ScoreArray
 from serving.policy.guarantee import Certifier
 from serving.policy.plan import PathPolicy, exits_taken
-from training.evaluation import Scored
+from training.evaluation.evaluation import Scored
 
 HEAD = [
     "max_drop",

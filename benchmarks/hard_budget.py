@@ -28,7 +28,7 @@ from serving.bundle.served_policy import served_policy
 from serving.interfaces import ScoreArray
 from serving.policy.group_path import GroupPath
 from serving.policy.plan import PathPolicy, exits_taken
-from training.evaluation import Scored
+from training.evaluation.evaluation import Scored
 
 ALLOWED_LOSS = 0.003
 HINDSIGHT_STEPS = 400

@@ -34,10 +34,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.public_meta_gf import PublicWay
-from training.environment import environment
+from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method
 from training.models import architecture
-from training.problem import Recipe, TrainingProblem
+from training.runs.environment import environment
 from training.schedules import constant
 
 CLASSES = 100

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from serving.bundle import read_bundle
 from training.demo.server import running_server
-from training.evaluate import EvaluateConfig, data_of
-from training.shorten import shortened
+from training.evaluation.measure import EvaluateConfig, data_of
+from training.exporting.truncate import shortened
 
 PIECE = 250
 """Images in one request."""

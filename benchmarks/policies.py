@@ -21,9 +21,9 @@ from serving.bundle import Bundle, read_bundle
 from serving.bundle.manifest import Named
 from serving.bundle.served_policy import DEFAULT_POLICY
 from serving.policy.searched import DEFAULT_STIFFNESS
-from training.evaluation import Scored
-from training.plots import Line, gains_over_flops
-from training.rivals import DEFAULT_RIVAL, Rival, outcome, spread_budgets
+from training.evaluation.candidates import DEFAULT_RIVAL, Rival, outcome, spread_budgets
+from training.evaluation.evaluation import Scored
+from training.evaluation.plots import Line, gains_over_flops
 
 SEARCHED = Named(name="searched", options={"stiffness": DEFAULT_STIFFNESS})
 ALLOWED_ERROR = 0.02

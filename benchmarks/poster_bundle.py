@@ -34,17 +34,17 @@ from serving.bundle import (
     write_bundle,
 )
 from serving.engine.engine import Engine
-from training.calibration import (
+from training.calibration.collect import (
     Probabilities,
     calibration_of,
     collect,
     engine_probabilities,
     unknown_calibration,
 )
-from training.flops import segment_flops
+from training.exporting.graph import Boundary, boundaries, cut, export_whole, gathering
 from training.models import architecture
+from training.models.flops import segment_flops
 from training.models.multi_exit import MultiExitModel
-from training.onnx_graph import Boundary, boundaries, cut, export_whole, gathering
 
 CLASSES = 100
 POOL = 2000

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from training.methods.problem import Batch
+from training.methods.interface import Batch
 from training.models.multi_exit import MultiExitModel
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from serving.bundle import Bundle
 from serving.engine.engine import Engine
-from training.calibration import Labels, Probabilities
+from training.calibration.collect import Labels, Probabilities
 from training.data import Data
-from training.evaluate import EvaluateConfig, data_of, served
+from training.evaluation.measure import EvaluateConfig, data_of, served
 
 RESAMPLES = 2_000
 

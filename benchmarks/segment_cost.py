@@ -25,7 +25,7 @@ from reporting import publish, spread, table
 from segmented import chosen, command_line
 
 from serving.bundle import TensorSpec
-from training.onnx_graph import Boundary
+from training.exporting.graph import Boundary
 
 Tensors = list[npt.NDArray[Any]]
 Step = Callable[[Tensors], Tensors]

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from poster_bundle import pool, poster_model
 
 from serving.bundle import ROWS, read_bundle
-from training.onnx_graph import Boundary, boundaries, cut, export_whole
-from training.quantize import quantize
+from training.exporting.graph import Boundary, boundaries, cut, export_whole
+from training.exporting.int8 import quantize
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from serving.engine.buffer_pool import Recycled
 from serving.engine.row_parallel import SlicedSession
 from serving.engine.sessions import cores
 from serving.engine.thread_pool import Helpers
-from training.onnx_graph import Boundary
+from training.exporting.graph import Boundary
 
 Way = Callable[[Any], None]
 

@@ -13,7 +13,7 @@ from serving.bundle import Bundle, read_bundle
 from serving.check import judge
 from serving.engine.engine import Engine
 from serving.model import Model, Rules
-from training.evaluate import EvaluateConfig, data_of, served
+from training.evaluation.measure import EvaluateConfig, data_of, served
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("cifar10-msdnet", "cifar10-msdnet-int8")

@@ -9,16 +9,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from pydantic import BaseModel, Field
 from rich.console import Console
 
 from serving.bundle import Bundle, Manifest, read_bundle
 from training import cli
-from training.curves import Point
-from training.evaluate import EvaluateConfig, evaluate_bundle
-from training.evaluation import Evaluation
+from training.evaluation.curves import Point
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.measure import EvaluateConfig, evaluate_bundle
 
 BUDGETS = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 """The budgets of the card, as shares of the full depth; those under the cheapest exit are left out."""
@@ -131,29 +130,28 @@ def _table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return cli.parser_of("Write a bundle's model card.", CardConfig, folder=("BUNDLE", "a bundle's folder"))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the bundle that the command line names, and write its card."""
-    parser = argparse.ArgumentParser(
-        prog=cli.program(), description="Write a bundle's model card.", allow_abbrev=False
+    return cli.main(parser(), _command, argv)
+
+
+def _command(given: argparse.Namespace) -> None:
+    config, bundle = cli.read_fields(CardConfig, given), read_bundle(given.folder)
+    cheapest, *_, full = bundle.manifest.exit_flops
+    budgets = [share * full for share in BUDGETS if share * full >= cheapest]
+    settings = EvaluateConfig(
+        dataset=config.dataset, threads=config.threads, budgets=tuple(f"{flops!r}" for flops in budgets)
     )
-    parser.add_argument("bundle", type=Path, help="a bundle's folder")
-    cli.add_fields(parser, CardConfig)
-
-    def command() -> None:
-        given = parser.parse_args(argv)
-        config, bundle = cli.read_fields(CardConfig, given), read_bundle(given.bundle)
-        cheapest, *_, full = bundle.manifest.exit_flops
-        budgets = [share * full for share in BUDGETS if share * full >= cheapest]
-        settings = EvaluateConfig(
-            dataset=config.dataset, threads=config.threads, budgets=tuple(f"{flops!r}" for flops in budgets)
-        )
-        evaluation, _ = evaluate_bundle(bundle, settings)
-        points = [point for point in evaluation.curve if point.budget_flops in budgets]
-        (bundle.folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")
-        (bundle.folder / "README.md").write_text(card(bundle, evaluation, points))
-        Console().print(f"wrote {bundle.folder}/README.md", soft_wrap=True, highlight=False)
-
-    return cli.run(command)
+    evaluation, _ = evaluate_bundle(bundle, settings)
+    points = [point for point in evaluation.curve if point.budget_flops in budgets]
+    (bundle.folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")
+    (bundle.folder / "README.md").write_text(card(bundle, evaluation, points))
+    Console().print(f"wrote {bundle.folder}/README.md", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

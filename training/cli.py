@@ -80,11 +80,34 @@ def run(command: Callable[[], None]) -> int:
     return 0
 
 
-def parse(description: str, settings: type[Settings], argv: Sequence[str] | None) -> Settings:
-    """Read `argv` (the process's own where None) into `settings`; `--help` lists every field."""
+def parser_of(
+    description: str, *settings: type[BaseModel], folder: tuple[str, str] | None = None
+) -> argparse.ArgumentParser:
+    """Make a command's parser; `--help` lists every field.
+
+    Args:
+        description: of the command.
+        settings: one flag for each of their fields.
+        folder: the command works on a folder, which is read as `folder`: what to call it, and its help.
+    """
     parser = argparse.ArgumentParser(prog=program(), description=description, allow_abbrev=False)
-    add_fields(parser, settings)
-    return read_fields(settings, parser.parse_args(argv))
+    if folder is not None:
+        parser.add_argument("folder", type=Path, metavar=folder[0], help=folder[1])
+    for model in settings:
+        add_fields(parser, model)
+    return parser
+
+
+def main(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None,
+) -> int:
+    """Read `argv`, the process's own where None, and run `command` on it; return the exit status.
+
+    A user's mistake is one line on standard error and status 2, never a traceback.
+    """
+    return run(lambda: command(parser.parse_args(argv)))
 
 
 def program() -> str:

@@ -1,15 +1,84 @@
 """The settings of a training run: every field is a flag of `python -m training.fit`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from training.data.config import DataConfig
-from training.loss_weighting import LOSS_WEIGHTINGS
+from training.errors import ConfigError
 from training.models.config import ModelConfig
-from training.options import OptionConfig
-from training.schedules import SCHEDULES
+from training.schedules import LOSS_WEIGHTINGS, SCHEDULES
+
+TEMPERATURE = 3.0
+
+
+class OptionConfig(BaseModel):
+    """The options; docs/options.md names the source of each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone_epochs: int = Field(
+        0, ge=0, description="of all epochs, so many first ones that train the last exit alone (mixed regime)"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each target that is spread over all classes"
+    )
+    distil: float = Field(0.0, ge=0, description="weight of learning from the last exit's prediction")
+    distil_temperature: float = Field(TEMPERATURE, gt=0, description="what softens that prediction")
+    weight_ema: float | None = Field(
+        None, gt=0, lt=1, description="keep the weights' moving average: its decay per step, or outer epoch"
+    )
+    feature_split: bool = Field(
+        False, description="half of what an exit's head reads gets no gradient from later exits (DFS)"
+    )
+
+
+def check_options(options: OptionConfig, exits: int, epochs: int, stepwise: bool) -> None:
+    """Refuse options that make no sense together, or with the run's model, method or length.
+
+    Args:
+        options: the options.
+        exits: of the model.
+        epochs: of the run.
+        stepwise: whether every step of the method leads to the weights that are kept (all but Meta-GF).
+
+    Raises:
+        ConfigError: the first that does not fit.
+    """
+    for problem in _problems(options, exits, epochs, stepwise):
+        raise ConfigError(problem)
+
+
+def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) -> Iterator[str]:
+    among_exits = {
+        "--backbone-epochs": options.backbone_epochs,
+        "--distil": options.distil,
+        "--feature-split": options.feature_split,
+    }
+    for flag, given in among_exits.items():
+        if given and exits == 1:
+            yield f"{flag} needs a model of several exits, found one of a single exit"
+    if options.backbone_epochs >= epochs:
+        yield (
+            f"--backbone-epochs {options.backbone_epochs}: expected fewer than the {epochs} of --epochs, so "
+            "that the method trains as well"
+        )
+    if options.backbone_epochs and options.feature_split:
+        yield (
+            "--backbone-epochs cannot go with --feature-split: the half of the features that the split keeps "
+            "for the early exits would stay untrained while the last exit trains alone"
+        )
+    if options.distil_temperature != TEMPERATURE and not options.distil:
+        yield "--distil-temperature changes nothing without --distil WEIGHT: give both or neither"
+    decay = options.weight_ema
+    if decay and not stepwise and epochs > 1 and decay > 1 - 1 / epochs:
+        yield (
+            f"--weight-ema {decay:g} averages over {1 / (1 - decay):.0f} outer epochs of meta-gf, and the "
+            f"run has {epochs}: expected at most {1 - 1 / epochs:.3g}"
+        )
+
 
 ScheduleName = Literal["constant", "step", "cosine"]
 LossWeightingName = Literal["plain", "sdn-tau"]

@@ -1,5 +1,6 @@
 """`python -m training.describe`: FLOPs and parameters of a model at each of its exits."""
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from training import cli
-from training.flops import exit_flops, path_multiply_adds, segment_flops
 from training.models.config import ModelConfig
+from training.models.flops import exit_flops, path_multiply_adds, segment_flops
 from training.models.multi_exit import MultiExitModel
 
 
@@ -51,33 +52,38 @@ def describe(model: MultiExitModel) -> dict[str, list[dict[str, int]]]:
     }
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return cli.parser_of("FLOPs and parameters per exit.", DescribeConfig)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, or JSON with plain numbers."""
+    """Print a model's FLOPs and parameters, exit by exit."""
+    return cli.main(parser(), _command, argv)
 
-    def command() -> None:
-        config = cli.parse("FLOPs and parameters per exit.", DescribeConfig, argv)
-        with torch.device("meta"):  # shapes are enough: nothing is allocated or computed
-            model = config.architecture().untrained().model(config.classes)
-        result = describe(model)
-        if config.json_output:
-            json.dump(result, sys.stdout)
-            sys.stdout.write("\n")
-            return
-        columns = {
-            "MFLOPs": "flops",
-            "params M": "params",
-            "body MFLOPs": "body_flops",
-            "head MFLOPs": "head_flops",
-            "MACs M": "multiply_adds",
-            "path MACs M": "path_multiply_adds",
-        }
-        table = Table("exit", *columns, title=config.model)
-        for number, row in enumerate(result["exits"], start=1):
-            digits = (f"{row[key] / 1e6:.{3 if key == 'params' else 2}f}" for key in columns.values())
-            table.add_row(str(number), *digits)
-        Console().print(table)
 
-    return cli.run(command)
+def _command(given: argparse.Namespace) -> None:
+    config = cli.read_fields(DescribeConfig, given)
+    with torch.device("meta"):  # shapes are enough: nothing is allocated or computed
+        model = config.architecture().untrained().model(config.classes)
+    result = describe(model)
+    if config.json_output:
+        json.dump(result, sys.stdout)
+        sys.stdout.write("\n")
+        return
+    columns = {
+        "MFLOPs": "flops",
+        "params M": "params",
+        "body MFLOPs": "body_flops",
+        "head MFLOPs": "head_flops",
+        "MACs M": "multiply_adds",
+        "path MACs M": "path_multiply_adds",
+    }
+    table = Table("exit", *columns, title=config.model)
+    for number, row in enumerate(result["exits"], start=1):
+        digits = (f"{row[key] / 1e6:.{3 if key == 'params' else 2}f}" for key in columns.values())
+        table.add_row(str(number), *digits)
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from serving.engine.engine import Engine
 from serving.policy.budget import parse_budget
 from serving.policy.plan import exits_taken
 from training import cli
-from training.calibration import Labels, Probabilities
-from training.evaluate import EvaluateConfig, data_of, served
-from training.evaluation import Scored
+from training.calibration.collect import Labels, Probabilities
+from training.evaluation.evaluation import Scored
+from training.evaluation.measure import EvaluateConfig, data_of, served
 
 
 class GalleryConfig(BaseModel):
@@ -126,30 +126,31 @@ def draw(path: Path, title: str, rows: Sequence[Shown], columns: int) -> None:
     figure.savefig(path, format="png", dpi=110)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return cli.parser_of(
+        "Draw the test images that leave at each exit of a bundle.",
+        GalleryConfig,
+        folder=("BUNDLE", "a bundle's folder"),
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the gallery of the bundle that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog=cli.program(),
-        description="Draw the test images that leave at each exit of a bundle.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("bundle", type=Path, help="a bundle's folder")
-    cli.add_fields(parser, GalleryConfig)
+    return cli.main(parser(), _command, argv)
 
-    def command() -> None:
-        given = parser.parse_args(argv)
-        config, bundle = cli.read_fields(GalleryConfig, given), read_bundle(given.bundle)
-        data = data_of(bundle, EvaluateConfig(dataset=config.dataset))
-        batches = list(data.test())
-        pixels = np.concatenate([batch.images.cpu().numpy() for batch in batches])
-        answers = served(Engine(bundle, threads=0), batches)
-        rows = sort_out(bundle, pixels, *answers, config)
-        title = f"{bundle.name}: test images of {data.name} by the exit they leave at, budget {config.budget}"
-        out = config.out or Path("runs") / f"gallery-{bundle.name}.png"
-        draw(out, title, rows, config.columns)
-        Console().print(f"wrote {out}", soft_wrap=True, highlight=False)
 
-    return cli.run(command)
+def _command(given: argparse.Namespace) -> None:
+    config, bundle = cli.read_fields(GalleryConfig, given), read_bundle(given.folder)
+    data = data_of(bundle, EvaluateConfig(dataset=config.dataset))
+    batches = list(data.test())
+    pixels = np.concatenate([batch.images.cpu().numpy() for batch in batches])
+    answers = served(Engine(bundle, threads=0), batches)
+    rows = sort_out(bundle, pixels, *answers, config)
+    title = f"{bundle.name}: test images of {data.name} by the exit they leave at, budget {config.budget}"
+    out = config.out or Path("runs") / f"gallery-{bundle.name}.png"
+    draw(out, title, rows, config.columns)
+    Console().print(f"wrote {out}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from benchmarks.poster_bundle import calibrate, manifest, poster_model, write_pn
 from benchmarks.poster_bundle import pool as poster_pool
 from serving.bundle import ROWS, Bundle, read_bundle, write_bundle
 from serving.bundle.manifest import Precision
-from training.calibration import unknown_calibration
+from training.calibration.collect import unknown_calibration
+from training.exporting.graph import Boundary, boundaries, cut, export_whole
+from training.exporting.int8 import quantize
 from training.models.multi_exit import MultiExitModel
-from training.onnx_graph import Boundary, boundaries, cut, export_whole
-from training.quantize import quantize
 
 from .processes import ROOT
 

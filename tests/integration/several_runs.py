@@ -4,7 +4,7 @@ import json
 import sys
 
 from training.fit import main
-from training.parallel import joined
+from training.fitting.parallel import joined
 
 if __name__ == "__main__":
     with joined("batches"):

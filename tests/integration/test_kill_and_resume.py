@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.training.runs import flags, trained
-from training.checkpoint import Checkpoint
+from training.runs.checkpoint import Checkpoint
 
 
 def command(out: Path, *more: str, program: str = "training.fit") -> list[str]:

@@ -17,8 +17,8 @@ import pytest
 from serving.bundle import Bundle, read_bundle
 from training.data.source import load_source
 from training.demo.server import running_server
-from training.predict import predict
-from training.run import Run
+from training.evaluation.predict import predict
+from training.runs.run import Run
 
 EPOCHS = 3
 FIT = [

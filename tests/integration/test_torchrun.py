@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from tests.training.runs import config, flags, trained
-from training.checkpoint import Checkpoint
 from training.data import Data
-from training.fit import fit, untrained
+from training.fitting.fit import fit, untrained
+from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method
-from training.methods.problem import Batch
-from training.problem import Recipe, TrainingProblem
+from training.methods.interface import Batch
+from training.runs.checkpoint import Checkpoint
+from training.runs.start import resumed, started
 from training.schedules import constant
-from training.start import resumed, started
 
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 RUNS = "tests.integration.several_runs"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.seeds import generator
-from training.methods.problem import Batch, Phase, Snapshot
+from training.methods.interface import Batch, Phase, Snapshot
 
 
 @dataclass(frozen=True)

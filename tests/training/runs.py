@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from training.config import FitConfig
-from training.fit import fit
-from training.run import Run
-from training.start import started
+from training.fitting.fit import fit
+from training.runs.run import Run
+from training.runs.start import started
 
 TINY = {
     "dataset": "digits",

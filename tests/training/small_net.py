@@ -6,8 +6,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import TensorSpec
-from training.onnx_graph import Boundary
-from training.quantize import Images
+from training.exporting.graph import Boundary
+from training.exporting.int8 import Images
 
 SIZE, CLASSES, WIDTH = 8, 4, 8
 

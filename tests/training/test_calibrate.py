@@ -13,9 +13,10 @@ from serving.check import judge
 from serving.engine.engine import Engine
 from serving.images.decode import to_array
 from tests.bundles import CLASSES, tiny_bundle, tiny_images
-from training.calibrate import class_indices, main
-from training.calibration import collect, engine_probabilities
-from training.calibration_tables import compare
+from training.calibrate import main
+from training.calibration.collect import collect, engine_probabilities
+from training.calibration.recalibrate import class_indices
+from training.calibration.tables import compare
 from training.errors import DataError
 
 IMAGES = 10

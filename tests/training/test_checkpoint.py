@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.checkpoint import Checkpoint
 from training.errors import RunError
+from training.runs.checkpoint import Checkpoint
 
 
 def checkpoint(epoch: int) -> Checkpoint:

@@ -19,7 +19,7 @@ class Settings(BaseModel):
 def test_every_field_is_a_flag() -> None:
     argv = ["--batch-size", "8", "--names", "x", "y", "--option", "a=1", "b=2=3", "--on"]
 
-    settings = cli.parse("Test.", Settings, argv)
+    settings = cli.read_fields(Settings, cli.parser_of("Test.", Settings).parse_args(argv))
 
     assert settings == Settings(batch_size=8, names=("x", "y"), option={"a": "1", "b": "2=3"}, on=True)
 
@@ -39,10 +39,10 @@ def test_what_was_not_given_is_not_set() -> None:
     ],
 )
 def test_a_bad_value_is_one_line(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def command() -> None:
-        cli.parse("Test.", Settings, argv)
+    def command(given: argparse.Namespace) -> None:
+        cli.read_fields(Settings, given)
 
-    assert cli.run(command) == 2
+    assert cli.main(cli.parser_of("Test.", Settings), command, argv) == 2
     assert capsys.readouterr().err == f"error: {says}\n"
 
 
@@ -56,6 +56,6 @@ def test_an_error_of_ours_is_its_text(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_help_shows_defaults_and_percent_signs(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.parse("Test.", Settings, ["--help"])
+        cli.parser_of("Test.", Settings).parse_args(["--help"])
 
     assert "images, 100% of them (default: 4)" in capsys.readouterr().out

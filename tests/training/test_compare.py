@@ -8,8 +8,8 @@ import pytest
 
 from tests.training.runs import flags
 from training import compare
-from training.checkpoint import Checkpoint
-from training.report import runs
+from training.comparison import runs
+from training.runs.checkpoint import Checkpoint
 
 METHODS = ["joint", "joint:lr=1e30"]
 

@@ -10,8 +10,8 @@ import torch
 
 from tests.training.runs import trained
 from training import conflict
-from training.checkpoint import Checkpoint
-from training.run import Run
+from training.runs.checkpoint import Checkpoint
+from training.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from serving.policy.geometric import FIGURE_GRID
 from serving.policy.plan import Plan
 from serving.policy.registry import fit_policy
-from training.curves import budgeted_curve, grid_budgets
+from training.evaluation.curves import budgeted_curve, grid_budgets
 
 INF = np.inf
 SCORE = np.array([[0.9, 0.5, 0.9], [0.2, 0.8, 0.1], [0.1, 0.2, 0.3], [0.7, 0.1, 0.2]])

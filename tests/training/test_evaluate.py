@@ -11,7 +11,7 @@ from serving.engine.engine import Engine
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 from tests.training.animals import animals
 from training import evaluate, fit
-from training.calibration import engine_probabilities
+from training.calibration.collect import engine_probabilities
 
 
 @pytest.fixture(scope="module")

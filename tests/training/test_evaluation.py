@@ -10,8 +10,8 @@ from rich.console import Console
 
 from serving.policy.confidence import TIE, Scorer
 from serving.policy.registry import fit_policy
-from training.curves import Point
-from training.evaluation import Evaluation, Scored, curve_of, show, write
+from training.evaluation.curves import Point
+from training.evaluation.evaluation import Evaluation, Scored, curve_of, show, write
 
 EVALUATION = Evaluation(
     name="small",

@@ -13,14 +13,15 @@ from serving.check import judge
 from serving.engine.engine import Engine
 from tests.training.runs import trained
 from training import export as module
-from training import trial
-from training.calibration import Answers, engine_probabilities
-from training.checkpoint import Checkpoint
+from training.calibration.collect import Answers, engine_probabilities
 from training.errors import RunError
-from training.export import MAX_DIFFERENCE, export, main
-from training.flops import exit_flops, segment_flops
-from training.lowering import Bar
-from training.run import Run
+from training.export import main
+from training.exporting import trial
+from training.exporting.accuracy_bar import Bar
+from training.exporting.export import MAX_DIFFERENCE, export
+from training.models.flops import exit_flops, segment_flops
+from training.runs.checkpoint import Checkpoint
+from training.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.runs import config, flags, trained
-from training.checkpoint import Checkpoint
 from training.errors import ConfigError, NonFiniteLossError, RunError
-from training.fit import fit, main
-from training.run import Run
-from training.start import check_start, resumed, started
+from training.fit import main
+from training.fitting.fit import fit
+from training.runs.checkpoint import Checkpoint
+from training.runs.run import Run
+from training.runs.start import check_start, resumed, started
 
 WIDER = {**config().model_option, "channels": "8"}
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.training.small_net import PARTS, small_images, small_net
 from tests.training.test_onnx_graph import run_chain
-from training.byte_features import byte_features
-from training.float_layers import damage, in_float, quantised_layers, title
-from training.onnx_graph import cut
-from training.quantize import Quantised, insert_quantizers
+from training.exporting.graph import cut
+from training.exporting.int8 import Quantised, insert_quantizers
+from training.exporting.int8_fallback import damage, in_float, quantised_layers, title
+from training.exporting.int8_features import byte_features
 
 NAMES = ["probabilities_1", "probabilities_2"]
 IMAGES = small_images(40, seed=1)

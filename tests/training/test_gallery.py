@@ -13,8 +13,8 @@ from serving.policy.plan import judge
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 from tests.training.animals import animals
 from training import gallery
-from training.calibration import engine_probabilities
-from training.evaluation import Scored
+from training.calibration.collect import engine_probabilities
+from training.evaluation.evaluation import Scored
 from training.gallery import GalleryConfig, draw, sort_out
 
 IMAGES = 300

@@ -7,8 +7,8 @@ import pytest
 
 from tests.training.small_net import CLASSES, PARTS, small_images, small_net
 from tests.training.test_onnx_graph import passing_on, run_chain
-from training.half import halve
-from training.onnx_graph import Boundary, boundaries, cut, export_whole
+from training.exporting.float16 import halve
+from training.exporting.graph import Boundary, boundaries, cut, export_whole
 
 
 def torch_net() -> tuple[onnx.ModelProto, list[Boundary]]:

@@ -10,7 +10,7 @@ import pytest
 from tests.training.runs import trained
 from training import importance
 from training.config import FitConfig
-from training.run import Run
+from training.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.loss_weighting import LOSS_WEIGHTINGS, sdn_tau
+from training.schedules import LOSS_WEIGHTINGS, sdn_tau
 
 PUBLISHED = [0.15, 0.3, 0.45, 0.6, 0.75, 0.9]
 

@@ -4,9 +4,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tests.training.test_problem import ALL, FakeImages, make
-from training.losses import LossRecipe, distillation_loss
-from training.methods.problem import Phase
-from training.problem import Progress
+from training.fitting.losses import LossRecipe, distillation_loss
+from training.fitting.problem import Progress
+from training.methods.interface import Phase
 
 
 def logits(model: torch.nn.Module, images: Tensor) -> list[Tensor]:

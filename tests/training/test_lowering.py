@@ -10,13 +10,13 @@ import pytest
 
 from tests.training.small_net import PARTS, small_images, small_net
 from tests.training.test_onnx_graph import run_chain
-from training.calibration import Answers
+from training.calibration.collect import Answers
 from training.errors import RunError
-from training.float_layers import quantised_layers
-from training.half import halve
-from training.lowering import Bar, Lowered, lowered_to_half, lowered_to_int8
-from training.onnx_graph import Boundary, cut
-from training.quantize import Quantised, insert_quantizers
+from training.exporting.accuracy_bar import Bar, Lowered, lowered_to_half, lowered_to_int8
+from training.exporting.float16 import halve
+from training.exporting.graph import Boundary, cut
+from training.exporting.int8 import Quantised, insert_quantizers
+from training.exporting.int8_fallback import quantised_layers
 
 IMAGES = small_images(400, seed=1)
 LABELS = (

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from serving.bundle.graph_checks import check_self_contained
+from training.exporting.graph import Boundary, boundaries, cut, export_whole, gathering
 from training.models import architecture
 from training.models.multi_exit import Features, MultiExitModel, Segment
-from training.onnx_graph import Boundary, boundaries, cut, export_whole, gathering
 
 
 class KeepAndAdd(nn.Module):

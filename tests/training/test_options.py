@@ -4,12 +4,13 @@ import pytest
 
 from tests.training.runs import config, flags, trained
 from tests.training.test_fit import logged, same, stop_after, weights
-from training.checkpoint import Checkpoint
+from training.config import OptionConfig, check_options
 from training.errors import ConfigError
-from training.fit import fit, main
-from training.options import OptionConfig, check_options
-from training.run import Run
-from training.start import resumed
+from training.fit import main
+from training.fitting.fit import fit
+from training.runs.checkpoint import Checkpoint
+from training.runs.run import Run
+from training.runs.start import resumed
 
 ALL_OPTIONS = {
     "joint": {"backbone_epochs": 1, "label_smoothing": 0.1, "distil": 0.5, "weight_ema": 0.9},

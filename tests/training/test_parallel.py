@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.parallel import ALONE, balance, joined
+from training.fitting.parallel import ALONE, balance, joined
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=12), st.integers(1, 5))

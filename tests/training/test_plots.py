@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.curves import Point
-from training.plots import accuracy_over_flops
+from training.evaluation.curves import Point
+from training.evaluation.plots import accuracy_over_flops
 
 
 def test_a_figure_is_drawn_without_a_screen(tmp_path: Path) -> None:

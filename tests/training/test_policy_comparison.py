@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from tests.serving.calibrations import FLOPS, table
-from training.evaluation import Scored
-from training.policy_comparison import Comparison, compare, show, write
-from training.rivals import DEFAULT_RIVAL
+from training.evaluation.candidates import DEFAULT_RIVAL
+from training.evaluation.evaluation import Scored
+from training.evaluation.policy_comparison import Comparison, compare, show, write
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import NonFiniteLossError
-from training.loss_weighting import sdn_tau
-from training.methods.problem import Phase
+from training.fitting.problem import Progress, Recipe, TrainingProblem
+from training.methods.interface import Phase
 from training.models import architecture
 from training.models.multi_exit import MultiExitModel
-from training.problem import Progress, Recipe, TrainingProblem
+from training.schedules import sdn_tau
 from training.schedules import step as step_schedule
 
 ALL = Phase("all exits")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.provenance import git_revision, versions
+from training.runs.provenance import git_revision, versions
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.runs import trained
-from training.recipe import KEPT, recipe_of
+from training.runs.recipe import KEPT, recipe_of
 
 
 @pytest.fixture(scope="module")

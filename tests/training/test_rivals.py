@@ -6,8 +6,8 @@ import pytest
 from serving.bundle import Named
 from serving.policy.plan import judge
 from tests.serving.calibrations import FLOPS, table
-from training.evaluation import Scored
-from training.rivals import ALL_RIVALS, DEFAULT_RIVAL, Rival, gain, outcome, spread_budgets
+from training.evaluation.candidates import ALL_RIVALS, DEFAULT_RIVAL, Rival, gain, outcome, spread_budgets
+from training.evaluation.evaluation import Scored
 
 
 def scored(rows: int, seed: int) -> Scored:

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from training.rivals import DEFAULT_RIVAL
-from training.selection import LEAST_IMAGES, Selection, select, show
+from training.evaluation.candidates import DEFAULT_RIVAL
+from training.exporting.selection import LEAST_IMAGES, Selection, select, show
 
 FLOPS = (10, 20, 40)
 

@@ -7,7 +7,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
 from tests.training.test_onnx_graph import msdnet
 from tests.training.test_quantize import exported
-from training.shared_ranges import joined, share_ranges
+from training.exporting.int8_ranges import joined, share_ranges
 
 
 def graph(*concatenations: tuple[str, ...]) -> onnx.GraphProto:

@@ -9,9 +9,9 @@ from serving.bundle import read_bundle
 from serving.check import judge
 from serving.engine.engine import Engine
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
-from training.calibration import engine_probabilities
+from training.calibration.collect import engine_probabilities
 from training.errors import ConfigError
-from training.shorten import shortened
+from training.exporting.truncate import shortened
 
 
 @pytest.mark.parametrize("exits", [1, 2, 3])

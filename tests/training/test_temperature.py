@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.temperature import COOLEST, HOTTEST, fit_temperature, fit_temperatures
+from training.calibration.temperature import COOLEST, HOTTEST, fit_temperature, fit_temperatures
 
 
 def sample(temperature: float, images: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

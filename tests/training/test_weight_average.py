@@ -3,11 +3,11 @@ from pathlib import Path
 import torch
 
 from tests.training.test_problem import ALL, make
-from training.checkpoint import Checkpoint
-from training.methods.problem import Phase
+from training.fitting.problem import TrainingProblem
+from training.fitting.weight_average import STATISTICS, LastWeights, WeightAverage
+from training.methods.interface import Phase
 from training.models.multi_exit import MultiExitModel
-from training.problem import TrainingProblem
-from training.weight_average import STATISTICS, LastWeights, WeightAverage
+from training.runs.checkpoint import Checkpoint
 
 
 def weights(model: MultiExitModel) -> list[torch.Tensor]:

@@ -1,7 +1,6 @@
 """One seeded split into training, validation and test, stored with the run and the same for every method."""
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from serving.atomic import replacing
 from training.data.seeds import generator
 from training.data.stratify import stratified
 from training.errors import ConfigError, DataError
@@ -59,8 +59,7 @@ class Split:
     def save(self, path: Path) -> None:
         """Write the split as npz without pickles; an existing file is replaced in one step."""
         parts = (self.train, self.validation, self.test)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with draft.open("wb") as file:
+        with replacing(path) as file:
             np.savez_compressed(
                 file,
                 train=self.train.rows,
@@ -70,7 +69,6 @@ class Split:
                 fingerprint=np.array(self.fingerprint),
                 seed=np.array(self.seed, dtype=np.int64),
             )
-        draft.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -1,5 +1,6 @@
 """`python -m training.demo`: the whole road in a few minutes, by the commands that a user would type."""
 
+import argparse
 import asyncio
 import math
 import shutil
@@ -22,7 +23,7 @@ from training.data.source import load_source
 from training.demo.server import running_server
 from training.demo.traffic import Summary, send, summarise
 from training.errors import DemoError
-from training.run import Run
+from training.runs.run import Run
 
 DATA_SET = "digits"
 FIT = [
@@ -51,25 +52,30 @@ class DemoConfig(BaseModel):
     connections: int = Field(4, ge=1, description="requests under way at once")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return cli.parser_of("Train, export and serve a small model.", DemoConfig)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, evaluate, export, serve and ask; 0 only if all of it went well."""
+    return cli.main(parser(), _command, argv)
 
-    def command() -> None:
-        config = cli.parse("Train, export and serve a small model.", DemoConfig, argv)
-        console = Console()
-        begun = time.monotonic()
-        make_bundle(config, console)
-        summaries = ask(config, console)
-        console.print(table_of(summaries))
-        check(summaries)
-        console.print(
-            f"All of it took {time.monotonic() - begun:.0f} s. `make serve` serves {config.bundle}, "
-            f"too: ask with model={config.bundle.name}.",
-            soft_wrap=True,
-            highlight=False,
-        )
 
-    return cli.run(command)
+def _command(given: argparse.Namespace) -> None:
+    config = cli.read_fields(DemoConfig, given)
+    console = Console()
+    begun = time.monotonic()
+    make_bundle(config, console)
+    summaries = ask(config, console)
+    console.print(table_of(summaries))
+    check(summaries)
+    console.print(
+        f"All of it took {time.monotonic() - begun:.0f} s. `make serve` serves {config.bundle}, "
+        f"too: ask with model={config.bundle.name}.",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def make_bundle(config: DemoConfig, console: Console) -> None:

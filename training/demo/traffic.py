@@ -10,8 +10,6 @@ import numpy as np
 
 from training.errors import DemoError
 
-TIMEOUT_SECONDS = 60.0
-
 
 @dataclass(frozen=True)
 class Reply:

@@ -23,8 +23,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 from torch import Tensor
 
 from training.errors import ConfigError
-from training.methods.problem import Problem
-from training.methods.stepwise import PerExitMethod
+from training.methods.interface import Problem
+from training.methods.step_methods import PerExitMethod
 
 MEAN, OTHER = True, False  # whether n equal gradients give just that gradient
 AGGREGATORS: Mapping[str, bool] = {

@@ -10,8 +10,8 @@ Learning rate and loss weighting go through their whole course in each (`trainin
 from collections.abc import Sequence
 from typing import Any
 
-from training.methods import Method
-from training.methods.problem import Phase, Problem
+from training.methods.interface import Phase, Problem
+from training.methods.registry import Method
 
 
 class BackboneFirst:

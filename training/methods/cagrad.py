@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize
 from torch import Tensor
 
-from training.methods.problem import Problem
-from training.methods.stepwise import PerExitMethod
+from training.methods.interface import Problem
+from training.methods.step_methods import PerExitMethod
 
 SMOOTHING = 1e-12  # under the root, for gradients of a mean square norm of 1
 

@@ -19,7 +19,6 @@ class ExitGradients:
 
     def __init__(self, parameters: Sequence[nn.Parameter], reach: Tensor) -> None:
         shared = reach.sum(0) > 1
-        self._parameters = parameters
         self._shared = [p for p, is_shared in zip(parameters, shared.tolist(), strict=True) if is_shared]
         self._sizes = [parameter.numel() for parameter in self._shared]
         # Entries that an exit does not use are never written, so they stay zero from step to step.

@@ -9,8 +9,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from training.methods.problem import Problem
-from training.methods.stepwise import StepMethod
+from training.methods.interface import Problem
+from training.methods.step_methods import StepMethod
 
 
 class JointOptions(BaseModel):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from training.methods.fusion import Normalisation, eta_gradient, fuse
-from training.methods.problem import Phase, Problem, Snapshot
+from training.methods.interface import Phase, Problem, Snapshot
 
 
 @dataclass(frozen=True)

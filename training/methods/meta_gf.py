@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from training.methods.fusion import NORMALISATIONS
+from training.methods.interface import Phase, Problem
 from training.methods.learned_fusion import FusionRecipe, LearnedFusion
-from training.methods.problem import Phase, Problem
 from training.methods.tasks import expected_gradients, task_reach, tasks_of
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from training.methods.problem import Problem
-from training.methods.stepwise import PerExitMethod
+from training.methods.interface import Problem
+from training.methods.step_methods import PerExitMethod
 
 
 class PCGradOptions(BaseModel):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.methods.problem import Phase, Problem, Snapshot
+from training.methods.interface import Phase, Problem, Snapshot
 
 
 @dataclass(frozen=True)

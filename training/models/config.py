@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.models import MODELS, Architecture, architecture
 from training.models.fields import Names
+from training.models.registry import MODELS, Architecture, architecture
 
 
 class ModelConfig(BaseModel):

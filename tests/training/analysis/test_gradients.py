@@ -3,7 +3,7 @@ import torch
 
 from tests.training.fakes import Quadratics
 from training.analysis.cosines import cosines, shared_parameters
-from training.analysis.gradients import expected_grams, mini_batch_grams
+from training.analysis.grams import expected_grams, mini_batch_grams
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
 

@@ -2,7 +2,7 @@ import torch
 
 from tests.training.fakes import Quadratics
 from training.methods.exit_gradients import ExitGradients
-from training.methods.problem import Phase
+from training.methods.interface import Phase
 
 TARGETS = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], dtype=torch.float64)
 

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from tests.training.fakes import Quadratics
 from training.methods.gradient_equilibrium import GradientEquilibrium, GradientEquilibriumOptions
-from training.methods.problem import Phase
+from training.methods.interface import Phase
 from training.models import architecture
 from training.models.multi_exit import MultiExitModel
-from training.reach import reach
+from training.models.reach import reach
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 3.0], [2.0, 3.0]], dtype=torch.float64)
 

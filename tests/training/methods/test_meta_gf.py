@@ -9,10 +9,10 @@ from torch import nn
 from tests.training.fakes import Quadratics
 from tests.training.memory import PeakMemory
 from training.methods.fusion import NORMALISATIONS
+from training.methods.interface import Batch, Phase, Problem
 from training.methods.joint import Joint, JointOptions
 from training.methods.learned_fusion import FusionRecipe, LearnedFusion
 from training.methods.meta_gf import MetaGF, MetaGFOptions
-from training.methods.problem import Batch, Phase, Problem
 from training.methods.tasks import expected_gradients, tasks_of
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0]], dtype=torch.float64)

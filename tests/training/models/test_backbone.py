@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from tests.training.models.nets import Branching, swin, vision_transformer
 from tests.training.test_onnx_graph import run_chain
 from training.errors import ConfigError
-from training.flops import segment_flops
+from training.exporting.graph import boundaries, cut, export_whole
 from training.models import architecture
+from training.models.flops import segment_flops
 from training.models.multi_exit import MultiExitModel
-from training.onnx_graph import boundaries, cut, export_whole
-from training.reach import reach
+from training.models.reach import reach
 
 NETS = "tests.training.models.nets:"
 

@@ -9,13 +9,13 @@ import torch
 from serving.check import judge
 from serving.engine.engine import Engine
 from tests.training.runs import TINY, trained
-from training.calibration import engine_probabilities
+from training.calibration.collect import engine_probabilities
 from training.config import FitConfig
 from training.errors import ConfigError
-from training.export import MAX_DIFFERENCE, export
+from training.exporting.export import MAX_DIFFERENCE, export
 from training.fit import main
-from training.run import Run
-from training.start import started
+from training.runs.run import Run
+from training.runs.start import started
 
 RESNET = {
     "model": "torchvision:resnet18",

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from training.models import architecture
 from training.models.feature_split import half_detached
 from training.models.multi_exit import Features, MultiExitModel, Segment
-from training.reach import reach
+from training.models.reach import reach
 
 
 class Halves(nn.Module):

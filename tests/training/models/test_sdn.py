@@ -6,8 +6,8 @@ import torch
 from tests.training.models.counts import mflops, mparams, on_meta
 from training.errors import ConfigError
 from training.models import architecture
+from training.models.reach import reach
 from training.models.sdn_head import InternalClassifier
-from training.reach import reach
 
 # The Meta-GF poster, table 3 (ECCV 2022): VGG-16 SDN with 10 classes.
 POSTER_MFLOPS = [39.76, 96.52, 153.25, 191.08, 247.81, 285.68, 314.45]

@@ -1,7 +1,7 @@
 import pytest
 
+from training.comparison.contenders import Contender, read_contender, read_contenders
 from training.errors import ConfigError
-from training.report.contenders import Contender, read_contender, read_contenders
 
 
 @pytest.mark.parametrize(

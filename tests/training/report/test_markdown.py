@@ -1,8 +1,8 @@
 from tests.training.report.test_summary import JOINT, outcome
-from training.report.contenders import read_contender
-from training.report.markdown import markdown
-from training.report.poster import Table
-from training.report.summary import Standing, View
+from training.comparison.contenders import read_contender
+from training.comparison.markdown import markdown
+from training.comparison.poster import Table
+from training.comparison.summary import Standing, View
 
 META_GF = read_contender("meta-gf")
 TABLE = Table(

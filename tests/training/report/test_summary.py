@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.training.runs import config
-from training.curves import Point
-from training.report.contenders import read_contender
-from training.report.runs import Measured, Outcome, PlannedRun
-from training.report.summary import Spread, Standing, View
+from training.comparison.contenders import read_contender
+from training.comparison.runs import Measured, Outcome, PlannedRun
+from training.comparison.summary import Spread, Standing, View
+from training.evaluation.curves import Point
 
 JOINT = read_contender("joint")
 

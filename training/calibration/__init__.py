@@ -1,0 +1,1 @@
+"""Calibrations of bundles: collected, tempered, and replaced by those of other images."""

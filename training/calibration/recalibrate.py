@@ -1,0 +1,127 @@
+"""Replaces a bundle's calibration by that of other images; the model itself stays as it is."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+from rich.progress import track
+
+from serving.bundle import Bundle, Calibration, Manifest, check_target, write_bundle
+from serving.engine.engine import Engine
+from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
+from training.data.images import decode
+from training.data.source import Source, load_source
+from training.data.split import Subset, make_split
+from training.errors import DataError
+
+CHUNK = 256
+
+
+class CalibrateConfig(BaseModel):
+    """What to calibrate on."""
+
+    dataset: str = Field(
+        min_length=1,
+        description="labelled images of the bundle's classes: digits, cifar10, cifar100, fashion-mnist, a "
+        "Hugging Face Hub name, a folder of images by class, or a folder of parquet shards",
+    )
+    image_column: str | None = Field(None, description="column of the images, where the features do not tell")
+    label_column: str | None = Field(None, description="column of the labels, where the features do not tell")
+    split: Literal["train", "validation", "test", "all"] = Field(
+        "all", description="which images: all, or the part that training would draw of them"
+    )
+    split_seed: int | None = Field(None, ge=0, description="seed of the split; the bundle's where not given")
+    validation_share: float = Field(0.1, gt=0, lt=0.8, description="share of the validation part, if drawn")
+    out: Path | None = Field(None, description="where the new bundle goes; in place where not given")
+    force: bool = Field(False, description="replace the bundle at --out")
+
+
+def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
+    """Replace a bundle's calibration, and the accuracies in its manifest, by those on other images.
+
+    Raises:
+        BundleError: the new bundle cannot be written.
+        DataError: the images cannot be read, or their classes are not the bundle's.
+    """
+    target = config.out or bundle.folder
+    force = config.force or config.out is None
+    check_target(target, force=force)
+    source = load_source(config.dataset, config.image_column, config.label_column)
+    seed = config.split_seed if config.split_seed is not None else bundle.manifest.data_set.split_seed or 0
+    to_class = class_indices(source.name, source.classes, bundle.manifest.classes)
+    subsets = _subsets(source, config, seed)
+    engine = Engine(bundle, threads=0)
+    calibration = calibration_of(collect(_answers(engine, bundle, source, subsets, to_class), seed))
+    return write_bundle(
+        target,
+        _manifest(bundle.manifest, calibration, f"{source.name} ({config.split})"),
+        [bundle.segment_bytes(index) for index in range(engine.stages)],
+        calibration,
+        force=force,
+    )
+
+
+def class_indices(data_set: str, found: Sequence[str], classes: Sequence[str]) -> Labels:
+    """Return the bundle's class index for each class of a data set, int64 [len(found)].
+
+    Names decide. Where the data set names no class and only numbers them, the numbers are the indices.
+
+    Raises:
+        DataError: a class that the bundle does not know.
+    """
+    index = {name: place for place, name in enumerate(classes)}
+    if not index.keys() & set(found) and all(name.isdecimal() for name in found):
+        index = {name: int(name) for name in found if int(name) < len(classes)}
+    if unknown := [name for name in found if name not in index]:
+        raise DataError(
+            f"data set {data_set}: {len(unknown)} of its {len(found)} classes are not the bundle's: "
+            f"{_some(unknown)}; the bundle knows {_some(classes)}: rename or remove those that differ"
+        )
+    return np.array([index[name] for name in found], dtype=np.int64)
+
+
+def _subsets(source: Source, config: CalibrateConfig, seed: int) -> list[Subset]:
+    if config.split == "all":
+        return [
+            Subset(part, np.arange(len(labels), dtype=np.int64)) for part, labels in source.labels.items()
+        ]
+    split = make_split(
+        source.labels,
+        source.classes,
+        seed=seed,
+        validation_share=config.validation_share,
+        train_limit=None,
+    )
+    return [{"train": split.train, "validation": split.validation, "test": split.test}[config.split]]
+
+
+def _answers(
+    engine: Engine, bundle: Bundle, source: Source, subsets: Sequence[Subset], to_class: Labels
+) -> Iterator[tuple[Probabilities, Labels]]:
+    chunks = [
+        (source.parts[subset.part], subset.rows[start : start + CHUNK])
+        for subset in subsets
+        for start in range(0, len(subset), CHUNK)
+    ]
+    for part, rows in track(chunks, "calibrating"):
+        images = decode(part, rows, bundle.manifest.preprocessing)
+        yield engine_probabilities(engine, images), to_class[part.labels[rows]]
+
+
+def _manifest(old: Manifest, calibration: Calibration, source: str) -> Manifest:
+    segments = tuple(
+        spec.model_copy(update={"validation_accuracy": accuracy})
+        for spec, accuracy in zip(old.segments, calibration.accuracy, strict=True)
+    )
+    return old.model_copy(
+        update={
+            "segments": segments,
+            "calibration": old.calibration.model_copy(update={"source": source}),
+        }
+    )
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

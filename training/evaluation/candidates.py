@@ -1,0 +1,100 @@
+"""What competes for turning budgets into thresholds: confidence measures times policies, judged alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.bundle import Named
+from serving.bundle.served_policy import DEFAULT_POLICY, read_policy
+from serving.policy.confidence import MEASURES
+from serving.policy.plan import exits_taken
+from serving.policy.registry import fit_policy
+from training.evaluation.curves import Bools, Floats, Policy
+from training.evaluation.evaluation import Scored
+
+BUDGETS = 12
+"""How many budgets policies are judged at, evenly spread between the cheapest exit and full depth."""
+
+POLICY_RIVALS = (
+    DEFAULT_POLICY,
+    *(Named(name="searched", options={"stiffness": stiffness}) for stiffness in (100.0, 20.0, 5.0)),
+)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A confidence measure and a policy that cuts it."""
+
+    measure: str
+    policy: Named
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name} {value:g}" for name, value in self.policy.options.items())
+        return f"{self.measure}, {self.policy.name}" + (f" ({options})" if options else "")
+
+    def fit(self, fitted: Scored, exit_flops: Sequence[int]) -> Policy:
+        """Fit the policy on images that were scored by this measure."""
+        return fit_policy(read_policy(self.policy), fitted.score, fitted.correct, exit_flops)
+
+
+DEFAULT_RIVAL = Rival("max_probability", DEFAULT_POLICY)
+"""MSDNet's own procedure, which the others have to beat."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a policy did to N images under B budgets.
+
+    Args:
+        right: bool [B, N], whether the answer was right.
+        spent_flops: float64 [B], the mean FLOPs per image.
+    """
+
+    right: Bools
+    spent_flops: Floats
+
+    @property
+    def accuracy(self) -> Floats:
+        """Return the accuracy under each budget, float64 [B]."""
+        return np.asarray(self.right.mean(axis=1))
+
+    @property
+    def per_image(self) -> Floats:
+        """Return the share of the budgets under which each image was answered rightly, float64 [N]."""
+        return np.asarray(self.right.mean(axis=0))
+
+
+def spread_budgets(exit_flops: Sequence[int], count: int = BUDGETS) -> list[float]:
+    """Return budgets evenly spread between the cheapest exit and full depth, both excluded.
+
+    >>> spread_budgets([100, 200], count=3)
+    [125.0, 150.0, 175.0]
+    """
+    return [float(budget) for budget in np.linspace(exit_flops[0], exit_flops[-1], count + 2)[1:-1]]
+
+
+def outcome(policy: Policy, measured: Scored, budgets: Sequence[float], exit_flops: Sequence[int]) -> Outcome:
+    """Take measured images through a policy, one budget after the other."""
+    rows, costs = np.arange(len(measured.score)), np.asarray(exit_flops, np.int64)
+    right, spent = [], []
+    for budget in budgets:
+        exits = exits_taken(measured.score, policy.plan(budget).thresholds)
+        right.append(measured.correct[rows, exits])
+        spent.append(costs[exits].mean())
+    return Outcome(np.stack(right), np.array(spent))
+
+
+def gain(rival: npt.NDArray[np.float64], base: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean gain over a base on the same images, and its standard error.
+
+    Args:
+        rival: [N], per image.
+        base: [N], on the same images.
+    """
+    apart = rival - base
+    return float(apart.mean()), float(apart.std() / np.sqrt(len(apart)))
+
+
+ALL_RIVALS = tuple(Rival(measure, policy) for measure in MEASURES for policy in POLICY_RIVALS)

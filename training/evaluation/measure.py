@@ -1,0 +1,186 @@
+"""Measures a run by torch, or a bundle by the serving engine: accuracy per exit, and what budgets buy."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from serving.bundle import Bundle
+from serving.bundle.served_policy import DEFAULT_POLICY, served_policy
+from serving.engine.engine import Engine
+from serving.policy.budget import parse_budget
+from serving.policy.plan import PathPolicy
+from serving.policy.registry import fit_policy
+from training import cli
+from training.calibration.collect import Labels, Probabilities, engine_probabilities, scorers_of
+from training.calibration.temperature import fit_temperatures
+from training.data import Batch, Data, open_data
+from training.data.config import DataConfig
+from training.errors import ConfigError
+from training.evaluation.evaluation import Evaluation, Scored, curve_of
+from training.evaluation.policy_comparison import Comparison, compare
+from training.evaluation.predict import predict
+from training.models.flops import SegmentFlops, cut_flops, exit_flops, segment_flops
+from training.runs.devices import use_device
+from training.runs.run import Run
+
+RUN_MEASURE = "max_probability"
+"""The confidence that a run is judged by, MSDNet's; a bundle names its own."""
+
+
+class EvaluateConfig(BaseModel):
+    """What to measure on, and where the result goes."""
+
+    split: Literal["test", "validation"] = Field(
+        "test", description="images to measure on; validation is for runs only, and optimistic"
+    )
+    dataset: str | None = Field(
+        None, description="for a bundle: the data set, where the name in its manifest does not lead there"
+    )
+    image_column: str | None = Field(None, description="for a bundle: column of the images")
+    label_column: str | None = Field(None, description="for a bundle: column of the labels")
+    policy: Literal["geometric", "searched", "all"] | None = Field(
+        None,
+        description="turns budgets into thresholds, instead of the bundle's own (a run has geometric); "
+        "all compares every policy under every confidence measure, too",
+    )
+    budgets: tuple[str, ...] = Field(
+        (), description="budgets to measure beside those of the figure's grid, as in a request: 25% 10MFLOPs"
+    )
+    out: Path | None = Field(
+        None, description="folder of the results; RUN/evaluation, or runs/evaluation-BUNDLE, where not given"
+    )
+    batch_size: int = Field(128, ge=1, description="images per batch")
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    device: str = Field("cpu", description="for a run: auto, cpu, cuda or cuda:N")
+
+    @property
+    def compares(self) -> bool:
+        """Whether all policies are compared."""
+        return self.policy == "all"
+
+    @property
+    def policy_name(self) -> str | None:
+        """The policy asked for; None leaves it to the bundle."""
+        return None if self.compares else self.policy
+
+
+def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparison | None]:
+    """Compute every exit by torch; fit on the validation images, measure on the split asked for.
+
+    Returns:
+        The evaluation, and the comparison of all policies where it was asked for.
+
+    Raises:
+        ConfigError: settings that are for bundles only.
+        RunError: the run has no finished epoch.
+        DataError: its data set cannot be found or has changed.
+    """
+    for_bundles = ("dataset", "image_column", "label_column")
+    if foreign := [cli.flag(name) for name in for_bundles if getattr(config, name) is not None]:
+        raise ConfigError(f"a run is evaluated on its own data set: leave out {', '.join(foreign)}")
+    device = use_device(config.device, config.threads)
+    model = run.model().to(device)
+    data = run.data(batch_size=config.batch_size, device=device)
+    segments = segment_flops(model)
+    flops = exit_flops(segments)
+    to_fit_on = predict(model, data.validation())
+    to_measure = to_fit_on if config.split == "validation" else predict(model, data.test())
+    scorers = scorers_of(fit_temperatures(*to_fit_on) if config.compares else np.ones(model.exits))
+    names = list(scorers) if config.compares else [RUN_MEASURE]
+    fitted = {name: Scored.of(*to_fit_on, scorers[name]) for name in names}
+    measured = {name: Scored.of(*to_measure, scorers[name]) for name in names}
+    base = fitted[RUN_MEASURE]
+    policy = fit_policy(config.policy_name or DEFAULT_POLICY.name, base.score, base.correct, flops)
+    fitted_on = f"{len(base.score):,} validation images"
+    evaluation = _evaluation(
+        run.folder, "run", data, config, fitted_on, segments, policy, measured[RUN_MEASURE]
+    )
+    return evaluation, compare(fitted, measured, flops) if config.compares else None
+
+
+def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation, Comparison | None]:
+    """Compute every exit by the serving engine; fit on the bundle's calibration, measure on test images.
+
+    Returns:
+        The evaluation, and the comparison of all policies where it was asked for.
+
+    Raises:
+        ConfigError: the data set's classes are not the bundle's, or the split is not for bundles.
+        DataError: the data set cannot be found.
+    """
+    if config.split != "test":
+        raise ConfigError("a bundle is evaluated on test images: its calibration is what it was fitted on")
+    data = data_of(bundle, config)
+    manifest, calibration = bundle.manifest, bundle.calibration
+    engine = Engine(bundle, threads=config.threads or 0)
+    answers = served(engine, data.test())
+    own, fit, flops = manifest.calibration.confidence, calibration.fit, manifest.exit_flops
+    names = list(calibration.confidence) if config.compares else [own]
+    measured = {name: Scored.of(*answers, calibration.scorer(name)) for name in names}
+    policy = served_policy(manifest, calibration, config.policy_name)
+    fitted_on = f"{fit.sum():,} calibration images"
+    segments = [SegmentFlops(segment.body_flops, segment.head_flops) for segment in manifest.segments]
+    evaluation = _evaluation(
+        bundle.folder, "bundle", data, config, fitted_on, segments, policy, measured[own]
+    )
+    if not config.compares:
+        return evaluation, None
+    fitted = {name: Scored(calibration.score(name)[fit], calibration.correct[fit]) for name in names}
+    return evaluation, compare(fitted, measured, flops)
+
+
+def served(engine: Engine, batches: Iterable[Batch]) -> tuple[Probabilities, Labels]:
+    """Return the probabilities [N, K, C] that the engine gives at every exit, and the labels [N]."""
+    answers = [
+        (engine_probabilities(engine, batch.images.cpu().numpy()), batch.labels.cpu().numpy())
+        for batch in batches
+    ]
+    probabilities, labels = zip(*answers, strict=True)
+    return np.concatenate(probabilities), np.concatenate(labels)
+
+
+def data_of(bundle: Bundle, config: EvaluateConfig) -> Data:
+    """Open the bundle's data set; which images are for testing depends on the seed of its split alone."""
+    facts = bundle.manifest.data_set
+    settings = DataConfig(
+        dataset=config.dataset or facts.name,
+        image_column=config.image_column,
+        label_column=config.label_column,
+        split_seed=facts.split_seed or 0,
+    )
+    data = open_data(settings, batch_size=config.batch_size, seed=0, spec=bundle.manifest.preprocessing)
+    if data.classes != bundle.manifest.classes:
+        raise ConfigError(
+            f"data set {data.name}: expected the bundle's {len(bundle.manifest.classes)} classes "
+            f"({', '.join(bundle.manifest.classes[:5])}, …), found {len(data.classes)} "
+            f"({', '.join(data.classes[:5])}, …); name the right one by --dataset"
+        )
+    return data
+
+
+def _evaluation(
+    folder: Path,
+    kind: str,
+    data: Data,
+    config: EvaluateConfig,
+    fitted_on: str,
+    segments: list[SegmentFlops],
+    policy: PathPolicy,
+    measured: Scored,
+) -> Evaluation:
+    flops = exit_flops(segments)
+    return Evaluation(
+        name=folder.resolve().name,
+        kind=kind,
+        data_set=data.name,
+        split=config.split,
+        images=len(measured.score),
+        fitted_on=fitted_on,
+        exit_flops=tuple(flops),
+        cut_flops=tuple(cut_flops(segments)),
+        exit_accuracy=tuple(float(share) for share in measured.correct.mean(axis=0)),
+        curve=curve_of(policy, measured, flops, [parse_budget(budget, flops) for budget in config.budgets]),
+    )

@@ -1,0 +1,1 @@
+"""From a trained net to the graphs of a bundle: the graph, its cuts, its lower precisions."""

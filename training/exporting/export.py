@@ -1,0 +1,180 @@
+"""From a run's last epoch to a bundle that can be served."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from serving.bundle import (
+    FORMAT_VERSION,
+    UNSEALED,
+    Bundle,
+    CalibrationSpec,
+    DataSet,
+    Manifest,
+    Named,
+    SegmentSpec,
+    check_target,
+    write_bundle,
+)
+from training.calibration.collect import Probabilities, calibration_of
+from training.data import Batch, Data
+from training.errors import RunError
+from training.exporting.accuracy_bar import Bar, Lowered
+from training.exporting.graph import Boundary, boundaries, export_whole
+from training.exporting.precision import ExportSettings, lower
+from training.exporting.selection import MOST_IMAGES, Selection, select
+from training.exporting.trial import Trial
+from training.models.flops import segment_flops
+from training.models.multi_exit import MultiExitModel
+from training.runs.provenance import git_revision, versions
+from training.runs.recipe import recipe_of
+from training.runs.run import Run
+
+MAX_DIFFERENCE = 1e-4
+"""How far a probability may be from torch's; float32 rounding stays a hundred times below."""
+
+CHECKED_IMAGES = 256
+BATCH_SIZE = 64
+
+
+@dataclass
+class Difference:
+    """The largest difference between a probability of the engine and the model's, and on how many images."""
+
+    model: MultiExitModel
+    largest: float = 0.0
+    images: int = 0
+
+    def add(self, served: Probabilities, batch: Batch) -> None:
+        """Compare probabilities [n, K, C] of the engine with the model's, until enough images were compared.
+
+        Raises:
+            RunError: they differ by more than MAX_DIFFERENCE, or are not numbers.
+        """
+        if self.images >= CHECKED_IMAGES:
+            return
+        with torch.inference_mode():
+            expected = torch.stack(self.model(batch.images), dim=1).float().softmax(dim=-1).numpy()
+        apart = np.abs(served - expected).max(axis=(0, 2))
+        if not apart.max() <= MAX_DIFFERENCE:  # a NaN has to fail, too
+            raise RunError(
+                f"exit {int(apart.argmax()) + 1} of the exported model is off by {apart.max():.1e} from "
+                f"torch, {MAX_DIFFERENCE:.0e} is allowed; nothing was written. Other versions of torch, "
+                "onnxscript or onnxruntime may agree"
+            )
+        self.largest = max(self.largest, float(apart.max()))
+        self.images += len(served)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A new bundle, and what was found on the way.
+
+    Args:
+        bundle: as it was written.
+        difference: between the float32 net and torch.
+        selection: how the measure and the policy were chosen.
+        kept: the layers that an int8 net keeps in float, the worst first.
+    """
+
+    bundle: Bundle
+    difference: Difference
+    selection: Selection
+    kept: tuple[str, ...] = ()
+
+
+def export(
+    run: Run,
+    folder: Path,
+    settings: ExportSettings | None = None,
+    *,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Exported:
+    """Export the last whole epoch of a run to a bundle.
+
+    Args:
+        run: a run with at least one whole epoch.
+        folder: where the bundle goes; its last part is the model's name in the server.
+        settings: the precision among others; float32 where None.
+        force: replace a bundle that is there.
+        tell: takes a sentence on what is going on, where it is worth one.
+
+    Raises:
+        BundleError: `folder` may not be written.
+        RunError: the run has no epoch, its weights are not finite, the exported model differs from torch, or
+            it loses too much accuracy in the precision that is wanted.
+        DataError: the run's images cannot be read.
+    """
+    settings = settings or ExportSettings()
+    check_target(folder, force=force)
+    model, data = run.model(), run.data(batch_size=BATCH_SIZE)
+    if not all(weights.isfinite().all() for weights in model.state_dict().values()):
+        raise RunError(
+            f"{run.folder}: its weights hold NaN or infinity; train again, at a lower --lr perhaps"
+        )
+    whole, parts = export_whole(model), boundaries(model)
+    trial = Trial(_draft(run, model, data, parts), data, gather_rows=settings.gather_rows)
+    difference = Difference(model)
+    lowered = Lowered(whole, parts, trial.answers(whole, parts, difference.add))
+    held_against = None
+    if settings.precision != "float32":
+        bar = Bar(lowered.answers.accuracy, settings.max_drop)
+        lowered = lower(whole, parts, settings, data, trial.answers, bar, tell)
+        held_against = tuple(bar.accuracy.tolist())
+    calibration = calibration_of(lowered.answers)
+    draft = trial.draft(lowered.parts)
+    selection = select(*lowered.answers.to_fit_on(MOST_IMAGES), draft.exit_flops)
+    measured = [
+        spec.model_copy(update={"validation_accuracy": accuracy})
+        for spec, accuracy in zip(draft.segments, calibration.accuracy, strict=True)
+    ]
+    chosen = {"confidence": selection.chosen.measure, "policy": selection.chosen.policy}
+    manifest = draft.model_copy(
+        update={
+            "segments": tuple(measured),
+            "calibration": draft.calibration.model_copy(update=chosen),
+            "precision": settings.precision,
+            "float_validation_accuracy": held_against,
+        }
+    )
+    segments = trial.segments(lowered.whole, lowered.parts)
+    bundle = write_bundle(folder, manifest, segments, calibration, force=force)
+    return Exported(bundle, difference, selection, lowered.kept)
+
+
+def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary]) -> Manifest:
+    """Return the manifest without what is only known later: checksums and accuracies."""
+    architecture = run.architecture.describe()
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        architecture=Named(name=architecture.pop("name"), options=architecture),
+        method=Named(name=run.config.method, options=recipe_of(run)),
+        data_set=DataSet(
+            name=data.name,
+            split_seed=data.split.seed,
+            train_images=len(data.split.train),
+            validation_images=len(data.split.validation),
+        ),
+        git_revision=git_revision(),
+        versions=versions(),
+        classes=run.facts.classes,
+        preprocessing=run.facts.preprocessing,
+        segments=tuple(
+            SegmentSpec(
+                file=f"segment_{number}.onnx",
+                sha256=UNSEALED,
+                inputs=part.inputs,
+                outputs=part.outputs,
+                body_flops=flops.body,
+                head_flops=flops.head,
+                validation_accuracy=0,
+            )
+            for number, (part, flops) in enumerate(zip(parts, segment_flops(model), strict=True), start=1)
+        ),
+        precision="float32",
+        calibration=CalibrationSpec(sha256=UNSEALED),
+    )

@@ -1,0 +1,155 @@
+"""A whole float net in int8: ONNX Runtime's static quantisation, done once for all its segments.
+
+Quantised are (U8S8) the activations per tensor as uint8 and the weights per output channel as int8. The last
+linear layer and the softmax of every exit stay in float: quantised ones tie so often that thresholds cannot
+cut between rows. Cut afterwards (`training.exporting.graph.cut`), the segments answer what the whole net
+answers.
+"""
+
+import copy
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import QuantType
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from training.exporting.graph import IMAGES, Boundary, answering, forget_origin, refill
+from training.exporting.int8_features import byte_features
+from training.exporting.int8_layout import channels_last
+from training.exporting.int8_ranges import share_ranges
+
+Images = npt.NDArray[np.uint8]
+
+OPERATORS = (
+    *("Conv", "Gemm", "MatMul", "Add", "Mul", "Relu", "Clip", "LeakyRelu", "Sigmoid"),
+    *("AveragePool", "GlobalAveragePool", "MaxPool", "Concat", "Split", "Slice", "Pad"),
+    *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
+)
+"""What ONNX Runtime computes in int8 on the CPU. Softmax and LayerNormalization among others would only be
+wrapped: they cost a conversion there and back, and accuracy."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A net in int8 beside the float net it came from; nodes have the same names in both.
+
+    Args:
+        whole: with QuantizeLinear and DequantizeLinear operators, and float features at the boundaries.
+        original: the float net, as it was prepared.
+    """
+
+    whole: onnx.ModelProto
+    original: onnx.ModelProto
+
+
+def quantize(
+    whole: onnx.ModelProto, parts: Sequence[Boundary], batches: Iterable[Images], *, reduce_range: bool
+) -> tuple[onnx.ModelProto, list[Boundary]]:
+    """Quantise a whole net and make its features uint8 where they can be.
+
+    Args:
+        whole: a float net, as `export_whole` makes it.
+        parts: its boundaries.
+        batches: training images, uint8 [n, H, W, 3] each, as they will be served: of these the ranges are
+            taken that uint8 has to cover.
+        reduce_range: see `insert_quantizers`.
+
+    Returns:
+        The int8 net and its boundaries: `cut` them.
+    """
+    net = insert_quantizers(whole, parts, batches, reduce_range=reduce_range)
+    return cuttable(net.whole, parts)
+
+
+def cuttable(quantised: onnx.ModelProto, parts: Sequence[Boundary]) -> tuple[onnx.ModelProto, list[Boundary]]:
+    """Make the features of a quantised net what they are computed as: uint8, their channels last."""
+    return channels_last(*byte_features(quantised, parts))
+
+
+def insert_quantizers(
+    whole: onnx.ModelProto, parts: Sequence[Boundary], batches: Iterable[Images], *, reduce_range: bool
+) -> Quantised:
+    """Quantise a whole net; its features stay float.
+
+    Args:
+        whole: a float net, as `export_whole` makes it.
+        parts: its boundaries.
+        batches: training images, uint8 [n, H, W, 3] each, as they will be served.
+        reduce_range: weights of 7 bits. CPUs without VNNI add two products in 16 bits, and those of full
+            weights may not fit.
+    """
+    original = _prepared(whole)
+    ranges = share_ranges(_ranges(original, batches), original.graph)
+    exempt = [node.name for node in answering(original, parts)]
+    quantizer = QDQQuantizer(
+        copy.deepcopy(original),
+        per_channel=True,
+        reduce_range=reduce_range,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=[],
+        nodes_to_exclude=exempt,
+        op_types_to_quantize=list(OPERATORS),
+        extra_options={},
+    )
+    quantised: onnx.ModelProto = quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    for graph in (original, quantised):
+        _tidy(graph)
+    return Quantised(quantised, original)
+
+
+def _prepared(whole: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold, fuse and infer shapes as ONNX Runtime's quantisation wants it, and give every node a name."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "prepared.onnx"
+        quant_pre_process(whole, path)
+        prepared = onnx.load(path)
+    names: set[str] = set()
+    for place, node in enumerate(prepared.graph.node):
+        if not node.name or node.name in names:
+            node.name = f"{node.op_type}_{place}_{node.output[0]}"
+        names.add(node.name)
+    return prepared
+
+
+def _ranges(prepared: onnx.ModelProto, batches: Iterable[Images]) -> Any:
+    """Run the images through the float net and return the least and the largest value of every tensor."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "prepared.onnx"
+        onnx.save(prepared, path)
+        calibrator = create_calibrator(
+            path,
+            list(OPERATORS),
+            augmented_model_path=str(Path(scratch) / "augmented.onnx"),
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        calibrator.collect_data(_Reader(batches))
+        return calibrator.compute_data()
+
+
+class _Reader:
+    """Hands out images the way ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, batches: Iterable[Images]) -> None:
+        self._batches: Iterator[Images] = iter(batches)
+
+    def get_next(self) -> dict[str, Images] | None:
+        images = next(self._batches, None)
+        return None if images is None else {IMAGES: images}
+
+
+def _tidy(model: onnx.ModelProto) -> None:
+    """Drop notes, inner shapes and the operator sets that no node uses."""
+    forget_origin(model)
+    used = {node.domain for node in model.graph.node}
+    refill(model.opset_import, [opset for opset in model.opset_import if opset.domain in used])

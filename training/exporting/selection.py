@@ -1,0 +1,132 @@
+"""Which confidence measure and policy a bundle is exported with: what does best where it was not fitted.
+
+Cross-fitting on the half of the calibration that may be fitted on: of four folds, three fit everything
+(temperatures, thresholds) and the fourth is judged. The images kept for certifying, and test images, have no
+say. First the measures compete under the geometric policy, then the policies under the measure that won. A
+challenger needs a gain of more than one standard error over the simpler one: a draw of the images that
+favours something else by less should not decide.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+
+from serving.policy.confidence import MEASURES
+from training.calibration.collect import Labels, Probabilities, scorers_of
+from training.calibration.temperature import fit_temperatures
+from training.evaluation.candidates import DEFAULT_RIVAL, POLICY_RIVALS, Rival, gain, outcome, spread_budgets
+from training.evaluation.curves import Bools, Floats
+from training.evaluation.evaluation import Scored
+
+FOLDS = 4
+LEAST_IMAGES = 40
+"""With fewer images than this nothing is compared: MSDNet's own procedure is taken."""
+MOST_IMAGES = 8_000
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One rival, judged: mean accuracy over the budgets, and its gain over the one it had to beat."""
+
+    rival: Rival
+    accuracy: float
+    gain: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen, and what was compared for it, in order; nothing where images were too few."""
+
+    chosen: Rival
+    contests: tuple[Contest, ...]
+    images: int
+
+
+def select(
+    probabilities: Probabilities, labels: Labels, exit_flops: Sequence[int], seed: int = 0
+) -> Selection:
+    """Choose a measure and a policy by cross-fitting.
+
+    Args:
+        probabilities: [N, K, C] of images that may be fitted on.
+        labels: [N].
+        exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
+        seed: of the folds.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))[:MOST_IMAGES]
+    if len(order) < LEAST_IMAGES or len(exit_flops) < 2:
+        return Selection(DEFAULT_RIVAL, (), len(order))
+    fold_of = np.arange(len(order)) % FOLDS
+    folds = [_Fold.of(probabilities[order], labels[order], fold_of == fold) for fold in range(FOLDS)]
+    chosen, held = DEFAULT_RIVAL, _per_image(folds, DEFAULT_RIVAL, exit_flops)
+    contests = [Contest(chosen, float(held.mean()), 0.0, 0.0)]
+    for challengers in (_measures, _policies):
+        rivals = challengers(chosen)
+        found = [_per_image(folds, rival, exit_flops) for rival in rivals]
+        held_against = [
+            Contest(rival, float(values.mean()), *gain(values, held))
+            for rival, values in zip(rivals, found, strict=True)
+        ]
+        contests += held_against
+        best = max(range(len(rivals)), key=lambda index: held_against[index].gain)
+        if held_against[best].gain > held_against[best].standard_error:
+            chosen, held = rivals[best], found[best]
+    return Selection(chosen, tuple(contests), len(order))
+
+
+def show(selection: Selection, console: Console) -> None:
+    """Print what was compared and what was chosen."""
+    if selection.contests:
+        title = f"measures, then policies, cross-fitted on {selection.images:,} validation images"
+        table = Table(Column("measure, policy", no_wrap=True), "accuracy %", "gain", "± error", title=title)
+        for contest in selection.contests:
+            table.add_row(
+                str(contest.rival),
+                f"{100 * contest.accuracy:.2f}",
+                f"{100 * contest.gain:+.2f}",
+                f"{100 * contest.standard_error:.2f}",
+            )
+        console.print(table)
+        console.print(f"chosen on validation images: {selection.chosen}", highlight=False)
+    else:
+        console.print(f"too few validation images to compare on: {selection.chosen}", highlight=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """By measure: the images to fit on and those to judge on, the former's temperatures applied to both."""
+
+    fitted: Mapping[str, Scored]
+    judged: Mapping[str, Scored]
+
+    @classmethod
+    def of(cls, probabilities: Probabilities, labels: Labels, held_out: Bools) -> "_Fold":
+        scorers = scorers_of(fit_temperatures(probabilities[~held_out], labels[~held_out]))
+        fitted, judged = (
+            {name: Scored.of(probabilities[part], labels[part], scorer) for name, scorer in scorers.items()}
+            for part in (~held_out, held_out)
+        )
+        return cls(fitted, judged)
+
+
+def _per_image(folds: Sequence[_Fold], rival: Rival, exit_flops: Sequence[int]) -> Floats:
+    budgets, measure = spread_budgets(exit_flops), rival.measure
+    policies = [rival.fit(fold.fitted[measure], exit_flops) for fold in folds]
+    return np.concatenate(
+        [
+            outcome(policy, fold.judged[measure], budgets, exit_flops).per_image
+            for policy, fold in zip(policies, folds, strict=True)
+        ]
+    )
+
+
+def _measures(base: Rival) -> list[Rival]:
+    return [Rival(measure, base.policy) for measure in MEASURES if measure != base.measure]
+
+
+def _policies(base: Rival) -> list[Rival]:
+    return [Rival(base.measure, policy) for policy in POLICY_RIVALS if policy != base.policy]

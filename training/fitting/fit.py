@@ -1,0 +1,165 @@
+"""Trains a run from its last whole epoch, resumable at any moment, bit for bit.
+
+Every random number of an epoch is drawn from a stream keyed on (seed, epoch, phase), so a checkpoint needs no
+generator state: weights, the method's state and the number of epochs done are all that the next epoch
+depends on.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from training.config import FitConfig
+from training.data import Data
+from training.evaluation.predict import accuracy_per_exit, predict
+from training.fitting.losses import LossRecipe
+from training.fitting.parallel import ALONE, Processes
+from training.fitting.problem import Recipe, TrainingProblem
+from training.fitting.progress import EpochWatch, FitProgress, Quiet, ShowRun
+from training.fitting.weight_average import KeptWeights, LastWeights, WeightAverage
+from training.methods import Method, method, method_entry
+from training.methods.backbone_first import BackboneFirst
+from training.models.multi_exit import MultiExitModel
+from training.runs.checkpoint import Checkpoint
+from training.runs.devices import use_device
+from training.runs.environment import differences, environment
+from training.runs.logs import RunLogs
+from training.runs.run import Run
+from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
+
+
+def fit(
+    run: Run,
+    data: Data,
+    clock: Callable[[], float] = time.monotonic,
+    show: ShowRun = FitProgress,
+    processes: Processes = ALONE,
+) -> None:
+    """Train `run` from its last whole epoch to its end, or until its time is up.
+
+    Args:
+        run: new, or stopped at any moment.
+        data: the run's data, on the run's device.
+        clock: seconds, for the record and `--max-minutes`.
+        show: makes what shows the progress.
+        processes: who trains along; the first of them validates, logs and saves.
+
+    Raises:
+        NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
+    """
+    config, device = run.config, use_device(run.config.device, run.config.threads)
+    model = untrained(run)
+    problem = problem_of(run, model, data, device, processes)
+    how, kept = method_of(config, problem), _kept_weights(config, model, problem)
+    done, history, seconds = _restore(run, model, how, kept)
+    phases = (*how.phases(), *kept.phases)
+    steps = [data.steps(phase.share) for phase in phases]
+    logs = RunLogs(run.folder, history) if processes.first else None
+    with (show if processes.first else Quiet)(config.epochs, phases, steps, done) as progress:
+        now = environment(torch.get_num_threads(), config.workers, device)
+        for difference in differences(run.facts.environment, now):
+            progress.say(
+                f"warning: {difference} since the run began: the weights may differ in bits", "yellow"
+            )
+        if done >= config.epochs:
+            progress.say(
+                f"all {done} epochs are done: nothing to go on with; python -m training.export is next"
+            )
+        for epoch in range(done, config.epochs):
+            begun = clock()
+            done_of_stage, epochs_of_stage = stage(epoch, config.epochs, config.backbone_epochs)
+            watch = EpochWatch(progress, clock)
+            problem.epoch, problem.on_progress = epoch, watch
+            how.epoch()
+            problem.agree()
+            kept.after_epoch(problem)
+            trained = clock() - begun
+            if logs:
+                history.append(
+                    {
+                        "epoch": epoch + 1,
+                        "train_loss": watch.losses(model.exits),
+                        "validation_accuracy": accuracy_per_exit(*predict(kept.model, data.validation())),
+                        "lr": config.lr * SCHEDULES[config.schedule](done_of_stage / epochs_of_stage),
+                        "images_per_second": watch.images / trained,
+                        "seconds": trained,
+                    }
+                )
+                seconds += clock() - begun
+                state = kept.model.state_dict(), how.state_dict()
+                Checkpoint(epoch + 1, *state, history, seconds, kept.trained()).save(run.checkpoint_path)
+                logs.epoch(history)
+                progress.epoch(history[-1])
+            expected = seconds + clock() - begun
+            late = config.max_minutes is not None and expected > 60 * config.max_minutes
+            if epoch + 1 < config.epochs and processes.any(late):
+                progress.say(f"stopped: another epoch would pass --max-minutes {config.max_minutes:g}")
+                break
+    if logs:
+        logs.close()
+
+
+def untrained(run: Run) -> MultiExitModel:
+    """Return the model as the run's first epoch meets it."""
+    torch.manual_seed(run.config.seed)
+    model = run.fresh_model()
+    if run.config.init_from:
+        model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
+    return model
+
+
+def problem_of(
+    run: Run, model: MultiExitModel, data: Data, device: str, processes: Processes = ALONE
+) -> TrainingProblem:
+    """Return the run's training problem for `model`, which is moved to the device, in place."""
+    config = run.config
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.feature_split = config.feature_split
+    stepwise = method_entry(config.method).stepwise
+    recipe = Recipe(
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        schedule=SCHEDULES[config.schedule],
+        epochs=config.epochs,
+        seed=config.seed,
+        bf16=config.precision == "bf16",
+        loss_weighting=LOSS_WEIGHTINGS[config.loss_weighting],
+        loss=LossRecipe(
+            label_smoothing=config.label_smoothing,
+            distil=config.distil,
+            temperature=config.distil_temperature,
+            frozen_teacher=not stepwise,
+            # Before its first epoch a net has nothing to teach, unless it was trained elsewhere.
+            untaught_epochs=0 if stepwise or config.init_from else 1,
+        ),
+        backbone_epochs=config.backbone_epochs,
+    )
+    return TrainingProblem(model, data, recipe, processes)
+
+
+def method_of(config: FitConfig, problem: TrainingProblem) -> Method:
+    """Return the run's method, after the backbone's own epochs where there are any."""
+    chosen = method(config.method, problem, config.method_option)
+    return BackboneFirst(problem, config.backbone_epochs, chosen) if config.backbone_epochs else chosen
+
+
+def _kept_weights(config: FitConfig, model: MultiExitModel, problem: TrainingProblem) -> KeptWeights:
+    if config.weight_ema is None:
+        return LastWeights(model)
+    return WeightAverage(model, problem, config.weight_ema, method_entry(config.method).stepwise)
+
+
+def _restore(
+    run: Run, model: MultiExitModel, how: Method, kept: KeptWeights
+) -> tuple[int, list[dict[str, Any]], float]:
+    """Load the last whole epoch, where there is one; return epochs done, their records and their seconds."""
+    if not run.checkpoint_path.exists():
+        return 0, [], 0.0
+    checkpoint = Checkpoint.load(run.checkpoint_path)
+    model.load_state_dict(checkpoint.trained or checkpoint.model)
+    how.load_state_dict(checkpoint.method)
+    kept.restore(checkpoint)
+    return checkpoint.epoch, checkpoint.history, checkpoint.seconds

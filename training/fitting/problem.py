@@ -1,0 +1,261 @@
+"""The training problem that a method works on: one model, one data set, and the optimiser's recipe."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from training.data.seeds import generator
+from training.errors import NonFiniteLossError
+from training.fitting.losses import CROSS_ENTROPY, ExitLosses, LossRecipe
+from training.fitting.parallel import ALONE, Processes, balance
+from training.methods.interface import Batch, Phase, Snapshot
+from training.models.flops import exit_flops, segment_flops
+from training.models.multi_exit import MultiExitModel
+from training.models.reach import reach
+from training.schedules import LossWeighting, plain, stage
+
+
+class Means:
+    """Running mean of each exit's loss over a phase."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, losses: list[dict[int, float]], exits: Sequence[int] | None) -> None:
+        """Take in the losses of some steps: those of `exits`, or all where None."""
+        for step in losses:
+            for exit_index, loss in step.items():
+                if exits is not None and exit_index not in exits:
+                    continue
+                self._sums[exit_index] = self._sums.get(exit_index, 0.0) + loss
+                self._counts[exit_index] = self._counts.get(exit_index, 0) + 1
+
+    def means(self) -> dict[int, float]:
+        """Return the mean per exit."""
+        return {exit_index: total / self._counts[exit_index] for exit_index, total in self._sums.items()}
+
+
+CHECK_EVERY_STEPS = 16  # losses are fetched this often: on a GPU every fetch waits for the device
+
+
+class TrainingImages(Protocol):
+    """The training images as seeded streams of batches."""
+
+    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Batch]:
+        """Yield augmented batches in an order that depends on the seed, the epoch and the phase alone."""
+
+    def steps(self, share: float = 1.0) -> int:
+        """Return how many batches such a pass has."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How SGD is run.
+
+    Args:
+        lr: the learning rate at the start of the run.
+        momentum: SGD's momentum.
+        weight_decay: L2 penalty, on every parameter that has a gradient.
+        schedule: learning-rate factor as a function of the stage's progress in 0..1.
+        epochs: length of the run.
+        seed: of everything random in training but the data's own streams (dropout).
+        bf16: run forward passes in bfloat16 autocast.
+        loss_weighting: what each exit's loss counts, as a function of exits, epoch and epochs of the stage.
+        loss: what each exit's loss is made of.
+        backbone_epochs: length of the stage that trains the last exit alone.
+    """
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: Callable[[float], float]
+    epochs: int
+    seed: int = 0
+    bf16: bool = False
+    loss_weighting: LossWeighting = plain
+    loss: LossRecipe = CROSS_ENTROPY
+    backbone_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a phase has come to: steps done of all, and the mean loss of each exit it trains (0-based)."""
+
+    phase: str
+    step: int
+    steps: int
+    images: int
+    losses: dict[int, float]
+
+
+class TrainingProblem:
+    """Implements `training.methods.interface.Problem` for a model, its images and a recipe.
+
+    `epoch` (0-based) is set by whoever counts them, as it begins; `on_progress` hears every few steps how a
+    phase goes, and `on_step` of every step taken.
+
+    Args:
+        model: trained in place.
+        images: where batches come from.
+        recipe: how SGD is run.
+        processes: who trains along, and what they divide.
+    """
+
+    def __init__(
+        self, model: MultiExitModel, images: TrainingImages, recipe: Recipe, processes: Processes = ALONE
+    ) -> None:
+        self.parameters: Sequence[nn.Parameter] = list(model.parameters())
+        self.reach: Tensor = reach(model)
+        self._epoch = 0
+        self.on_progress: Callable[[Progress], None] = lambda _: None
+        self.on_step: Callable[[], None] = lambda: None
+        self._model, self._images, self._recipe, self._processes = model, images, recipe, processes
+        self._exit_losses = ExitLosses(model, recipe.loss)
+        self._progress = 0.0
+        self._losses: list[tuple[Sequence[int], Tensor]] = []
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at hand, from 0."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._exit_losses.begin(epoch)
+
+    def batches(self, phase: Phase) -> Iterator[Batch]:
+        """Yield the phase's batches and keep count; the model is in training mode meanwhile."""
+        self._model.train()
+        part, parts = self._processes.slice  # dropout is drawn anew for every slice of a batch
+        torch.manual_seed(_stream_seed(self._recipe.seed, self.epoch, phase.name, *[part] * (parts > 1)))
+        steps, images, sums = self._images.steps(phase.share), 0, Means()
+        epochs_done, epochs = self._stage()
+        for done, batch in enumerate(self._images.train(self.epoch, phase.name, phase.share)):
+            self._progress = (epochs_done + done / steps) / epochs
+            yield batch
+            images += len(batch.labels)
+            if (done + 1) % CHECK_EVERY_STEPS == 0 or done + 1 == steps:
+                sums.add(self._fetch(phase, done + 1), phase.exits)
+                self.on_progress(Progress(phase.name, done + 1, steps, images, sums.means()))
+
+    def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
+        """Return the mean loss of each of `exits` over the batch, made and weighted as the recipe says."""
+        with self._autocast(batch.labels.device.type):
+            logits = self._model(batch.images, exits)
+            cross_entropies, losses = self._exit_losses(batch, exits, logits, self.epoch)
+        # What is reported, and watched for NaN, is the plain cross-entropy: weights that change, smoothing
+        # and distillation hide how it goes.
+        self._losses.append((exits, torch.stack(cross_entropies).detach()))
+        if not weighted or self._recipe.loss_weighting is plain:
+            return losses
+        weights = self._recipe.loss_weighting(self._model.exits, *self._stage())
+        return [weights[exit_index] * loss for exit_index, loss in zip(exits, losses, strict=True)]
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors, in place, by their means over the processes that share each batch."""
+        if self._processes.divide == "batches":
+            self._processes.average(tensors)
+
+    def owners(self, tasks: Sequence[Sequence[int]]) -> list[int | None]:
+        """Return which process trains each task, so that none has much more to do than another."""
+        if self._processes.divide != "tasks":
+            return [None] * len(tasks)
+        costs = exit_flops(segment_flops(self._model))
+        return [*balance([costs[exits[-1]] for exits in tasks], self._processes.count)]
+
+    def owns(self, owner: int | None) -> bool:
+        """Tell whether this process is that owner, or one of all."""
+        return owner in (None, self._processes.number)
+
+    def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
+        """Replace tensors, in place, by those of their owner; nothing where everybody owns them."""
+        if owner is not None:
+            self._processes.hand_out(tensors, owner)
+
+    def agree(self) -> None:
+        """Average BatchNorm's running statistics over the processes that share each batch."""
+        self.average(_statistics(self._model))
+
+    def generator(self, purpose: str, step: int) -> np.random.Generator:
+        """Return random numbers that depend on seed, epoch, purpose and step alone."""
+        return generator(self._recipe.seed, purpose, self.epoch, step)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return fresh SGD."""
+        recipe = self._recipe
+        return torch.optim.SGD(
+            self.parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take one step at the schedule's learning rate, along the gradient of the whole batch."""
+        self.average([p.grad for p in self.parameters if p.grad is not None])
+        for group in optimizer.param_groups:
+            group["lr"] = self._recipe.lr * self._recipe.schedule(self._progress)
+        optimizer.step()
+        self.on_step()
+
+    def snapshot(self) -> Snapshot:
+        """Copy the parameters and buffers."""
+        return Snapshot(
+            [parameter.detach().clone() for parameter in self.parameters],
+            {name: buffer.clone() for name, buffer in self._model.named_buffers()},
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Set the parameters and buffers to a snapshot's values, in place."""
+        with torch.no_grad():
+            torch._foreach_copy_([p.detach() for p in self.parameters], snapshot.parameters)
+            for name, buffer in self._model.named_buffers():
+                buffer.copy_(snapshot.buffers[name])
+
+    def estimate_batchnorm(self, phase: Phase, model: MultiExitModel | None = None) -> None:
+        """Replace BatchNorm's running statistics by the average over the phase's batches.
+
+        Args:
+            phase: the pass over the data.
+            model: whose statistics; those of the model in training where None.
+        """
+        model = self._model if model is None else model
+        with self._autocast(model.mean.device.type):
+            update_bn((batch.images for batch in self.batches(phase)), model)
+        self.average(_statistics(model))
+
+    def _stage(self) -> tuple[int, int]:
+        return stage(self.epoch, self._recipe.epochs, self._recipe.backbone_epochs)
+
+    def _autocast(self, device_type: str) -> AbstractContextManager[None]:
+        return torch.autocast(device_type, torch.bfloat16, enabled=self._recipe.bf16)
+
+    def _fetch(self, phase: Phase, done: int) -> list[dict[int, float]]:
+        """Bring the losses since the last fetch to the host; the first that is not finite stops the run."""
+        recent, self._losses = self._losses, []
+        fetched = [dict(zip(exits, losses.tolist(), strict=True)) for exits, losses in recent]
+        for offset, losses in enumerate(fetched):
+            for exit_index, loss in losses.items():
+                if not np.isfinite(loss):
+                    raise NonFiniteLossError(
+                        f"the loss of exit {exit_index + 1} is {loss} in epoch {self.epoch + 1}, "
+                        f"phase {phase.name!r}, step {done - len(fetched) + offset + 1}; "
+                        f"lower --lr (now {self._recipe.lr}) or use --precision float32"
+                    )
+        return fetched
+
+
+def _statistics(model: MultiExitModel) -> list[Tensor]:
+    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+
+
+def _stream_seed(seed: int, epoch: int, phase: str, *part: int) -> int:
+    """Return a seed of its own for every phase of every epoch: what a resumed run draws needs no past."""
+    sequence = np.random.SeedSequence([seed, epoch, zlib.crc32(phase.encode()), *part])
+    return int(sequence.generate_state(1)[0])

@@ -1,0 +1,162 @@
+"""A run folder: the settings, the split, the checkpoint and the logs of one training run.
+
+RUN/config.json      settings, classes, architecture, preprocessing, environment
+RUN/split.npz        which image belongs to train, validation and test
+RUN/checkpoint.pt    the last whole epoch (weights-only loadable)
+RUN/metrics.jsonl    one line per epoch
+RUN/tensorboard/     the same for TensorBoard
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.atomic import write_atomically
+from serving.images.preprocessing import Preprocessing
+from training.config import FitConfig
+from training.data import Data, open_data
+from training.data.split import Split
+from training.errors import RunError
+from training.models import Architecture
+from training.models.multi_exit import MultiExitModel
+from training.runs.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run settled when it started, beyond its settings.
+
+    Args:
+        classes: class names, by index.
+        mean: channel means of the training images, on the scale 0..1.
+        std: channel standard deviations, likewise.
+        preprocessing: how images are brought to the model's size.
+        environment: see `training.runs.environment`.
+    """
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    preprocessing: Preprocessing
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An existing run folder."""
+
+    folder: Path
+    config: FitConfig
+    facts: RunFacts
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Read a run's settings.
+
+        Raises:
+            RunError: the folder is no run, or one of another version.
+        """
+        path = folder / "config.json"
+        try:
+            stored = json.loads(path.read_text())
+            facts = stored["facts"]
+            return cls(
+                folder,
+                FitConfig.model_validate(stored["settings"]),
+                RunFacts(
+                    tuple(facts["classes"]),
+                    tuple(facts["mean"]),
+                    tuple(facts["std"]),
+                    Preprocessing.model_validate(facts["preprocessing"]),
+                    facts["environment"],
+                ),
+            )
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RunError(
+                f"{folder}: not a run folder (no config.json); make one with training.fit --out"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: not the settings of a run of this version: {error}") from error
+
+    @classmethod
+    def create(cls, folder: Path, config: FitConfig, facts: RunFacts, split: Split) -> "Run":
+        """Start a run folder.
+
+        Raises:
+            RunError: the folder already holds a run, or cannot be made.
+        """
+        if (folder / "config.json").exists():
+            raise RunError(f"{folder} already holds a run: go on with --resume, or choose another --out")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
+        split.save(folder / "split.npz")
+        stored = {
+            "settings": config.stored(),
+            "facts": {**vars(facts), "preprocessing": facts.preprocessing.model_dump(mode="json")},
+        }
+        # config.json is what makes a folder a run, so it comes last.
+        write_atomically(folder / "config.json", json.dumps(stored, indent=2) + "\n")
+        return cls(folder, config, facts)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the last whole epoch is kept."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model's architecture, as settled when the run started."""
+        return self.config.architecture(self.facts.preprocessing.height)
+
+    def fresh_model(self) -> MultiExitModel:
+        """Build the run's model with the weights it starts from, drawn from torch's global generator.
+
+        Once there is a checkpoint, pretrained weights are not fetched any more: it replaces them all.
+        """
+        begun = self.checkpoint_path.exists()
+        architecture = self.architecture.untrained() if begun else self.architecture
+        return architecture.model(len(self.facts.classes), self.facts.mean, self.facts.std)
+
+    def model(self) -> MultiExitModel:
+        """Return the trained model of the last whole epoch, in evaluation mode, on the CPU.
+
+        Raises:
+            RunError: no epoch is done, or the checkpoint is damaged.
+        """
+        model = self.fresh_model()
+        model.load_state_dict(Checkpoint.load(self.checkpoint_path).model)
+        return model.eval()
+
+    def data(
+        self,
+        batch_size: int | None = None,
+        device: str = "cpu",
+        workers: int | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Data:
+        """Open the run's data set, divided as it was when the run started.
+
+        Args:
+            batch_size: images per batch; the run's own where None.
+            device: where batches are wanted.
+            workers: loader processes; the run's own where None.
+            part: which of how many slices of each training batch is wanted.
+
+        Raises:
+            DataError: the data set cannot be found or has changed since.
+        """
+        config = self.config if workers is None else self.config.model_copy(update={"workers": workers})
+        return open_data(
+            config,
+            spec=self.facts.preprocessing,
+            batch_size=batch_size or self.config.batch_size,
+            seed=self.config.seed,
+            device=device,
+            split=Split.load(self.folder / "split.npz"),
+            classes=self.facts.classes,
+            rank=part[0],
+            ranks=part[1],
+        )

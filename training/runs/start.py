@@ -1,0 +1,160 @@
+"""How a run begins: everything that can be checked is checked before anything is trained or written."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training import cli
+from training.config import RESUMABLE, FitConfig, check_options
+from training.data import Data, open_data, open_split
+from training.data.split import Split
+from training.errors import ConfigError, RunError
+from training.methods import method_entry, method_options
+from training.models import Architecture
+from training.models.flops import segment_flops
+from training.runs.checkpoint import Checkpoint
+from training.runs.devices import use_device
+from training.runs.environment import environment
+from training.runs.run import Run, RunFacts
+
+
+def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> tuple[Run, Data]:
+    """Check everything that can be checked before training, make the run folder, and open its data.
+
+    Args:
+        folder: the run folder.
+        config: the run's settings.
+        part: which of how many slices of each training batch this process takes.
+
+    Raises:
+        ConfigError, DataError, RunError: something does not fit; nothing was written.
+    """
+    device = use_device(config.device, config.threads)
+    settled = checked(config)
+    if (folder / "config.json").exists():
+        raise RunError(f"{folder} already holds a run: go on with --resume, or choose another --out")
+    data = open_data(
+        config,
+        image_size=settled.image_size,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+        rank=part[0],
+        ranks=part[1],
+    )
+    if config.init_from:
+        _check_start(config.init_from, tuple(data.classes), data.split, settled)
+    facts = RunFacts(
+        tuple(data.classes),
+        tuple(data.mean),
+        tuple(data.std),
+        data.spec,
+        environment(torch.get_num_threads(), config.workers, device),
+    )
+    return Run.create(folder, config, facts, data.split), data
+
+
+def resumed(folder: Path, given: dict[str, Any], part: tuple[int, int] = (0, 1)) -> tuple[Run, Data]:
+    """Open a run to go on with, and its data.
+
+    Args:
+        folder: the run folder.
+        given: settings given anew; only those in `RESUMABLE` may differ from the run's own.
+        part: which of how many slices of each training batch this process takes.
+
+    Raises:
+        ConfigError: another setting was given that differs from the run's own.
+        DataError: the data set cannot be found or has changed since.
+        RunError: there is no such run.
+    """
+    run = Run.open(folder)
+    config = FitConfig.model_validate({**run.config.stored(), **given})
+    device = use_device(config.device, config.threads)
+    check_unchanged(run, config)
+    run = Run(folder, config, run.facts)
+    return run, run.data(device=device, part=part)
+
+
+def checked(config: FitConfig) -> Architecture:
+    """Check the settings that need no data, and return the architecture they ask for.
+
+    Raises:
+        ConfigError: an unknown method, model, layer or option, or pretrained weights that cannot be had.
+    """
+    method_options(config.method, config.method_option)
+    if config.pretrained and config.init_from:
+        raise ConfigError(
+            f"--pretrained and --init-from {config.init_from} both say which weights to start from: "
+            "leave one out"
+        )
+    settled = config.architecture(config.image_size)
+    with torch.device("meta"):
+        # A layer that cannot be a cut, an operator without a FLOPs rule, or weights that cannot be had show
+        # here, and not after hours of training.
+        exits = len(segment_flops(settled.model(classes=2)))
+    check_options(config, exits, config.epochs, method_entry(config.method).stepwise)
+    return settled
+
+
+def check_divide(divide: str, method: str) -> None:
+    """Refuse to divide tasks where there are none.
+
+    Raises:
+        ConfigError: the method has no tasks.
+    """
+    if divide == "tasks" and method != "meta-gf":
+        raise ConfigError(f"--divide tasks: expected --method meta-gf, whose exits are tasks; found {method}")
+
+
+def check_unchanged(run: Run, config: FitConfig) -> None:
+    """Refuse to go on with `run` under settings that would have made it another run.
+
+    Raises:
+        ConfigError: a setting differs that is not in `RESUMABLE`.
+    """
+    changed = [
+        f"{cli.flag(name)} is {getattr(run.config, name)!r}, found {getattr(config, name)!r}"
+        for name in FitConfig.model_fields
+        if name not in RESUMABLE and getattr(config, name) != getattr(run.config, name)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{run.folder} was started with other settings: {'; '.join(changed)}. "
+            "Leave them out to go on with the run's own, or start a new one with another --out"
+        )
+
+
+def check_start(config: FitConfig) -> None:
+    """Check the run that `--init-from` names, as `started` will, without opening an image.
+
+    Raises:
+        ConfigError, DataError, RunError: it does not fit, or is not there.
+    """
+    if config.init_from:
+        classes, split = open_split(config)
+        _check_start(config.init_from, classes, split, checked(config))
+
+
+def _check_start(folder: Path, classes: tuple[str, ...], now: Split, wanted: Architecture) -> None:
+    """Refuse a start that does not fit, or that has trained on images which this run judges by."""
+    start = Run.open(folder)
+    Checkpoint.load(start.checkpoint_path)
+    there, here = start.architecture.untrained().describe(), wanted.untrained().describe()
+    if there != here:
+        differing = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        raise ConfigError(f"--init-from {folder}: expected this model, found another {', '.join(differing)}")
+    if start.facts.classes != classes:
+        raise ConfigError(
+            f"--init-from {folder}: expected this data set's {len(classes)} classes, "
+            f"found {len(start.facts.classes)} that are not the same"
+        )
+    seen = Split.load(start.folder / "split.npz")
+    if seen.fingerprint == now.fingerprint:
+        for part in (now.validation, now.test):
+            if part.part == seen.train.part and np.intersect1d(part.rows, seen.train.rows).size:
+                raise ConfigError(
+                    f"--init-from {folder}: it was trained on images that this run validates or tests on; "
+                    "give both the same --split-seed and --validation-share"
+                )
