@@ -12,7 +12,7 @@ from threading import Thread
 
 from benchmarks.attack import nets
 from benchmarks.attack.finding import Finding, at_most, is_in
-from benchmarks.attack.target import serving
+from benchmarks.attack.target import post, serving
 
 _IMAGES = 80
 _SIDE = 5_000
@@ -50,9 +50,8 @@ def attack() -> Iterator[Finding]:
         # As many pixels as are allowed at once, from a caller who leaves.
         some = json.dumps({"images": [base64.b64encode(nets.zeros_png(2_500)).decode()] * 12}).encode()
         used = target.cpu_seconds()
-        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(some)}\r\n\r\n"
         for _ in range(8):
             with target.connect() as connection:
-                connection.sendall(head.encode() + some)
+                connection.sendall(post(some, "application/json"))
         time.sleep(6)
         yield at_most("processor time for 8 lists whose senders left", target.cpu_seconds() - used, 2.5, "s")

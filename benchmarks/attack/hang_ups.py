@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.attack import nets
 from benchmarks.attack.finding import Finding, at_most, is_in
-from benchmarks.attack.target import Target, serving
+from benchmarks.attack.target import Target, post, serving
 
 _CALLERS = 20
 
@@ -19,10 +19,7 @@ def attack() -> Iterator[Finding]:
     """Send bodies of several sizes and hang up; count who is computed and answered all the same."""
     with tempfile.TemporaryDirectory() as folder:
         models, log = nets.slow(Path(folder) / "models", 400), Path(folder) / "log"
-        with (
-            log.open("wb") as stream,
-            serving(models, "--max-images", "60000", "--max-queue-rows", "60000", stderr=stream) as target,
-        ):
+        with log.open("wb") as stream, serving(models, stderr=stream) as target:
             for name, size in (("20 KB", 0), ("300 KB", 300_000), ("10 MB", 10_000_000)):
                 # Bytes behind an image's end are read and ignored: a small image in a large body.
                 yield _hung_up(target, name, nets.png() + bytes(size))
@@ -39,17 +36,12 @@ def _answered(target: Target) -> float:
 
 def _hung_up(target: Target, name: str, body: bytes) -> Finding:
     """Keep the model busy, so that there is time to see who left."""
-    head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
     before = _answered(target)
     busy = target.connect()
-    pixels = nets.npy(48)
-    busy.sendall(
-        f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\nContent-Length: {len(pixels)}\r\n\r\n".encode()
-        + pixels
-    )
+    busy.sendall(post(nets.npy(48), "application/x-npy"))
     for _ in range(_CALLERS):
         with suppress(OSError), target.connect() as connection:
-            connection.sendall(head.encode() + body)
+            connection.sendall(post(body))
             time.sleep(0.01)
     with suppress(OSError):
         busy.recv(65536)
@@ -61,10 +53,7 @@ def _hung_up(target: Target, name: str, body: bytes) -> Finding:
 
 
 def _pipelined(target: Target) -> Iterator[Finding]:
-    pixels = nets.npy(16)
-    request = (
-        f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\nContent-Length: {len(pixels)}\r\n\r\n"
-    ).encode() + pixels
+    request = post(nets.npy(16), "application/x-npy")
     before = _answered(target)
     for _ in range(5):
         with suppress(OSError), target.connect() as connection:
