@@ -2,20 +2,31 @@
 
 import gc
 import json
+import socket
 import sys
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from serving.errors import OfframpError
 from serving.events import fan_out
 from serving.model import Model, Rules
+from serving.monitoring.heartbeat import Heartbeat
 from serving.monitoring.state import keep_state
 from serving.repository import load_models
+from serving.resources import resources
 from serving.settings import Settings, read_settings
 from serving.telemetry import logs
+from serving.telemetry.log_writer import LogWriter
+from serving.telemetry.malloc import give_back_memory
 from serving.telemetry.metrics import Metrics
+from serving.telemetry.streams import announce, open_missing
+from serving.web.access import Access, default_hosts
 from serving.web.app import create_app
+from serving.web.keys import KeyRing
 from serving.web.server import Server, reserve
 from serving.web.service import Service
+from serving.web.tls import Certificate
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from the others. The one that computes comes back from ONNX
@@ -31,10 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 after a graceful stop, 2 where it could not start, 130 if interrupted before that.
     """
+    open_missing()
+    give_back_memory()
     try:
         return serve(read_settings(sys.argv[1:] if arguments is None else arguments))
     except OfframpError as error:
-        sys.stderr.write(f"error: {error}\n")
+        with suppress(OSError, AttributeError):  # closed or broken; the code says it, too
+            sys.stderr.write(f"error: {error}\n")
+            sys.stderr.flush()
         return 2
     except KeyboardInterrupt:
         return 130
@@ -50,9 +65,26 @@ def serve(settings: Settings) -> int:
         OfframpError: it cannot start.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
-    logs.configure(settings.log_format, settings.log_level)
+    writer = logs.configure(settings.log_format, settings.log_level)
+    try:
+        return _serve(settings, writer)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _serve(settings: Settings, writer: LogWriter | None) -> int:
     logger = logs.get_logger()
+    logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
+    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
+    certificate = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        certificate = Certificate(settings.tls_cert, settings.tls_key, logger)
     metrics = Metrics()
+    if writer is not None:
+        metrics.watch(
+            "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
+        )
     emit = fan_out(metrics, logs.EventLog(logger))
     rules = Rules(
         default_budget=settings.default_budget,
@@ -77,27 +109,42 @@ def serve(settings: Settings) -> int:
             device_features=settings.device_features,
             rules=rules,
             emit=emit,
+            warm_up_seconds=settings.load_timeout_seconds,
         )
 
-    with reserve(settings) as reserved:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(reserve(settings.host, settings.port))]
+        if settings.admin_port is not None:
+            admin = reserve(settings.admin_host, settings.admin_port, "--admin-host and --admin-port")
+            sockets.append(stack.enter_context(admin))
         models = load_models(settings, load, logger)
         keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
-        host, port = reserved.getsockname()[:2]
+        scheme = "http" if certificate is None else "https"
 
         def started() -> None:
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            line = {"event": "listening", "url": url, "host": host, "port": port, "models": sorted(models)}
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
+            host, port = sockets[0].getsockname()[:2]
+            line = {"event": "listening", "url": url_of(sockets[0], scheme), "host": host, "port": port}
+            line |= {"models": sorted(models)}
+            if sockets[1:]:
+                line |= {"admin_url": url_of(sockets[1], scheme), "admin_port": sockets[1].getsockname()[1]}
+            announce(json.dumps(line))
 
         service = Service(models, settings, metrics, emit)
-        server = Server(create_app(service), service, started)
+        service.show()
+        heartbeat = Heartbeat(models, settings.stall_seconds, emit)
+        access = Access(
+            hosts=settings.allowed_hosts or default_hosts(settings.host),
+            keys=keys,
+            admin_port=sockets[1].getsockname()[1] if sockets[1:] else None,
+        )
+        server = Server(create_app(service, access), service, started, certificate)
         # What is there now stays: looking through it for garbage would hold up every thread for 0.1 s.
         gc.collect()
         gc.freeze()
         try:
-            server.run([reserved])
+            server.run(sockets)
         finally:
+            heartbeat.close()
             for model in models.values():  # Nobody waits any more: at most one batch is under way.
                 patience = 0 if server.force_exit else settings.shutdown_timeout_seconds
                 model.close(drain=False, timeout_seconds=patience)
@@ -105,6 +152,12 @@ def serve(settings: Settings) -> int:
                 keeper.close()
     logger.info("stopped", graceful=not server.force_exit)
     return 0
+
+
+def url_of(listening: socket.socket, scheme: str) -> str:
+    """Return the address that a socket listens on, as a URL."""
+    host, port = listening.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 if __name__ == "__main__":

@@ -72,10 +72,23 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The thread that runs a model's stages died; the model answers 503 from now on."""
+    """The thread that runs a model's stages failed; where it `goes_on`, only who was in got an error.
+
+    Where it does not, the model answers 503 from now on.
+    """
 
     model: str
     error: str
+    goes_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStalled:
+    """A model has had work for `seconds` and finished none of it, or (`over`) has finished some again."""
+
+    model: str
+    seconds: float
+    over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,7 @@ Event = (
     | RequestFailed
     | RequestRefused
     | WorkerDied
+    | ModelStalled
     | BudgetCorrected
     | ExitWatched
     | AgreementMeasured

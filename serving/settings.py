@@ -1,13 +1,14 @@
 """What can be set on the server, as a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
 from serving.engine.providers import DeviceFeatures
 from serving.errors import OfframpError
+from serving.resources import resources
 
 
 class SettingsValueError(OfframpError):
@@ -37,6 +38,20 @@ class Settings(BaseSettings):
     """The address to listen on; 0.0.0.0 for every interface."""
     port: int = Field(default=8000, ge=0, le=65535)
     """The port to listen on; 0 takes a free one, which the line on standard output names."""
+    admin_port: int | None = Field(default=None, ge=0, le=65535)
+    """A second port, which serves everything; the first one then serves only what callers need."""
+    admin_host: str = "127.0.0.1"
+    """The address of the second port."""
+    allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Host names to answer to, by commas (`*.example.com`); else the loopback's where bound to it, or any."""
+    api_keys_file: Path | None = None
+    """A file of `name:class:sha256` lines: callers must then send a key; read again when it changes."""
+    tls_cert: Path | None = None
+    """The certificate, with its chain (PEM), to serve over TLS; read again when it changes."""
+    tls_key: Path | None = None
+    """The key of the certificate (PEM)."""
+    max_connections: int = Field(default=0, ge=0)
+    """The most connections at a time; 0 takes what the limit on open files allows."""
     default_budget: str = "100%"
     """The budget of a request that names none."""
     default_model: str | None = None
@@ -67,6 +82,10 @@ class Settings(BaseSettings):
     """The most images in one request."""
     max_pixels: int = Field(default=25_000_000, gt=0, le=80_000_000)
     """The most pixels (width x height) of one image, refused from its header."""
+    max_request_pixels: int = Field(default=100_000_000, gt=0)
+    """The most pixels of all images of one request, refused from their headers."""
+    max_waiting_bytes: int = Field(default=0, ge=0)
+    """The most bytes of all requests' bodies at a time; 0 takes an eighth of the memory, 64 MB to 1 GB."""
     max_queue_rows: int = Field(default=1024, gt=0)
     """The most images waiting in one model; beyond it requests are answered with 429."""
     max_batch: int = Field(default=32, gt=0)
@@ -86,9 +105,15 @@ class Settings(BaseSettings):
 
     body_timeout_seconds: float = Field(default=30, gt=0)
     """How long the headers, and then the body, of a request may take to arrive."""
+    write_timeout_seconds: float = Field(default=10, gt=0)
+    """How long a caller may take to take its answer before it is let go."""
+    stall_seconds: float = Field(default=30, gt=0)
+    """How long work may wait and none be finished before a model is not ready; after twice that, not live."""
+    load_timeout_seconds: float = Field(default=300, gt=0)
+    """How long loading one bundle may take before it is refused."""
     drain_seconds: float = Field(default=5, ge=0)
     """How long after SIGTERM to go on serving, not ready, so that load balancers notice."""
-    shutdown_timeout_seconds: int = Field(default=30, gt=0)
+    shutdown_timeout_seconds: int = Field(default=20, gt=0)
     """How long what was admitted may take to be answered once the server has stopped accepting."""
 
     log_format: Literal["json", "console"] = "json"
@@ -98,7 +123,21 @@ class Settings(BaseSettings):
     access_log: bool = False
     """Log one line for each request."""
 
-    @field_validator("providers", mode="before")
+    @property
+    def waiting_bytes(self) -> int:
+        """The most bytes of all requests' bodies at a time."""
+        if self.max_waiting_bytes:
+            return self.max_waiting_bytes
+        memory = resources().memory_bytes or 2**30
+        return max(64 * 2**20, min(memory // 8, 2**30))
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together: give both or neither")
+        return self
+
+    @field_validator("providers", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -120,6 +159,8 @@ def read_settings(arguments: list[str]) -> Settings:
     except ValidationError as error:
         lines = (
             f"{_flag(problem['loc'])}: {problem['msg']}; found {problem['input']!r}"
+            if problem["loc"]
+            else problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         )
         raise SettingsValueError("\n".join(lines)) from error

@@ -38,7 +38,7 @@ def _hung_up(target: Target, name: str, body: bytes) -> Finding:
     """Keep the model busy, so that there is time to see who left."""
     before = _answered(target)
     busy = target.connect()
-    busy.sendall(post(nets.npy(48), "application/x-npy"))
+    busy.sendall(post(nets.npy(256), "application/x-npy"))
     for _ in range(_CALLERS):
         with suppress(OSError), target.connect() as connection:
             connection.sendall(post(body))

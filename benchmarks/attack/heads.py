@@ -16,7 +16,7 @@ _PIECE = 1_000_000
 
 def attack() -> Iterator[Finding]:
     """Send what has no end, and see what it costs until the server stops it."""
-    post = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    post = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
     chunked = post + b"Transfer-Encoding: chunked\r\n\r\n"
     many = b"".join(b"a%d: b\r\n" % number for number in range(50_000)) * 3
     kinds: dict[str, tuple[bytes, bytes]] = {
@@ -25,7 +25,7 @@ def attack() -> Iterator[Finding]:
         "a URL": (b"GET /", b"b" * _PIECE),
         "chunk extensions": (chunked, b"1;" + b"e" * 60_000 + b"\r\nx\r\n"),
         "trailers": (chunked + b"1\r\nx\r\n0\r\n", many[:_PIECE]),
-        "pipelined requests": (b"", b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000),
+        "pipelined requests": (b"", b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20_000),
     }
     with tempfile.TemporaryDirectory() as folder:
         for name, (start, more) in kinds.items():
@@ -33,16 +33,16 @@ def attack() -> Iterator[Finding]:
                 yield from _endless(target, name, start, more)
                 yield is_in(f"{name}: others are answered", target.ask("/classify", nets.png())[0], (200,))
         with serving(nets.tiny(Path(folder) / "statuses")) as target:
-            head = b"GET /models HTTP/1.1\r\nHost: x\r\n"
+            head = b"GET /models HTTP/1.1\r\nHost: localhost\r\n"
             yield _status(target, "101 headers", [head, b"a: b\r\n" * 100, b"\r\n"])
             yield _status(target, "a header of 70 KB", [head, b"a: ", b"b" * 70_000, b"\r\n\r\n"])
             yield _status(
-                target, "a URL of 70 KB", [b"GET /?", b"b" * 70_000, b" HTTP/1.1\r\nHost: x\r\n\r\n"]
+                target, "a URL of 70 KB", [b"GET /?", b"b" * 70_000, b" HTTP/1.1\r\nHost: localhost\r\n\r\n"]
             )
             yield _status(
                 target,
                 "a query of 2 KB",
-                [b"GET /models/tiny/plan?budget=", b"1" * 2048, b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+                [b"GET /models/tiny/plan?budget=", b"1" * 2048, b" HTTP/1.1\r\nHost: localhost\r\n\r\n"],
             )
 
 

@@ -20,7 +20,7 @@ START_SECONDS = 60.0
 
 def post(body: bytes, content_type: str = "image/png") -> bytes:
     """Return a whole request with a body, as it goes over the wire."""
-    head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n"
+    head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

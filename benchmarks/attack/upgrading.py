@@ -23,7 +23,7 @@ def attack() -> Iterator[Finding]:
 
 def _head(protocol: bytes, connection: bytes) -> bytes:
     return (
-        b"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: "
+        b"POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: "
         + connection
         + b"\r\nUpgrade: "
         + protocol

@@ -1,5 +1,6 @@
 """Runs the segments of a bundle with ONNX Runtime: arrays in, probabilities and features out."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,14 @@ from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
 from serving.engine.providers import CPU, CUDA, DeviceFeatures, listed, wanted
 from serving.engine.row_parallel import SlicedSession, can_slice
-from serving.engine.sessions import available_providers, common_providers, cores, open_session, preload_cuda
+from serving.engine.sessions import (
+    available_providers,
+    common_providers,
+    cores,
+    open_session,
+    preload_cuda,
+    run_options,
+)
 from serving.engine.thread_pool import Helpers
 from serving.errors import BundleError, EngineError
 from serving.interfaces import FloatArray, Run, Tensors, WaitingFeatures
@@ -28,6 +36,7 @@ class Engine:
             GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
         strict: every provider wanted must be had.
         device_features: whether features stay where the provider works (see `features_on`).
+        warm_up_seconds: how long the first runs may take together: a graph may hold a loop without an end.
 
     Attributes:
         providers: what all segments run on, best first.
@@ -48,6 +57,7 @@ class Engine:
         providers: Sequence[str] | None = None,
         strict: bool = False,
         device_features: DeviceFeatures = "auto",
+        warm_up_seconds: float = 300.0,
     ) -> None:
         available = available_providers()
         names = wanted(providers, available)
@@ -69,20 +79,28 @@ class Engine:
                 f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or ask for others"
             )
         self.features_on = features_on(bundle.name, self._segments, self.providers, device_features)
-        self._warm_up(bundle)
+        options = run_options()
+        timer = threading.Timer(warm_up_seconds, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            self._warm_up(bundle, options)
+        finally:
+            timer.cancel()
 
     @property
     def stages(self) -> int:
         """How many segments there are."""
         return len(self._sessions)
 
-    def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+    def run(self, stage: int, inputs: Tensors, options: Any = None) -> tuple[FloatArray, Tensors]:
         """Run one segment.
 
         Args:
             stage: the index of the segment, from 0.
             inputs: the features of the segment before, each [N, ...]; for stage 0 the images, uint8
                 [N, H, W, 3].
+            options: from `run_options`, by which the run can be ended.
 
         Returns:
             Probabilities, float32 [N, C], and the features for the next segment.
@@ -94,7 +112,7 @@ class Engine:
         feed = dict(zip((spec.name for spec in segment.feature_inputs), inputs, strict=True))
         if segment.gathers_rows:
             feed[ROWS] = np.arange(len(inputs[0]), dtype=np.int64)
-        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed)
+        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed, options)
         return checked_numbers(probabilities, f"segment {stage + 1}"), tuple(features)
 
     def open(self, model: bytes) -> Any:
@@ -132,19 +150,20 @@ class Engine:
                 "export the bundle again"
             ) from error
 
-    def _warm_up(self, bundle: Bundle) -> None:
+    def _warm_up(self, bundle: Bundle, options: Any) -> None:
         """Run every segment as it will be, so that no request pays for first-run work or meets a surprise."""
         shape = [size or 1 for size in self._segments[0].inputs[0].shape[1:]]
         for rows in (1,) if self._threads == 1 else (1, 2 * self._threads):  # a lone row, and slices
             inputs: Tensors = (np.zeros((rows, *shape), np.uint8),)
             for stage, segment in enumerate(self._segments):
                 try:
-                    probabilities, features = self.run(stage, inputs)
+                    probabilities, features = self.run(stage, inputs, options)
                     _check_outputs(segment, (probabilities, *features), rows)
                 except Exception as error:  # whatever a foreign graph raises, the bundle is unusable
+                    took_too_long = "; the first runs took too long" if options.terminate else ""
                     raise BundleError(
                         f"bundle {bundle.name!r}: {segment.file} does not run on {rows} black image(s) "
-                        f"({error}); export the bundle again"
+                        f"({error}{took_too_long}); export the bundle again"
                     ) from error
                 inputs = features
 

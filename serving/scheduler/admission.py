@@ -57,7 +57,9 @@ class Admission:
                     f"{request.size} images in one request, but the queue holds {self.capacity}: "
                     "send them in several requests"
                 )
-            excess = self._waiting_rows + request.size - self.capacity
+            # Long lists leave a quarter of the queue to others, unless nobody else is there.
+            reserved = min(request.size - 1, self.capacity // 4) if self._waiting_rows else 0
+            excess = self._waiting_rows + request.size + reserved - self.capacity
             if excess > 0:
                 raise OverloadedError(
                     f"the queue is full: {self._waiting_rows} of {self.capacity} images wait, "
@@ -102,6 +104,15 @@ class Admission:
         with self._lock:
             claimed, self._requests = list(self._requests), set()
         return claimed
+
+    def forget_all(self) -> None:
+        """Count no rows: everybody who was in is over, and nobody holds rows of theirs any more.
+
+        Who was admitted in the meantime and not taken in yet stays.
+        """
+        with self._lock:
+            self._arrivals = [(request, inputs) for request, inputs in self._arrivals if not request.over]
+            self._waiting_rows = sum(request.size for request, _ in self._arrivals)
 
     def close(self, reason: str) -> None:
         """Let nobody in from now on; the first reason stays."""

@@ -16,12 +16,13 @@ from serving.interfaces import NO_SHORTCUTS, FloatArray, Mask, Run, Shortcuts, T
 from serving.scheduler.admission import Admission
 from serving.scheduler.barrier import Barrier
 from serving.scheduler.deadlines import Deadlines
-from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch
+from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch, StageLoad
 from serving.scheduler.head_skipping import goes_straight, needs_head
 from serving.scheduler.hooks import Decide, Start, checked, everybody_starts
 from serving.scheduler.request import Batch, Request, ResultT, Row, Terms, requests_of
 from serving.scheduler.resolver import Answer, Resolver, deadline_error, engine_error
 from serving.scheduler.stage_queue import StageQueue
+from serving.scheduler.turns import Turns
 
 
 class Scheduler(Generic[ResultT]):
@@ -71,6 +72,7 @@ class Scheduler(Generic[ResultT]):
         queues = len(exit_flops) + (shortcuts.whole is not None)
         kept = [keep_rows] * queues if isinstance(keep_rows, int) else keep_rows
         self._queues = [StageQueue(rows) for rows in kept[:queues]]
+        self._turns = {0: Turns(), self._last + 1: Turns()}  # before the queues that requests enter by
         self._barrier = Barrier()
         self._deadlines = Deadlines()
         self._admission = Admission(capacity)
@@ -91,7 +93,7 @@ class Scheduler(Generic[ResultT]):
     @property
     def has_work(self) -> bool:
         """Whether a step would find rows."""
-        return self._admission.has_arrivals or any(self._queues)
+        return self._admission.has_arrivals or any(self._queues) or any(self._turns.values())
 
     @property
     def seconds_to_answer(self) -> float:
@@ -132,8 +134,7 @@ class Scheduler(Generic[ResultT]):
     def step(self) -> bool:
         """Run one batch through one stage; False if there was nothing to do."""
         self._take_in()
-        now = self._clock()
-        loads = [queue.load(now, urgent=bool(self._deadlines)) for queue in self._queues]
+        loads = self._loads()
         if not any(load.rows for load in loads):
             return False
         stage, size = self._dispatch(loads)
@@ -156,23 +157,52 @@ class Scheduler(Generic[ResultT]):
         self.close(str(make_error()))
         self._resolver.fail_all(make_error)
 
+    def fail_all(self, make_error: Callable[[], OfframpError]) -> None:
+        """Fail every request that is in, each with an error of its own, and stay open; from any thread."""
+        self._resolver.fail_all(make_error)
+
+    def reset(self) -> None:
+        """Forget all rows, wherever they are, once their requests are over: for who steps, after a failure."""
+        for queue in self._queues:
+            while queue:
+                queue.pop(len(queue))
+        for turns in self._turns.values():
+            turns.clear()
+        self._barrier = Barrier()
+        self._admission.forget_all()
+
     def _take_in(self) -> None:
-        """Queue those who were admitted, those for one queue together."""
-        joining: dict[int, tuple[list[Row], list[Tensors]]] = {}
+        """Let those who were admitted wait for their turns."""
+        now = self._clock()
         for request, inputs in self._admission.take_arrivals():
-            rows = [Row(request, position) for position in range(request.size)]
-            if request.over:
-                self._drop(rows)
-                continue
             straight = self._shortcuts.whole is not None and goes_straight(request)
-            waiting, parts = joining.setdefault(self._last + 1 if straight else 0, ([], []))
-            waiting += rows
-            parts.append(inputs)
-        for queue, (waiting, parts) in joining.items():
-            self._queues[queue].push_all(waiting, parts, self._clock())
+            self._turns[self._last + 1 if straight else 0].add(request, inputs, now)
+
+    def _loads(self) -> list[StageLoad]:
+        """What waits for each stage, in its queue and for a turn to enter it."""
+        now, urgent = self._clock(), bool(self._deadlines)
+        loads = [queue.load(now, urgent=urgent) for queue in self._queues]
+        for stage, turns in self._turns.items():
+            if turns:
+                loads[stage] = turns.joined(loads[stage], now, urgent=urgent)
+        return loads
+
+    def _let_in(self, stage: int, size: int) -> None:
+        """Fill the queue that a batch is to be taken from, with rows of requests in their turns."""
+        queue, turns = self._queues[stage], self._turns.get(stage)
+        if not turns or len(queue) >= size:
+            return
+        taken = turns.take(size - len(queue))
+        if taken.dropped:
+            self._drop(taken.dropped)
+        since = [row.queued_at for row in taken.rows]
+        queue.push_all(taken.rows, taken.parts, self._clock())
+        for row, waited_since in zip(taken.rows, since, strict=True):
+            row.queued_at = waited_since
 
     def _pop(self, stage: int, size: int) -> tuple[list[Row], Tensors]:
         """Take rows that somebody still waits for; the others are dropped on the way."""
+        self._let_in(stage, size)
         rows, inputs = self._queues[stage].pop(size)
         over = [row.request.over for row in rows]
         if any(over):

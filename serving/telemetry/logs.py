@@ -1,7 +1,7 @@
 """Structured logs on standard error: ours, uvicorn's and every other library's in one format.
 
-Nobody who logs waits for who reads (`serving.log_writer`), and no event is logged without end
-(`serving.log_rates`).
+Nobody who logs waits for who reads (`serving.telemetry.log_writer`), and no event is logged without end
+(`serving.telemetry.log_rates`).
 """
 
 import logging
@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from serving.events import AgreementMeasured, DriftMeasured, Event, RequestFailed, WorkerDied
-from serving.log_rates import RateLimit
-from serving.log_writer import LogWriter
+from serving.events import AgreementMeasured, DriftMeasured, Event, ModelStalled, RequestFailed, WorkerDied
+from serving.telemetry.log_rates import RateLimit
+from serving.telemetry.log_writer import LogWriter
 
 _STANDARD_ERROR = 2  # the descriptor: `sys.stderr` may be missing, replaced, or buffered
 _SHARED: tuple[Processor, ...] = (
@@ -133,8 +133,12 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Log one event, if it is of that kind; called from any thread."""
         match event:
-            case WorkerDied(model, error):
-                self._logger.critical("worker_died", model=model, error=error)
+            case WorkerDied(model, error, goes_on):
+                self._logger.critical("worker_died", model=model, error=error, goes_on=goes_on)
+            case ModelStalled(model, seconds, over=True):
+                self._logger.warning("model_goes_on", model=model, seconds=round(seconds, 1))
+            case ModelStalled(model, seconds):
+                self._logger.critical("model_stalled", model=model, seconds=round(seconds, 1))
             case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
                 found |= {"of": event.of, "images": event.rows}

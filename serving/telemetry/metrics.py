@@ -5,13 +5,24 @@ loaded, exits those of the models, routes are templates, errors are class names.
 """
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from serving.events import Event, Kind, RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.events import (
+    Event,
+    Kind,
+    ModelStalled,
+    RequestDone,
+    RequestFailed,
+    RequestRefused,
+    StageRan,
+    WorkerDied,
+)
 from serving.telemetry.batch_histogram import ManyHistogram
 from serving.telemetry.monitoring_metrics import PromiseMetrics
 
@@ -37,6 +48,18 @@ class Children(dict[tuple[str, ...], MetricT]):
     def __missing__(self, labels: tuple[str, ...]) -> MetricT:
         child = self[labels] = self._metric.labels(*labels)
         return child
+
+
+class _Watched(Collector):
+    """One value, looked up when it is asked for."""
+
+    def __init__(self, name: str, help_text: str, value: Callable[[], float], *, counts: bool) -> None:
+        self._name, self._help, self._value = name, help_text, value
+        self._family = CounterMetricFamily if counts else GaugeMetricFamily
+
+    def collect(self) -> Iterable[Metric]:
+        """Look it up."""
+        yield self._family(self._name, self._help, value=self._value())
 
 
 class Metrics:
@@ -127,7 +150,13 @@ class Metrics:
             registry=registry,
         )
         self._up = Gauge(
-            "offramp_model_up", "1 while the model's worker lives, else 0.", ("model",), registry=registry
+            "offramp_model_up",
+            "1 while the model's worker lives and does not hang, else 0.",
+            ("model",),
+            registry=registry,
+        )
+        self._restarts = Counter(
+            "offramp_worker_failures", "How often a model's worker failed.", ("model",), registry=registry
         )
         self._runs_on = Gauge(
             "offramp_model_info",
@@ -171,8 +200,11 @@ class Metrics:
                 self._failed_rows.labels(model).inc(rows)
             case RequestRefused(error):
                 self._errors.labels(error).inc()
-            case WorkerDied(model):
-                self._up.labels(model).set(0)
+            case WorkerDied(model, goes_on=goes_on):
+                self._restarts.labels(model).inc()
+                self._up.labels(model).set(int(goes_on))
+            case ModelStalled(model, _, over):
+                self._up.labels(model).set(int(over))
             case _:
                 self._promises(event)
 
@@ -186,7 +218,7 @@ class Metrics:
         """
         self._up.labels(model).set(1)
         self._full_flops[model] = exit_flops[-1]
-        for counter in (self._saved, self._failed_rows):
+        for counter in (self._saved, self._failed_rows, self._restarts):
             counter.labels(model)
         for kind in KINDS:
             self._spent.labels(model, kind)
@@ -207,6 +239,17 @@ class Metrics:
         """Count one HTTP answer; `route` is the template, never the path."""
         self._http_requests_of[route, str(status)].inc()
         self._http_seconds_of[(route,)].observe(seconds)
+
+    def watch(self, name: str, help_text: str, value: Callable[[], float], *, counts: bool = False) -> None:
+        """Show a value that is looked up whenever the metrics are asked for.
+
+        Args:
+            name: of the metric.
+            help_text: a sentence.
+            value: returns it; called from the thread that asks.
+            counts: whether it only ever grows.
+        """
+        self.registry.register(_Watched(name, help_text, value, counts=counts))
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

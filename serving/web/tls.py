@@ -1,0 +1,72 @@
+"""The certificate that the server shows, read again when its files change."""
+
+import ssl
+from pathlib import Path
+from typing import TypedDict
+
+from structlog.typing import FilteringBoundLogger
+
+from serving.settings import SettingsValueError
+
+
+class _Files(TypedDict):
+    ssl_certfile: str
+    ssl_keyfile: str
+
+
+class Certificate:
+    """A certificate and its key, in two files.
+
+    Args:
+        cert: the certificate and its chain (PEM).
+        key: its key (PEM), without a password.
+        logger: told when they are read again, and when they cannot be.
+
+    Raises:
+        SettingsValueError: they cannot be read, or do not belong together.
+    """
+
+    def __init__(self, cert: Path, key: Path, logger: FilteringBoundLogger) -> None:
+        self._cert, self._key, self._logger = cert, key, logger
+        self._stamp = self._stat()
+        try:
+            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsValueError(
+                f"--tls-cert {cert}, --tls-key {key}: expected a certificate and its key in PEM, without a "
+                f"password: {error.strerror or error}"
+            ) from error
+
+    @property
+    def files(self) -> _Files:
+        """The two files, as uvicorn takes them."""
+        return {"ssl_certfile": str(self._cert), "ssl_keyfile": str(self._key)}
+
+    def renew(self, context: ssl.SSLContext | None) -> None:
+        """Have a context show what the files hold now, if they have changed; connections there are stay."""
+        stamp = self._stat()
+        if context is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._load(
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            )  # a try-out: a half-written pair changes nothing
+            self._load(context)
+        except OSError as error:
+            self._logger.error("certificate_not_read", reason=str(error))
+        else:
+            self._logger.info("certificate_read")
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self._cert, self._key, password=_no_password)
+
+    def _stat(self) -> tuple[int, ...]:
+        try:
+            return self._cert.stat().st_mtime_ns, self._key.stat().st_mtime_ns
+        except OSError:
+            return ()
+
+
+def _no_password() -> str:
+    return ""  # without this the terminal is asked for one
