@@ -18,7 +18,7 @@ from serving.resources import resources
 from serving.settings import Settings, read_settings
 from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
-from serving.telemetry.malloc import give_back_memory
+from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.streams import announce, open_missing
 from serving.web.access import Access, default_hosts
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0 after a graceful stop, 2 where it could not start, 130 if interrupted before that.
     """
     open_missing()
-    give_back_memory()
+    set_thresholds()
     try:
         return serve(read_settings(sys.argv[1:] if arguments is None else arguments))
     except OfframpError as error:
@@ -75,7 +75,6 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings, writer: LogWriter | None) -> int:
     logger = logs.get_logger()
-    logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
     keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
     certificate = None
     if settings.tls_cert is not None and settings.tls_key is not None:
@@ -119,6 +118,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             sockets.append(stack.enter_context(admin))
         models = load_models(settings, load, logger)
         keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
+        logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
         scheme = "http" if certificate is None else "https"
 
         def started() -> None:

@@ -109,7 +109,7 @@ def check_name(name: str) -> None:
 
 
 def printable(name: str) -> str:
-    """Return a file's name as it can be shown and sent: bytes that are no UTF-8 as `\\xff`."""
+    """Return a file's name as it can be shown and sent: bytes that are no UTF-8 are escaped."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
@@ -134,7 +134,7 @@ def within(seconds: float, call: Callable[[], Loaded]) -> Loaded:
         if future.done():
             raise
         raise BundleError(
-            f"not loaded within {seconds:g} s (--load-timeout-seconds); what it does goes on until the process ends"
+            f"not loaded within {seconds:g} s (--load-timeout-seconds); its thread is left behind"
         ) from None
 
 

@@ -70,6 +70,7 @@ class Engine:
         self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
         self._helpers = Helpers(self._threads - 1)
         self._memory = Recycled()
+        self._ended_by: tuple[Any, ...] = ()  # run options that can end a run, while there are such
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
@@ -83,24 +84,25 @@ class Engine:
         timer = threading.Timer(warm_up_seconds, setattr, (options, "terminate", True))
         timer.daemon = True
         timer.start()
+        self._ended_by = (options,)
         try:
             self._warm_up(bundle, options)
         finally:
             timer.cancel()
+            self._ended_by = ()
 
     @property
     def stages(self) -> int:
         """How many segments there are."""
         return len(self._sessions)
 
-    def run(self, stage: int, inputs: Tensors, options: Any = None) -> tuple[FloatArray, Tensors]:
+    def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
         """Run one segment.
 
         Args:
             stage: the index of the segment, from 0.
             inputs: the features of the segment before, each [N, ...]; for stage 0 the images, uint8
                 [N, H, W, 3].
-            options: from `run_options`, by which the run can be ended.
 
         Returns:
             Probabilities, float32 [N, C], and the features for the next segment.
@@ -112,7 +114,7 @@ class Engine:
         feed = dict(zip((spec.name for spec in segment.feature_inputs), inputs, strict=True))
         if segment.gathers_rows:
             feed[ROWS] = np.arange(len(inputs[0]), dtype=np.int64)
-        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed, options)
+        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed, *self._ended_by)
         return checked_numbers(probabilities, f"segment {stage + 1}"), tuple(features)
 
     def open(self, model: bytes) -> Any:
@@ -157,7 +159,7 @@ class Engine:
             inputs: Tensors = (np.zeros((rows, *shape), np.uint8),)
             for stage, segment in enumerate(self._segments):
                 try:
-                    probabilities, features = self.run(stage, inputs, options)
+                    probabilities, features = self.run(stage, inputs)
                     _check_outputs(segment, (probabilities, *features), rows)
                 except Exception as error:  # whatever a foreign graph raises, the bundle is unusable
                     took_too_long = "; the first runs took too long" if options.terminate else ""

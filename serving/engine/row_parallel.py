@@ -51,20 +51,20 @@ class SlicedSession:
         """As ONNX Runtime has it."""
         return self._shared.get_providers()
 
-    def run(self, names: Sequence[str], feed: Feed, options: Any = None) -> list[Tensor]:
+    def run(self, names: Sequence[str], feed: Feed, *options: Any) -> list[Tensor]:
         """Run the graph.
 
         Args:
             names: of the outputs wanted.
             feed: inputs by name, each [N, ...].
-            options: `onnxruntime.RunOptions`, by which the run can be ended.
+            options: `onnxruntime.RunOptions`, by which the run can be ended, if any.
 
         Returns:
             The outputs, each [N, ...].
         """
         rows = len(next(iter(feed.values())))
         if rows < _LEAST_ROWS * self._threads:
-            outputs: list[Tensor] = self._shared.run(names, feed, options)
+            outputs: list[Tensor] = self._shared.run(names, feed, *options)
             return outputs
         made = [self._empty(self._outputs[name], rows) for name in names]
         given = {name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}
@@ -87,7 +87,7 @@ class SlicedSession:
         feed: Feed,
         names: Sequence[str],
         outputs: Sequence[Tensor],
-        options: Any,
+        options: tuple[Any, ...],
     ) -> None:
         """Take slices as long as there are any: a thread that is held up takes fewer."""
         for part in slices:
@@ -97,7 +97,7 @@ class SlicedSession:
             for name, tensor in zip(names, outputs, strict=True):
                 place = tensor[part]
                 binding.bind_output(name, "cpu", 0, place.dtype, place.shape, place.ctypes.data)
-            self._single.run_with_iobinding(binding, options)
+            self._single.run_with_iobinding(binding, *options)
 
     def _empty(self, value: Any, rows: int) -> Tensor:
         return self._memory.empty((rows, *value.shape[1:]), _DTYPES[value.type])

@@ -8,6 +8,7 @@ from typing import Any
 from serving.errors import BodyTooLargeError, ClosedError, OverloadedError
 from serving.interfaces import Tensors
 from serving.scheduler.request import Request
+from serving.scheduler.turns import SHORT_ROWS
 
 _MEMORY = 0.95  # how much of the measured throughput carries over from one batch to the next
 _MAX_RETRY_SECONDS = 60.0
@@ -58,7 +59,8 @@ class Admission:
                     "send them in several requests"
                 )
             # Long lists leave a quarter of the queue to others, unless nobody else is there.
-            reserved = min(request.size - 1, self.capacity // 4) if self._waiting_rows else 0
+            long_by = max(0, request.size - SHORT_ROWS) if self._waiting_rows else 0
+            reserved = min(long_by, self.capacity // 4)
             excess = self._waiting_rows + request.size + reserved - self.capacity
             if excess > 0:
                 raise OverloadedError(

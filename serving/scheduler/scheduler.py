@@ -162,7 +162,7 @@ class Scheduler(Generic[ResultT]):
         self._resolver.fail_all(make_error)
 
     def reset(self) -> None:
-        """Forget all rows, wherever they are, once their requests are over: for who steps, after a failure."""
+        """Forget all rows, whose requests are over: for the thread that steps, after a failure."""
         for queue in self._queues:
             while queue:
                 queue.pop(len(queue))

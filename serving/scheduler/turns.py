@@ -14,6 +14,9 @@ from serving.interfaces import Tensors
 from serving.scheduler.dispatch import StageLoad
 from serving.scheduler.request import Request, Row
 
+SHORT_ROWS = 16
+"""Requests of so many rows or fewer do not share: they go in as they came, one after the other."""
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -29,7 +32,7 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Rows that enter: whose they are, since when each waits, and their inputs in several parts, each [n, ...].
+    """Rows that enter, with the second since which each waits, and their inputs in parts, each [n, ...].
 
     `dropped` are rows of requests that are over, which were met on the way.
     """
@@ -81,6 +84,8 @@ class Turns:
             share = max(1, (count - len(rows)) // len(self._line))
             waiting = self._line.popleft()
             request, start = waiting.request, waiting.taken
+            if request.size <= SHORT_ROWS:
+                share = count - len(rows)
             if request.over:
                 dropped += [Row(request, position) for position in range(start, request.size)]
                 self._rows -= waiting.left

@@ -5,6 +5,8 @@ from types import TracebackType
 
 from serving.errors import OverloadedError
 
+BURST_BYTES = 32 * 2**20
+
 
 class ByteBudget:
     """Counts the bytes of bodies that have arrived and whose requests are not over; for the event loop alone.
@@ -15,7 +17,19 @@ class ByteBudget:
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
-        self.held_bytes = 0
+        self.held_bytes = self._peak_bytes = 0
+
+    def hold(self, size: int) -> None:
+        """Count so many bytes more, or, below 0, fewer."""
+        self.held_bytes += size
+        self._peak_bytes = max(self._peak_bytes, self.held_bytes)
+
+    def burst_is_over(self) -> bool:
+        """Whether, since this was last true, far more was held than is now: there is memory to give back."""
+        over = self._peak_bytes > BURST_BYTES and self.held_bytes < self._peak_bytes // 4
+        if over:
+            self._peak_bytes = self.held_bytes
+        return over
 
     def share(self) -> "Share":
         """Return what one request holds; nothing yet. Leaving it as a context manager gives it all back."""
@@ -54,11 +68,11 @@ class Share(AbstractContextManager["Share"]):
             OverloadedError: all requests together would hold too many.
         """
         self.foresee(size)
-        self._budget.held_bytes += size
+        self._budget.hold(size)
         self._held_bytes += size
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._budget.held_bytes -= self._held_bytes
+        self._budget.hold(-self._held_bytes)
         self._held_bytes = 0

@@ -1,4 +1,4 @@
-"""The outermost layer of the app: lets requests in, names, counts and logs each, and lets go while draining."""
+"""The outermost layer of the app: lets requests in, names, counts and logs them, lets go while draining."""
 
 import asyncio
 import time

@@ -4,7 +4,8 @@ A line is `name:class:hash`: whose key it is, how urgent its requests are (`high
 empty), and the SHA-256 of the key in hexadecimal digits. Empty lines and lines that start with `#` say
 nothing. Keys are random and long: a plain hash of one tells nobody what it is.
 
-    python -c "import secrets, hashlib; k = secrets.token_urlsafe(32); print(k, hashlib.sha256(k.encode()).hexdigest())"
+    KEY=$(python -c "import secrets; print(secrets.token_urlsafe(32))")
+    printf %s "$KEY" | sha256sum
 """
 
 import hashlib
@@ -58,8 +59,8 @@ def read_keys(text: str) -> list[Key]:
         priority = (match["priority"] or "normal") if match else ""
         if match is None or priority not in PRIORITIES:
             raise SettingsValueError(
-                f"line {number}: expected name:class:hash, with a class of {', '.join(PRIORITIES)} and the key's "
-                "SHA-256 in 64 hexadecimal digits"
+                f"line {number}: expected name:class:hash, with a class of {', '.join(PRIORITIES)} and the "
+                "key's SHA-256 in 64 hexadecimal digits"
             )
         if match["name"] in {key.name for key in keys}:
             raise SettingsValueError(f"line {number}: {match['name']!r} is there already")

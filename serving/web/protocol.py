@@ -4,7 +4,7 @@ uvicorn waits for ever for a request that trickles in, for a caller that does no
 arrives. The app limits the size and the time of a body that it reads; here is the rest:
 
 - A connection on which the app is not at work (the headers are not complete, or the answer went out before
-  the body was read) is closed when nothing useful arrives in time, and one that does not take its answer, too.
+  the body was read) is closed when nothing useful arrives in time, or when an answer is not taken in time.
 - A request's head, chunk sizes and trailers are bounded; so are the requests that wait behind one.
 - A head that two readers could read in two ways is refused (`serving.web.framing`), and an offer to speak
   another protocol is ignored: the request is read as if it were not there.

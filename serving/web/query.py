@@ -52,7 +52,9 @@ MODEL_PARAMETER = {
 }
 
 MAX_QUERY_BYTES = 1024
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(
+    r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.ASCII | re.I
+)
 
 PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model")
 """The query parameters that `read_ask` reads."""

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -19,6 +20,8 @@ MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, N
 
 _FORM = '{"images": ["<base64>", ...]}'
 _SHOWN_CHARACTERS = 60
+_STRINGS_COUNTED = 1000
+_NO_STRING = re.compile(r"Expected `str`, got `(?P<found>\w+)` - at `\$\.images\[(?P<index>\d+)\]`")
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -119,13 +122,21 @@ def media_type(content_type: str) -> str:
 
 def _listed(body: bytes, limits: ReadLimits) -> list[bytes]:
     """Return the encoded images of a JSON body, having looked at how many pixels they ask for."""
-    # Two quotation marks for the name, two for each image: more of them are not worth parsing.
-    if body.count(b'"') > 2 + 2 * limits.images:
-        raise ImageError(f"expected 1 to {limits.images} images, found more strings than that")
+    # Two quotation marks for the name, two for each image: very many more of them are not worth parsing.
+    if body.count(b'"') > 2 * (limits.images + _STRINGS_COUNTED):
+        raise ImageError(f"expected 1 to {limits.images} images, found far more strings than that")
     try:
         texts = _DOCUMENT.decode(body).images
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.ValidationError as error:
+        if match := _NO_STRING.fullmatch(str(error)):
+            raise ImageError(
+                f"images[{match['index']}]: expected a base64 string, found {match['found']}"
+            ) from error
         raise RequestError(f"expected JSON of the form {_FORM} and nothing else in it: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"expected JSON of the form {_FORM}, found a body that is not JSON: {error}"
+        ) from error
     if not 1 <= len(texts) <= limits.images:
         raise ImageError(f"expected 1 to {limits.images} images, found {len(texts)}")
     encoded, pixels = [], 0

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving.errors import OfframpError
+from serving.telemetry.malloc import trim
 from serving.web.protocol import DeadlineProtocol
 from serving.web.service import Service
 from serving.web.tls import Certificate
@@ -26,9 +28,9 @@ _KEEP_ALIVE_SECONDS = 75  # Longer than the 60 s of common proxies: the proxy cl
 class Server(uvicorn.Server):
     """One server over one app.
 
-    The first SIGTERM, or SIGHUP, makes the server unready; it goes on serving for `drain_seconds`, then stops accepting,
-    answers what was admitted and ends. SIGINT skips the drain. A second signal skips what is left of it, and
-    one after the drain also gives up the requests in flight.
+    The first SIGTERM, or SIGHUP, makes the server unready; it goes on serving for `drain_seconds`, then stops
+    accepting, answers what was admitted and ends. SIGINT skips the drain. A second signal skips what is left
+    of it, and one after the drain also gives up the requests in flight.
 
     Args:
         app: the ASGI application.
@@ -66,7 +68,8 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
-                **({} if certificate is None else certificate.files),
+                ssl_certfile=None if certificate is None else certificate.cert,
+                ssl_keyfile=None if certificate is None else certificate.key,
             )
         )
         self._certificate = certificate
@@ -102,11 +105,18 @@ class Server(uvicorn.Server):
         self._drain_until = now + (self._service.settings.drain_seconds if waits else 0)
         self._service.draining = True
 
+    def _look_after(self) -> None:
+        """Do what is due once a second."""
+        if self._certificate is not None:
+            self._certificate.renew(self.config.ssl)
+        if self._service.bodies.burst_is_over():
+            threading.Thread(target=trim, name="offramp-trim", daemon=True).start()
+
     async def on_tick(self, counter: int) -> bool:
         """Say whether to stop accepting, ten times a second."""
         self.should_exit = self._service.draining and self._clock() >= self._drain_until
-        if self._certificate is not None and counter % _TICKS_BETWEEN_LOOKS == 0:
-            self._certificate.renew(self.config.ssl)
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
+            self._look_after()
         return await super().on_tick(counter)
 
 

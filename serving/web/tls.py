@@ -2,16 +2,10 @@
 
 import ssl
 from pathlib import Path
-from typing import TypedDict
 
 from structlog.typing import FilteringBoundLogger
 
 from serving.settings import SettingsValueError
-
-
-class _Files(TypedDict):
-    ssl_certfile: str
-    ssl_keyfile: str
 
 
 class Certificate:
@@ -27,7 +21,7 @@ class Certificate:
     """
 
     def __init__(self, cert: Path, key: Path, logger: FilteringBoundLogger) -> None:
-        self._cert, self._key, self._logger = cert, key, logger
+        self.cert, self.key, self._logger = cert, key, logger
         self._stamp = self._stat()
         try:
             self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
@@ -36,11 +30,6 @@ class Certificate:
                 f"--tls-cert {cert}, --tls-key {key}: expected a certificate and its key in PEM, without a "
                 f"password: {error.strerror or error}"
             ) from error
-
-    @property
-    def files(self) -> _Files:
-        """The two files, as uvicorn takes them."""
-        return {"ssl_certfile": str(self._cert), "ssl_keyfile": str(self._key)}
 
     def renew(self, context: ssl.SSLContext | None) -> None:
         """Have a context show what the files hold now, if they have changed; connections there are stay."""
@@ -59,11 +48,11 @@ class Certificate:
             self._logger.info("certificate_read")
 
     def _load(self, context: ssl.SSLContext) -> None:
-        context.load_cert_chain(self._cert, self._key, password=_no_password)
+        context.load_cert_chain(self.cert, self.key, password=_no_password)
 
     def _stat(self) -> tuple[int, ...]:
         try:
-            return self._cert.stat().st_mtime_ns, self._key.stat().st_mtime_ns
+            return self.cert.stat().st_mtime_ns, self.key.stat().st_mtime_ns
         except OSError:
             return ()
 

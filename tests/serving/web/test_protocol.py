@@ -14,6 +14,7 @@ from serving.web.caller import Caller, caller_of
 from serving.web.protocol import DeadlineProtocol
 
 CALLERS: list[Caller] = []
+REFUSED: list[int] = []
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
@@ -41,13 +42,21 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def connected(receive_seconds: float) -> AsyncIterator[tuple[Reader, Writer]]:
+async def connected(
+    receive_seconds: float, write_seconds: float = 3600, max_connections: int = 8
+) -> AsyncIterator[tuple[Reader, Writer]]:
     config = uvicorn.Config(app, lifespan="off", log_config=None)
     state = ServerState()
 
     def connection() -> DeadlineProtocol:
         return DeadlineProtocol(
-            receive_seconds=receive_seconds, config=config, server_state=state, app_state={}
+            receive_seconds=receive_seconds,
+            write_seconds=write_seconds,
+            max_connections=max_connections,
+            refused=REFUSED.append,
+            config=config,
+            server_state=state,
+            app_state={},
         )
 
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
@@ -130,7 +139,9 @@ def test_an_answer_to_head_is_not_held_back() -> None:
 
 def test_who_waits_for_leave_to_send_gets_it() -> None:
     async def talk(reader: Reader, writer: Writer) -> bytes:
-        writer.write(b"POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        writer.write(
+            b"POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
         leave = await reader.readuntil(b"\r\n\r\n")
         writer.write(b"abcd")
         return leave + await reader.readuntil(b"\r\n\r\n")
