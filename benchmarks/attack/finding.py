@@ -13,12 +13,14 @@ class Finding:
         found: what was seen, as text with units.
         expected: what a server that withstands it shows.
         held: whether it did.
+        measured: whether it is a time or an amount, which depend on the machine.
     """
 
     attack: str
     found: str
     expected: str
     held: bool
+    measured: bool = False
 
 
 Attack = Callable[[], Iterator[Finding]]
@@ -26,7 +28,7 @@ Attack = Callable[[], Iterator[Finding]]
 
 def at_most(attack: str, value: float, limit: float, unit: str) -> Finding:
     """Hold a measured value against an upper limit."""
-    return Finding(attack, f"{value:.3g} {unit}", f"at most {limit:g} {unit}", value <= limit)
+    return Finding(attack, f"{value:.3g} {unit}", f"at most {limit:g} {unit}", value <= limit, True)
 
 
 def is_in(attack: str, value: object, allowed: tuple[object, ...]) -> Finding:

@@ -19,14 +19,14 @@ def attack() -> Iterator[Finding]:
         "a folder in place of a segment": _folder_for_file,
         "a folder in place of the manifest": _folder_for_manifest,
         "a folder name that is no UTF-8": _not_utf8,
-        "a graph that never ends": nets.endless,
+        "a graph that never ends": lambda path: nets.endless(path.parent),
         "accuracy of 400 digits": _long_number,
     }
-    for name, spoil in bundles.items():
-        with tempfile.TemporaryDirectory() as folder:
-            models = nets.tiny(Path(folder))
-            spoil(models)
-            yield _serves(f"bundle: {name}", models)
+    with tempfile.TemporaryDirectory() as folder:
+        models = nets.tiny(Path(folder))
+        for number, spoil in enumerate(bundles.values()):
+            spoil(models / f"bad-{number}")
+        yield _serves(f"a sound bundle beside {', '.join(bundles)}", models)
     states: dict[str, Callable[[Path], object]] = {
         "a 400-digit integer": lambda path: path.write_text(
             '{"format": 1, "budget_classes": {"0.5": {"factor": 1' + "0" * 400 + "}}}"
@@ -58,13 +58,13 @@ def _serves(name: str, models: Path, *flags: str) -> Finding:
     return is_in(name, found, ("200, metrics 200",))
 
 
-def _huge_flops(models: Path) -> None:
-    bundle = tiny_bundle(models / "bad")
+def _huge_flops(path: Path) -> None:
+    bundle = tiny_bundle(path)
     _edit(bundle.folder, lambda manifest: manifest["segments"][0].update(body_flops=10**30))
 
 
-def _long_number(models: Path) -> None:
-    bundle = tiny_bundle(models / "bad")
+def _long_number(folder: Path) -> None:
+    bundle = tiny_bundle(folder)
     path = bundle.folder / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["segments"][0]["validation_accuracy"] = "LONG"
@@ -78,18 +78,18 @@ def _edit(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
     path.write_text(json.dumps(manifest))
 
 
-def _folder_for_file(models: Path) -> None:
-    bundle = tiny_bundle(models / "bad")
+def _folder_for_file(path: Path) -> None:
+    bundle = tiny_bundle(path)
     (bundle.folder / "segment_2.onnx").unlink()
     (bundle.folder / "segment_2.onnx").mkdir()
 
 
-def _folder_for_manifest(models: Path) -> None:
-    bundle = tiny_bundle(models / "bad")
+def _folder_for_manifest(path: Path) -> None:
+    bundle = tiny_bundle(path)
     (bundle.folder / "manifest.json").unlink()
     (bundle.folder / "manifest.json").mkdir()
 
 
-def _not_utf8(models: Path) -> None:
-    tiny_bundle(models / "bad")
-    os.rename(os.fsencode(models / "bad"), os.fsencode(models) + b"/b\xff\xfe")  # noqa: PTH104 - bytes
+def _not_utf8(path: Path) -> None:
+    tiny_bundle(path)
+    os.rename(os.fsencode(path), os.fsencode(path.parent) + b"/b\xff\xfe")  # noqa: PTH104 - bytes

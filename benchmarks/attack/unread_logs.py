@@ -14,7 +14,7 @@ from benchmarks.attack import nets
 from benchmarks.attack.finding import Finding, at_most, is_in
 from benchmarks.attack.target import ROOT, serving
 
-_REQUESTS = 1_200
+_REQUESTS = 800
 
 
 def attack() -> Iterator[Finding]:

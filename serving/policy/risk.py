@@ -15,7 +15,7 @@ DEFAULT_DELTA = 0.05
 """The chance, over the draw of the certifying images, that a guarantee does not hold."""
 
 SMALLEST_RISK = 1e-9
-"""The least risk that is looked at: it would take thousands of millions of images to rule out one so small."""
+"""The least risk that is looked at: thousands of millions of images would be needed to rule it out."""
 
 
 def p_value(errors: int, images: int, max_risk: float) -> float:

@@ -1,8 +1,8 @@
 """Has the C library give memory back after a burst.
 
 glibc raises its threshold for mapping large blocks each time one is freed, and keeps what a burst of bodies
-took in an arena for each thread: hundreds of megabytes that no one uses. With fixed thresholds large blocks go
-back at once, and `trim` gives back the pages of small ones that are free.
+took in an arena for each thread: hundreds of megabytes that no one uses. With fixed thresholds large blocks
+go back at once, and `trim` gives back the pages of small ones that are free.
 """
 
 import ctypes

@@ -5,14 +5,17 @@ generator state: weights, the method's state and the number of epochs done are a
 depends on.
 """
 
+import errno
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from training.config import FitConfig
 from training.data import Data
+from training.errors import RunError
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
 from training.fitting.parallel import ALONE, Processes
@@ -22,12 +25,14 @@ from training.fitting.weight_average import KeptWeights, LastWeights, WeightAver
 from training.methods import Method, method, method_entry
 from training.methods.backbone_first import BackboneFirst
 from training.models.multi_exit import MultiExitModel
-from training.runs.checkpoint import Checkpoint
+from training.runs.checkpoint import Checkpoint, damaged
 from training.runs.devices import use_device
 from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def fit(
@@ -48,7 +53,21 @@ def fit(
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
+        RunError: another process trains the run, its checkpoint is damaged, or the disk is full; the last
+            whole epoch is kept.
     """
+    with run.held() if processes.first else nullcontext():
+        try:
+            _fit(run, data, clock, show, processes)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise RunError(
+                f"{run.folder}: cannot be written: {error.strerror}; make room, and go on with --resume"
+            ) from error
+
+
+def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, processes: Processes) -> None:
     config, device = run.config, use_device(run.config.device, run.config.threads)
     model = untrained(run)
     problem = problem_of(run, model, data, device, processes)
@@ -159,7 +178,10 @@ def _restore(
     if not run.checkpoint_path.exists():
         return 0, [], 0.0
     checkpoint = Checkpoint.load(run.checkpoint_path)
-    model.load_state_dict(checkpoint.trained or checkpoint.model)
-    how.load_state_dict(checkpoint.method)
-    kept.restore(checkpoint)
+    try:
+        model.load_state_dict(checkpoint.trained or checkpoint.model)
+        how.load_state_dict(checkpoint.method)
+        kept.restore(checkpoint)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise damaged(run.checkpoint_path, error) from error
     return checkpoint.epoch, checkpoint.history, checkpoint.seconds
