@@ -28,6 +28,8 @@ async def until(condition: Callable[[], bool]) -> None:
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answer 200 without reading the body; `/wait` reads it first, and `/caller` waits for who asks to go."""
     if scope["path"] == "/caller" and (caller := caller_of(scope)):
+        while caller.more_body:
+            await receive()
         CALLERS.append(caller)
         while not caller.disconnected:
             await caller.message_event.wait()
