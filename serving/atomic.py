@@ -16,7 +16,9 @@ from serving.errors import BundleError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    _LOCKS = False
+else:
+    _LOCKS = True
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _HERE = -100  # AT_FDCWD
@@ -90,7 +92,7 @@ def locked(folder: Path) -> Iterator[None]:
         BlockingIOError: another process, or another part of this one, holds it.
         OSError: it cannot be opened.
     """
-    if fcntl is None:  # no such locks here
+    if not _LOCKS:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -33,12 +33,13 @@ def test_a_single_image_goes_in_with_the_next_batch() -> None:
 @given(st.lists(st.integers(1, 100), max_size=12), st.integers(1, 64))
 def test_every_row_goes_in_once_with_its_own_inputs(sizes: list[int], batch: int) -> None:
     """Whatever waits and however it is taken, each row enters exactly once, and with its own input."""
-    turns, first, expected = Turns(), 0, {}
+    turns, first = Turns(), 0
+    expected: dict[tuple[int, int], int] = {}
     for size in sizes:
         made = request(turns, size, first=first)
         expected |= {(id(made), position): first + position for position in range(size)}
         first += size
-    found = {}
+    found: dict[tuple[int, int], int] = {}
     while turns:
         taken = turns.take(batch)
         assert 0 < len(taken.rows) <= batch

@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import suppress
 from functools import partial
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -158,7 +159,7 @@ def test_a_caller_that_hangs_up_on_pipelined_requests_is_noticed_by_the_first() 
 def test_an_answer_that_is_not_taken_is_given_up() -> None:
     async def scenario() -> None:
         async with connected(3600, write_seconds=0.05) as (_, writer), asyncio.timeout(20):
-            writer.transport.pause_reading()
+            cast("asyncio.Transport", writer.transport).pause_reading()
             with suppress(ConnectionError):
                 while True:  # until the server lets go: nobody takes what it answers
                     writer.write(GET * 8)
