@@ -12,10 +12,10 @@ from serving.bundle import Bundle, read_bundle
 from serving.check import judge
 from serving.engine.engine import Engine
 from tests.training.runs import trained
-from training import export as module
 from training.calibration.collect import Answers, engine_probabilities
 from training.errors import RunError
 from training.export import main
+from training.exporting import export as module
 from training.exporting import trial
 from training.exporting.accuracy_bar import Bar
 from training.exporting.export import MAX_DIFFERENCE, export
@@ -81,7 +81,7 @@ def test_measure_and_policy_are_those_that_did_best_on_validation(run: Run, tmp_
 def test_nothing_of_the_machine_is_in_the_files(run: Run, bundle: Bundle) -> None:
     for path in bundle.folder.iterdir():
         data = path.read_bytes()
-        for folder in (run.folder, Path.home(), Path(module.__file__).parents[1]):
+        for folder in (run.folder, Path.home(), Path(module.__file__).parents[2]):
             assert str(folder).encode() not in data, path.name
 
 
