@@ -66,7 +66,7 @@ def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
     shared = shared_parameters(problem.reach)
     if not shared:
         raise ConfigError(f"{run.folder}: no parameter is used by two exits, so that none can conflict")
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
     def measured(grams: Floats) -> Conflict:
         return Conflict(
@@ -124,7 +124,7 @@ def trained_copy(
 ) -> Iterator[Moment]:
     """Train a fresh copy of `run` by its own settings, and measure it as it goes."""
     # In another folder there is no checkpoint: the copy starts from what the run started from.
-    model = untrained(replace(run, folder=out / "copy"))
+    model = untrained(replace(run, folder=out / "copy"), data)
     problem = problem_of(run, model, data, device)
     how = method_of(run.config, problem)
 

@@ -28,6 +28,8 @@ from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
+from training.setup import whitening
+from training.setup.whitening import freeze, whiten
 
 
 def fit(
@@ -50,7 +52,7 @@ def fit(
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
     """
     config, device = run.config, use_device(run.config.device, run.config.threads)
-    model = untrained(run)
+    model = untrained(run, data)
     problem = problem_of(run, model, data, device, processes)
     how, kept = method_of(config, problem), _kept_weights(config, model, problem)
     done, history, seconds = _restore(run, model, how, kept)
@@ -89,7 +91,8 @@ def fit(
                 )
                 seconds += clock() - begun
                 state = kept.model.state_dict(), how.state_dict()
-                Checkpoint(epoch + 1, *state, history, seconds, kept.trained()).save(run.checkpoint_path)
+                trained_on = kept.trained(), kept.averaged
+                Checkpoint(epoch + 1, *state, history, seconds, *trained_on).save(run.checkpoint_path)
                 logs.epoch(history)
                 progress.epoch(history[-1])
             expected = seconds + clock() - begun
@@ -101,12 +104,19 @@ def fit(
         logs.close()
 
 
-def untrained(run: Run) -> MultiExitModel:
-    """Return the model as the run's first epoch meets it."""
+def untrained(run: Run, data: Data) -> MultiExitModel:
+    """Return the model as the run's first epoch meets it, on the CPU.
+
+    Args:
+        run: whose model.
+        data: the run's; a whitening is of its training images.
+    """
     torch.manual_seed(run.config.seed)
     model = run.fresh_model()
     if run.config.init_from:
         model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
+    if run.config.whiten and run.config.init_from is None and not run.checkpoint_path.exists():
+        whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
 
 
@@ -117,6 +127,8 @@ def problem_of(
     config = run.config
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.feature_split = config.feature_split
+    if config.whiten:
+        freeze(model)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -136,6 +148,10 @@ def problem_of(
             untaught_epochs=0 if stepwise or config.init_from else 1,
         ),
         backbone_epochs=config.backbone_epochs,
+        nesterov=config.nesterov,
+        decoupled_weight_decay=config.decoupled_weight_decay,
+        start_size=config.start_size,
+        compiled=config.compile,
     )
     return TrainingProblem(model, data, recipe, processes)
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from training.errors import ConfigError
+from training.models.ladder import LadderOptions, ladder
 from training.models.msdnet import MSDNetOptions, msdnet
 from training.models.multi_exit import MultiExitModel
 from training.models.sdn_resnet import SDNResNetOptions, sdn_resnet
@@ -47,6 +48,8 @@ MODELS: dict[str, Preset] = {
         **{"grow_factors": (1, 2, 4, 4), "bottleneck_factors": (1, 2, 4, 4)},
         **{"head_channels": None, "image_size": 224},
     ),
+    # Few wide layers, for CPUs: the network to start with on small images.
+    "ladder": Preset("ladder", ladder, LadderOptions),
     # The poster's VGG-16 SDN, 314 MFLOPs at the last exit.
     "sdn-vgg16": Preset("sdn-vgg", sdn_vgg, SDNVGGOptions),
     "sdn-resnet56": Preset("sdn-resnet", sdn_resnet, SDNResNetOptions),

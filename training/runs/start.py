@@ -18,6 +18,7 @@ from training.runs.checkpoint import Checkpoint
 from training.runs.devices import use_device
 from training.runs.environment import environment
 from training.runs.run import Run, RunFacts
+from training.setup.checks import check_recipe
 
 
 def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> tuple[Run, Data]:
@@ -93,7 +94,9 @@ def checked(config: FitConfig) -> Architecture:
     with torch.device("meta"):
         # A layer that cannot be a cut, an operator without a FLOPs rule, or weights that cannot be had show
         # here, and not after hours of training.
-        exits = len(segment_flops(settled.model(classes=2)))
+        model = settled.model(classes=2)
+        exits = len(segment_flops(model))
+        check_recipe(config, model)
     check_options(config, exits, config.epochs, method_entry(config.method).stepwise)
     return settled
 
