@@ -13,17 +13,7 @@ _EXAMPLE = re.compile(r"^(?P<indent> *)>>> .*(?:\n(?! *$)(?P=indent).*)*", re.MU
 
 
 def fenced(text: str) -> str:
-    """Return a docstring with each example in a fence of its own.
-
-    >>> print(fenced("Adds.\\n\\n>>> 1 + 1\\n2\\n").replace("`", "'"))
-    Adds.
-    <BLANKLINE>
-    '''pycon
-    >>> 1 + 1
-    2
-    '''
-    <BLANKLINE>
-    """
+    """Return a docstring with each example in a fence of its own."""
     return _EXAMPLE.sub(lambda found: f"{found['indent']}```pycon\n{found[0]}\n{found['indent']}```", text)
 
 

@@ -4,10 +4,12 @@ A hook of MkDocs. Pages are the repository's own Markdown files at their own pat
 checkout works on the site. Files that they link to are copied beside them.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,11 +25,14 @@ SHOWN = (
     "exported_models/cifar10-*/README.md",
 )
 PACKAGES = ("offramp", "serving", "training")
+_DOWNLOAD = re.compile(
+    r"""<(?:script|img|link rel="stylesheet"|link rel="preconnect")[^>]*(?:src|href)="?https?:[^>]*>"""
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the reference to the navigation."""
-    reference = [{name: f"reference/{name}.md"} for name in _packages()]
+    reference = [{name: f"reference/{name}.md"} for name in packages()]
     config.nav = [*(config.nav or []), {"API reference": reference}]
     return config
 
@@ -39,17 +44,28 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     shown = [_file(path.relative_to(ROOT).as_posix(), config, src_dir=str(ROOT)) for path in paths]
     reference = [
         File.generated(config, f"reference/{name}.md", content=_page(name, modules))
-        for name, modules in _packages().items()
+        for name, modules in packages().items()
     ]
     return Files([*theme, *shown, *reference])
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that would download something when it is viewed.
+
+    Raises:
+        PluginError: it would.
+    """
+    if found := _DOWNLOAD.search(output):
+        raise PluginError(f"{page.file.src_uri}: a page must bring all it shows, found {found[0][:200]}")
+    return output
 
 
 def _file(path: str, config: MkDocsConfig, **where: Any) -> File:
     return File(path, dest_dir=config.site_dir, use_directory_urls=config.use_directory_urls, **where)
 
 
-def _packages() -> dict[str, list[str]]:
-    """Return the dotted name of every package that is here, each with its modules, itself first."""
+def packages() -> dict[str, list[str]]:
+    """Return the dotted name of every package that is here, with its modules, itself first."""
     found: dict[str, list[str]] = {}
     for package in PACKAGES:
         for init in sorted((ROOT / package).glob("**/__init__.py"), key=lambda path: path.parent.parts):
