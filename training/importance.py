@@ -7,7 +7,7 @@ more than at random.
 
 `importance.json` holds: run, epoch, split, images, granularity; `exits`, a list of {exit, parameters (its
 shared weights), groups, importance {mean, min, max}, pruned (weights at each step), important
-[steps][exits], random [draws][steps][exits]}. Accuracies lie in 0..1, exits are numbered from 1.
+[steps, exits], random [draws, steps, exits]}. Accuracies lie in 0..1, exits are numbered from 1.
 """
 
 import argparse

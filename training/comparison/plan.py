@@ -61,7 +61,7 @@ class Plan:
         self._config, self._shared = config, shared
 
     def equal_epochs(self) -> list[list[PlannedRun]]:
-        """Return the runs of the same number of epochs [contenders][seeds]; none where not asked for."""
+        """Return the runs of the same number of epochs, by contender, then seed; none where not asked for."""
         epochs = self._config.epochs
         return self._runs([epochs] * len(self.contenders), "") if epochs else []
 
@@ -75,7 +75,7 @@ class Plan:
         ]
 
     def equal_time(self, epochs: Sequence[int]) -> list[list[PlannedRun]]:
-        """Return the runs [contenders][seeds] of the time asked for, by the epochs of each contender."""
+        """Return the runs of the time asked for, by contender, then seed, from each one's epochs."""
         return self._runs(epochs, f"-{self._config.max_minutes:g}min")
 
     def _runs(self, epochs: Sequence[int], suffix: str) -> list[list[PlannedRun]]:
