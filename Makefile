@@ -33,7 +33,7 @@ test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARG
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(PYTEST) $(PYTEST_ARGS)
 
 bench: $(EVERYTHING) ## measure everything side by side on this machine, about 12 minutes (BENCH_ARGS=...)
-	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 lint: $(EVERYTHING) ## formatting, ruff, strict types and the import contracts
 	$(BIN)/ruff format --check

@@ -1,6 +1,6 @@
 """What the server's core costs per image besides ONNX Runtime: microseconds of processor time.
 
-    python benchmarks/core_cost.py exported_models/msdnet7 --profile
+    python -m benchmarks.core_cost exported_models/msdnet7 --profile
 
 A bundle's own calibration is replayed by a stand-in for the engine: its confidences as probabilities, and
 features of a few bytes. 64 callers send one image each and send the next when they are answered, all at one

@@ -1,7 +1,7 @@
 """Features on the device against features on the host: images per second of one model, on whatever it runs.
 
-    python benchmarks/device_features.py
-    python benchmarks/device_features.py --host models/a --device models/b --budget 150MFLOPs
+    python -m benchmarks.device_features
+    python -m benchmarks.device_features --host models/a --device models/b --budget 150MFLOPs
 
 Without bundles it makes two of the poster's size (`poster_bundle`), the same net cut for each. In one
 process, without HTTP, in alternating rounds. It prints the providers that were got. Without a
@@ -15,8 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import poster_bundle
-
+from benchmarks import poster_bundle
 from serving.model import Answer, Model, Rules
 
 

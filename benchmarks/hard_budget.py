@@ -1,6 +1,6 @@
 """What a hard budget costs or gains in accuracy, against thresholds that spend exactly as much.
 
-    python benchmarks/hard_budget.py exported_models/cifar10-msdnet --out docs/benchmarks/hard_budget
+    python -m benchmarks.hard_budget exported_models/cifar10-msdnet --out docs/benchmarks/hard_budget
 
 The bundle's engine answers the test images; policy and path are fitted as the bundle is served. In
 groups of a few sizes and at a ladder of budgets, every group keeps to its sum; then the same images go
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from reporting import answered, bootstrap, command_line, opened, publish, table
 
+from benchmarks.reporting import answered, bootstrap, command_line, opened, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.bundle.served_policy import served_policy
 from serving.interfaces import ScoreArray

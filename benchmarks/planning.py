@@ -1,6 +1,6 @@
 """How long thresholds take to solve: a new budget over 50,000 images and 7 exits, and one seen before.
 
-    python benchmarks/planning.py exported_models/cifar10-msdnet --out docs/benchmarks/planning
+    python -m benchmarks.planning exported_models/cifar10-msdnet --out docs/benchmarks/planning
 
 The calibration is invented: 50,000 rows of scores at 7 exits that grow surer with depth. *A new budget* is
 `PathPolicy.plan`, at budgets that were not asked for before; *the path, once* is what a policy does when it
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from reporting import command_line, publish, table
 
+from benchmarks.reporting import command_line, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.interfaces import ScoreArray
 from serving.monitoring.controller import BudgetController

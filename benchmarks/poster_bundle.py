@@ -1,6 +1,6 @@
 """A bundle of the poster's size, for measuring speed: MSDNet with seven exits and random weights.
 
-    python benchmarks/poster_bundle.py exported_models/msdnet7 --pngs runs/pool
+    python -m benchmarks.poster_bundle exported_models/msdnet7 --pngs runs/pool
 
 How fast a net is does not depend on what it learned, but which images leave where does. So the weights are
 seeded, BatchNorm is estimated on seeded images (activations neither die nor explode), and the heads' logits

@@ -1,8 +1,8 @@
 """What cutting a net into segments costs, boundary by boundary.
 
-    python benchmarks/segment_cost.py --out docs/benchmarks/segment_cost        # the poster's size, untrained
-    python benchmarks/segment_cost.py --precision int8 --out docs/benchmarks/segment_cost_int8
-    python benchmarks/segment_cost.py exported_models/cifar10 --out runs/cost
+    python -m benchmarks.segment_cost --out docs/benchmarks/segment_cost        # the poster's size, untrained
+    python -m benchmarks.segment_cost --precision int8 --out docs/benchmarks/segment_cost_int8
+    python -m benchmarks.segment_cost exported_models/cifar10 --out runs/cost
 
 One ONNX Runtime session each for: the whole net with its last exit alone; the chain of all segments; the
 chain with no head but the last; and, for every boundary, the two halves of a net cut there and nowhere else.
@@ -20,10 +20,10 @@ import numpy.typing as npt
 import onnx
 import onnx.utils
 import onnxruntime
-from plain_session import plain_session
-from reporting import publish, spread, table
-from segmented import chosen, command_line
 
+from benchmarks.plain_session import plain_session
+from benchmarks.reporting import publish, spread, table
+from benchmarks.segmented import chosen, command_line
 from serving.bundle import TensorSpec
 from training.exporting.graph import Boundary
 

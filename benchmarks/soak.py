@@ -1,6 +1,6 @@
 """Does memory stay flat? Many images through a model in one process, in requests of all sizes and promises.
 
-    python benchmarks/soak.py exported_models/msdnet7 --images 200000
+    python -m benchmarks.soak exported_models/msdnet7 --images 200000
 
 Requests of 1 to `--largest` images, at budgets from the cheapest exit to the full depth, some with hard
 budgets or deadlines, some abandoned, keep up to half a queue waiting. After a tenth of the images all has
