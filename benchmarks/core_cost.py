@@ -107,7 +107,7 @@ def cost(bundle: Bundle, budget: str, count: int, emit: Any, rules: Rules, profi
         replay.seconds, end = 0.0, Future[float]()
         started = time.process_time()
         drive(model, images, budget, count, lambda: end.set_result(time.process_time()))
-        return (end.result() - started - replay.seconds) / count
+        return float(end.result() - started - replay.seconds) / count
 
 
 def main() -> None:

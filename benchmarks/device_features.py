@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 
 from benchmarks import poster_bundle
+from serving.engine.providers import DeviceFeatures
 from serving.model import Answer, Model, Rules
 
 
-def load(folder: Path, device_features: str, given: argparse.Namespace) -> Model:
+def load(folder: Path, device_features: DeviceFeatures, given: argparse.Namespace) -> Model:
     """Load a bundle with an open loop, so that every round does the same."""
     return Model.load(
         folder,

@@ -15,9 +15,11 @@ one seen before 20 µs or more.
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.reporting import command_line, publish, table
 from serving.bundle import Bundle, read_bundle
@@ -26,6 +28,7 @@ from serving.monitoring.controller import BudgetController
 from serving.options import Ask, Rules
 from serving.planner import Offers
 from serving.policy.confidence import calibration_score
+from serving.policy.plan import PathPolicy, Plan
 from serving.policy.registry import POLICIES, fit_policy
 
 ROWS, EXIT_FLOPS = 50_000, (10, 25, 45, 70, 100, 135, 175)
@@ -53,6 +56,10 @@ def timed(work: Callable[[int], object], rounds: int, times: int = 1) -> dict[st
     return {"seconds": float(clock), "cpu_seconds": float(cpu)}
 
 
+def _plan(policy: PathPolicy, budgets: npt.NDArray[np.float64], turn: int) -> Plan:
+    return policy.plan(float(budgets[turn]))
+
+
 def measured(bundle: Bundle) -> dict[str, Any]:
     """Time each of the three."""
     score, correct = invented()
@@ -60,7 +67,7 @@ def measured(bundle: Bundle) -> dict[str, Any]:
     found = {}
     for name in POLICIES:
         policy = fit_policy(name, score, correct, EXIT_FLOPS)
-        found[f"a new budget, {name}"] = timed(lambda n, policy=policy: policy.plan(budgets[n]), ROUNDS)
+        found[f"a new budget, {name}"] = timed(partial(_plan, policy, budgets), ROUNDS)
     found["the path, once, geometric"] = timed(
         lambda _: fit_policy("geometric", score, correct, EXIT_FLOPS), 3
     )

@@ -88,9 +88,8 @@ def poster_model(seed: int = 0) -> MultiExitModel:
                 module for module in model.segment(index).head.modules() if isinstance(module, nn.Linear)
             ][-1]
             scale = _LOGIT_SPREAD / values.std(dim=0).mean()
-            linear.weight *= scale
-            linear.bias -= values.mean(dim=0)
-            linear.bias *= scale
+            linear.weight.mul_(scale)
+            linear.bias.sub_(values.mean(dim=0)).mul_(scale)
     return model
 
 

@@ -11,6 +11,7 @@ it costs to put features out and take them in again, and whatever the optimiser 
 heads cost is the first chain less the second.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from time import perf_counter, process_time
 from typing import Any
@@ -124,8 +125,10 @@ def measure(
 
 def feature_bytes(part: Boundary) -> int:
     """Bytes per image that cross the boundary behind a segment."""
-    sizes = (np.prod(spec.shape[1:]) * np.dtype(spec.dtype).itemsize for spec in part.outputs[1:])
-    return int(sum(sizes))
+    return sum(
+        math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+        for spec in part.outputs[1:]
+    )
 
 
 def page(results: dict[str, Any]) -> str:

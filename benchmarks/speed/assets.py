@@ -140,21 +140,17 @@ def _key() -> str:
 
 def full_depth(bundle: Bundle) -> onnx.ModelProto:
     """Chain a bundle's segments to one graph that puts out the last exit's probabilities alone."""
-    whole = None
-    prefix = ""
-    for index, spec in enumerate(bundle.manifest.segments):
-        segment = onnx.load(io.BytesIO(bundle.segment_bytes(index)))
+    specs = bundle.manifest.segments
+    segments = [onnx.load(io.BytesIO(bundle.segment_bytes(index))) for index in range(len(specs))]
+    for segment in segments:
         _take_all_rows(segment)
-        if whole is None:
-            whole = segment
-        else:
-            prefix, before = f"segment_{index + 1}_", prefix
-            features = [feature.name for feature in spec.inputs if feature.name != ROWS]
-            joints = [(before + name, prefix + name) for name in features]
-            whole = merge_models(whole, add_prefix(segment, prefix), io_map=joints)
-        last = prefix + spec.outputs[0].name
-    first = bundle.manifest.segments[0].inputs[0].name
-    return Extractor(whole).extract_model([first], [last])
+    whole, prefix = segments[0], ""
+    for index, spec in enumerate(specs[1:], start=1):
+        prefix, before = f"segment_{index + 1}_", prefix
+        features = [feature.name for feature in spec.inputs if feature.name != ROWS]
+        joints = [(before + name, prefix + name) for name in features]
+        whole = merge_models(whole, add_prefix(segments[index], prefix), io_map=joints)
+    return Extractor(whole).extract_model([specs[0].inputs[0].name], [prefix + specs[-1].outputs[0].name])
 
 
 def _take_all_rows(segment: onnx.ModelProto) -> None:

@@ -17,6 +17,7 @@ from serving.answer import Answer
 from serving.bundle import read_bundle
 from serving.monitoring.health import Health
 from serving.options import Ask
+from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
@@ -50,6 +51,10 @@ class Instant:
         threading.Thread(target=self._work, daemon=True).start()
 
     def plan(self, budget: str) -> Plan:
+        """Not asked for here."""
+        raise NotImplementedError
+
+    def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
         """Not asked for here."""
         raise NotImplementedError
 
