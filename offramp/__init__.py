@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from serving.answer import Answer
-    from serving.ask import Ask as ClassifyOptions
     from serving.errors import OfframpError
     from serving.model import Model
-    from serving.offers import Budget
+    from serving.options import Ask as ClassifyOptions
+    from serving.options import Budget
 
 __all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "OfframpError", "__version__"]
 
@@ -31,8 +31,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "serving.answer:Answer",
-    "Budget": "serving.offers:Budget",
-    "ClassifyOptions": "serving.ask:Ask",
+    "Budget": "serving.options:Budget",
+    "ClassifyOptions": "serving.options:Ask",
     "Model": "serving.model:Model",
     "OfframpError": "serving.errors:OfframpError",
 }

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from serving.bundle import Bundle, read_bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.model import Model, Rules
 from training.evaluation.measure import EvaluateConfig, data_of, served
@@ -33,7 +33,7 @@ def test_together_they_are_small() -> None:
 
 
 def test_each_passes_every_check(bundle: Bundle) -> None:
-    assert [verdict for verdict in judge(bundle.folder) if not verdict.ok] == []
+    assert [verdict for verdict in check_bundle(bundle.folder) if not verdict.ok] == []
 
 
 def test_the_card_says_what_was_measured(bundle: Bundle) -> None:

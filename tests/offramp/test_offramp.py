@@ -9,9 +9,9 @@ import pytest
 
 import offramp
 from serving.answer import Answer
-from serving.ask import Ask
 from serving.errors import BundleError, OfframpError
 from serving.model import Model
+from serving.options import Ask
 from tests.bundles import tiny_bundle, tiny_images
 
 

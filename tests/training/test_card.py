@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serving.bundle import read_bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from tests.bundles import tiny_bundle
 from tests.training.animals import animals
 from training import card, evaluate
@@ -49,7 +49,7 @@ def test_data_recipe_and_limits_are_named(folder: Path) -> None:
 
 def test_the_bundle_still_reads_and_passes_the_judge(folder: Path) -> None:
     read_bundle(folder)
-    assert [verdict.detail for verdict in judge(folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(folder) if not verdict.ok] == []
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
