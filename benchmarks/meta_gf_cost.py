@@ -36,7 +36,7 @@ from torch import Tensor
 from benchmarks.public_meta_gf import PublicWay
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method
-from training.models import architecture
+from training.models.registry import architecture
 from training.runs.environment import environment
 from training.schedules import constant
 

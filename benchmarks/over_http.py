@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from serving.bundle import read_bundle
 from training.demo.server import running_server
-from training.evaluation.measure import EvaluateConfig, data_of
+from training.evaluation.config import EvaluateConfig
+from training.evaluation.measure import data_of
 from training.exporting.truncate import shortened
 
 PIECE = 250

@@ -42,9 +42,9 @@ from training.calibration.collect import (
     unknown_calibration,
 )
 from training.exporting.graph import Boundary, boundaries, cut, export_whole, gathering
-from training.models import architecture
 from training.models.flops import segment_flops
 from training.models.multi_exit import MultiExitModel
+from training.models.registry import architecture
 
 CLASSES = 100
 POOL = 2000

@@ -31,7 +31,9 @@ def completion(parser: argparse.ArgumentParser, commands: Iterable[tuple[str, st
         command_line.add_arguments(command, arguments, name)
         for action in command._actions:
             info = arguments.model_fields.get(action.dest)
-            if action.dest == "config" or (info is not None and _is_path(info.annotation)):
+            annotation = Path if action.dest == "config" else info and info.annotation
+            action.choices = command_line.choices(annotation) or action.choices
+            if _is_path(annotation):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return str(shtab.complete(parser, shell))
 

@@ -64,6 +64,9 @@ def run(command: Callable[[], int | None]) -> int:
     except OfframpError as error:
         _complain(str(error))
         return 2
+    except ValidationError as error:
+        _complain(*map(Given({}).problem, error.errors()))
+        return 2
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
@@ -114,10 +117,11 @@ class Given:
         try:
             return model.model_validate(self.of(model))
         except ValidationError as error:
-            problems = (self._problem(problem) for problem in error.errors())
+            problems = (self.problem(problem) for problem in error.errors())
             raise SettingsValueError("\n".join(problems)) from error
 
-    def _problem(self, problem: ErrorDetails) -> str:
+    def problem(self, problem: ErrorDetails) -> str:
+        """Return a problem of validation as a line: where the value stands, what was expected and found."""
         message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if not problem["loc"]:
             return message
@@ -344,11 +348,11 @@ def _is_mapping(annotation: Any) -> bool:
     return get_origin(annotation) is dict or any(map(_is_mapping, get_args(annotation)))
 
 
-def _choices(annotation: Any) -> list[str]:
+def choices(annotation: Any) -> list[str]:
     """Return the texts that a `Literal`, alone or beside None, lets through."""
     if get_origin(annotation) is Literal:
         return [str(choice) for choice in get_args(annotation)]
-    return [choice for part in get_args(annotation) for choice in _choices(part)]
+    return [choice for part in get_args(annotation) for choice in choices(part)]
 
 
 def _placeholder(name: str, info: FieldInfo) -> str:
@@ -356,8 +360,8 @@ def _placeholder(name: str, info: FieldInfo) -> str:
         return info.title
     if _is_mapping(info.annotation):
         return "KEY=VALUE"
-    if choices := _choices(info.annotation):
-        return "{" + ",".join(choices) + "}"
+    if texts := choices(info.annotation):
+        return "{" + ",".join(texts) + "}"
     return name.split("_")[-1].upper()
 
 

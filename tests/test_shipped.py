@@ -13,7 +13,8 @@ from serving.bundle import Bundle, read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.model import Model, Rules
-from training.evaluation.measure import EvaluateConfig, data_of, served
+from training.evaluation.config import EvaluateConfig
+from training.evaluation.measure import data_of, served
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("cifar10-msdnet", "cifar10-msdnet-int8")

@@ -10,6 +10,7 @@ from serving.bundle_check import check_bundle
 from tests.bundles import tiny_bundle
 from tests.training.animals import animals
 from training import card, evaluate
+from training.evaluation.model_card import BUDGETS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_the_card_holds_what_the_evaluation_measured(folder: Path, images: Path,
 def test_the_measurement_is_kept_beside_it(folder: Path) -> None:
     kept = json.loads((folder / "evaluation.json").read_text())
     assert (kept["kind"], kept["images"]) == ("bundle", 24)
-    assert {7000.0 * share for share in card.BUDGETS} <= {point["budget_flops"] for point in kept["curve"]}
+    assert {7000.0 * share for share in BUDGETS} <= {point["budget_flops"] for point in kept["curve"]}
 
 
 def test_data_recipe_and_limits_are_named(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from training.config import FitConfig
-from training.data import Data
+from training.data.batches import Data
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
 from training.fitting.parallel import ALONE, Processes
