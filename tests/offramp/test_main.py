@@ -84,12 +84,26 @@ def test_commands_run_among_packages_of_the_same_names(tmp_path: Path) -> None:
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
 
-    done = command(
-        "describe", "--model", "msdnet-tiny", "--json", cwd=tmp_path, options=()
-    )  # no -P: cwd first
+    # Without -P the folder comes first on the path.
+    done = command("describe", "--model", "msdnet-tiny", "--json", cwd=tmp_path, options=())
 
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["exits"]) == 3
+
+
+def test_a_factory_in_the_current_folder_is_found_after_what_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('the wrong numpy')\n")
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n"
+        "def small(num_classes):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), "
+        "nn.Linear(4, num_classes))\n"
+    )
+
+    done = command("describe", "--model", "nets:small", "--exits", "0", "--json", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["exits"]) == 2
 
 
 @pytest.mark.parametrize(

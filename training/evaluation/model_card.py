@@ -65,7 +65,7 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         f"{manifest.preprocessing.width}×{manifest.preprocessing.height} pixels. The figures are of one "
         "training run; budgets hold on average for images like those above, and `/models/NAME/health` says "
         "when they are not like them. Not for decisions about people.",
-        f"Remade by `python -m training.card exported_models/{bundle.name}`.",
+        f"Remade by `offramp card exported_models/{bundle.name}`.",
     )
     return "\n\n".join(blocks) + "\n"
 
