@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import poster_bundle
 from serving.engine.providers import DeviceFeatures
-from serving.model import Answer, Model, Rules
+from serving.model import Answer, Model, ServingConfig
 
 
 def load(folder: Path, device_features: DeviceFeatures, given: argparse.Namespace) -> Model:
@@ -28,7 +28,7 @@ def load(folder: Path, device_features: DeviceFeatures, given: argparse.Namespac
         providers=tuple(given.providers.split(",")) if given.providers else None,
         device_features=device_features,
         max_batch=given.max_batch,
-        rules=Rules(controller=False, sample_share=0.0),
+        rules=ServingConfig(controller=False, sample_share=0.0),
     )
 
 

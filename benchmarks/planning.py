@@ -25,7 +25,7 @@ from benchmarks.reporting import command_line, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.interfaces import ScoreArray
 from serving.monitoring.controller import BudgetController
-from serving.options import Ask, Rules
+from serving.options import ClassifyOptions, ServingConfig
 from serving.planner import Offers
 from serving.policy.confidence import calibration_score
 from serving.policy.plan import PathPolicy, Plan
@@ -72,7 +72,7 @@ def measured(bundle: Bundle) -> dict[str, Any]:
         lambda _: fit_policy("geometric", score, correct, EXIT_FLOPS), 3
     )
     controller = BudgetController(bundle.name, bundle.manifest.exit_flops)
-    offers, ask = Offers(bundle, Rules(), controller), Ask(budget="50%")
+    offers, ask = Offers(bundle, ServingConfig(), controller), ClassifyOptions(budget="50%")
     controller.learn(offers.terms(ask, 0.0).budget_flops, [bundle.manifest.exit_flops[-1]] * 100)
     found["seen before, plan"] = timed(lambda _: offers.plan("50%"), ROUNDS, SEEN)
     found["seen before, terms"] = timed(lambda _: offers.terms(ask, 0.0), ROUNDS, SEEN)

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from serving.answer import Answer
     from serving.errors import OfframpError
     from serving.model import Model
-    from serving.options import Ask as ClassifyOptions
-    from serving.options import Budget
+    from serving.options import Budget, ClassifyOptions
 
 __all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "OfframpError", "__version__"]
 
@@ -32,7 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Answer": "serving.answer:Answer",
     "Budget": "serving.options:Budget",
-    "ClassifyOptions": "serving.options:Ask",
+    "ClassifyOptions": "serving.options:ClassifyOptions",
     "Model": "serving.model:Model",
     "OfframpError": "serving.errors:OfframpError",
 }

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from serving.events import fan_out
-from serving.model import Model, Rules
+from serving.model import Model, ServingConfig
 from serving.monitoring.state import keep_state
 from serving.repository import load_models
 from serving.settings import Settings
@@ -35,7 +35,7 @@ def serve(settings: Settings) -> int:
     logger = logs.get_logger()
     metrics = Metrics()
     emit = fan_out(metrics, logs.EventLog(logger))
-    rules = Rules(
+    rules = ServingConfig(
         default_budget=settings.default_budget,
         policy=settings.policy,
         max_drop=settings.max_drop,

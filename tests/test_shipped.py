@@ -12,7 +12,7 @@ from PIL import Image
 from serving.bundle import Bundle, read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
-from serving.model import Model, Rules
+from serving.model import Model, ServingConfig
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.measure import data_of, served
 
@@ -75,7 +75,9 @@ def test_the_readme_s_requests_are_answered_as_it_says(
     image: str, budget: str, answer: dict[str, str]
 ) -> None:
     pixels = np.asarray(Image.open(ROOT / image).convert("RGB"))[np.newaxis]
-    with Model.load(ROOT / "exported_models" / SHIPPED[0], threads=1, rules=Rules(controller=False)) as model:
+    with Model.load(
+        ROOT / "exported_models" / SHIPPED[0], threads=1, rules=ServingConfig(controller=False)
+    ) as model:
         (found,) = model.classify(pixels, budget=budget)
     assert answer["class_name"] == found.class_name
     assert int(answer["exit"]) == found.exit

@@ -11,7 +11,7 @@ import offramp
 from serving.answer import Answer
 from serving.errors import BundleError, OfframpError
 from serving.model import Model
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from tests.bundles import tiny_bundle, tiny_images
 
 
@@ -32,7 +32,7 @@ def python(script: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 def test_the_public_names_are_these() -> None:
     assert offramp.__all__ == ["Answer", "Budget", "ClassifyOptions", "Model", "OfframpError", "__version__"]
     assert dir(offramp) == sorted(offramp.__all__)
-    assert (offramp.Answer, offramp.ClassifyOptions) == (Answer, Ask)
+    assert (offramp.Answer, offramp.ClassifyOptions) == (Answer, ClassifyOptions)
     assert (offramp.Model, offramp.OfframpError) == (Model, OfframpError)
     assert offramp.Budget == str | float
 
