@@ -51,7 +51,7 @@ lock: $(EVERYTHING) ## write requirements.lock from what .venv holds
 
 clean: ## remove .venv, caches and the runs; exported_models/ stays
 	rm -rf $(VENV) build dist runs benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find offramp serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

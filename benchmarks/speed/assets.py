@@ -13,14 +13,11 @@ from onnx.compose import add_prefix, merge_models
 from onnx.utils import Extractor
 from PIL import Image
 
-from benchmarks.poster_bundle import calibrate, manifest, poster_model, write_pngs
 from benchmarks.poster_bundle import pool as poster_pool
-from serving.bundle import ROWS, Bundle, read_bundle, write_bundle
-from serving.bundle.manifest import Precision
-from training.calibration.collect import unknown_calibration
-from training.exporting.graph import Boundary, boundaries, cut, export_whole
+from benchmarks.poster_bundle import poster_model, write, write_pngs
+from serving.bundle import ROWS, Bundle, read_bundle
+from training.exporting.graph import boundaries, cut, export_whole
 from training.exporting.int8 import quantize
-from training.models.multi_exit import MultiExitModel
 
 from .processes import ROOT
 
@@ -110,25 +107,8 @@ def _make_poster(folder: Path, images: npt.NDArray[np.uint8]) -> None:
     batches = np.array_split(images[: 32 * _QUANTISING_BATCHES], _QUANTISING_BATCHES)
     # As `training.export --precision int8` does by default.
     quantised, int8_parts = quantize(whole, parts, batches, reduce_range=True)
-    _write(folder / "float32", "float32", model, cut(whole, parts), parts, images)
-    _write(folder / "int8", "int8", model, cut(quantised, int8_parts), int8_parts, images)
-
-
-def _write(
-    folder: Path,
-    precision: Precision,
-    model: MultiExitModel,
-    segments: list[bytes],
-    parts: list[Boundary],
-    images: npt.NDArray[np.uint8],
-) -> None:
-    held_against = None if precision == "float32" else (1.0,) * len(parts)
-    changes = {"precision": precision, "float_validation_accuracy": held_against}
-    draft = manifest(model, parts).model_copy(update=changes)
-    trial = write_bundle(folder, draft, segments, unknown_calibration(len(parts)))
-    calibration = calibrate(trial, images)
-    final = manifest(model, parts, calibration).model_copy(update=changes)
-    write_bundle(folder, final, segments, calibration, force=True)
+    write(folder / "float32", model, cut(whole, parts), parts, images)
+    write(folder / "int8", model, cut(quantised, int8_parts), int8_parts, images, precision="int8")
 
 
 def _key() -> str:

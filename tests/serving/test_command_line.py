@@ -16,6 +16,8 @@ from pydantic_settings import CliPositionalArg
 from serving import command_line
 from serving.command_line import EXTRAS, SettingsValueError, given, program, read, run
 from serving.errors import OfframpError
+from serving.settings import Settings
+from training.config import FitConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -260,3 +262,25 @@ def test_commands_are_named_as_this_one_was_started(
 
 def test_flags_of_fields() -> None:
     assert command_line.flag("batch_size") == "--batch-size"
+
+
+def test_the_file_of_the_documentation_is_read_by_both_commands(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    file = tmp_path / "project.toml"
+    file.write_text(page.partition("```toml\n")[2].partition("```")[0])
+
+    settings = read(Settings, "serve", ["--config", str(file)])
+    config = given(FitConfig, "fit", ["--config", str(file)]).read(FitConfig)
+
+    assert (settings.models, settings.default_budget) == (Path("exported_models"), "50%")
+    assert (config.dataset, config.model, config.model_option) == ("cifar10", "msdnet-small", {"blocks": "4"})
+
+
+def test_a_field_goes_by_its_alias_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Aliased(BaseModel):
+        as_json: bool = Field(False, alias="json")
+
+    assert read(Aliased, "check", ["--json"]).as_json
+    monkeypatch.setenv("JSON", "maybe")
+    monkeypatch.setenv("OFFRAMP_CHECK_JSON", "yes")
+    assert read(Aliased, "check", []).as_json
