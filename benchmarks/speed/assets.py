@@ -22,7 +22,6 @@ from training.exporting.int8 import quantize
 from .processes import ROOT
 
 POOL = 512
-_MAKERS = ("onnx_graph", "quantize", "shared_ranges", "byte_features", "channels_last")
 _CALIBRATION_IMAGES = 2000
 _QUANTISING_BATCHES = 8
 
@@ -113,8 +112,9 @@ def _make_poster(folder: Path, images: npt.NDArray[np.uint8]) -> None:
 
 def _key() -> str:
     """Changes with the code that makes the nets."""
-    sources = [ROOT / "benchmarks" / "poster_bundle.py", *(ROOT / "training" / "models").glob("*.py")]
-    sources += [ROOT / "training" / f"{name}.py" for name in _MAKERS]
+    training = ROOT / "training"
+    sources = [ROOT / "benchmarks" / "poster_bundle.py", training / "exporting" / "graph.py"]
+    sources += [*(training / "exporting").glob("int8*.py"), *(training / "models").glob("*.py")]
     return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:8]
 
 
