@@ -33,7 +33,7 @@ test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARG
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(PYTEST) $(PYTEST_ARGS)
 
 bench: $(EVERYTHING) ## measure everything side by side on this machine, about 12 minutes (BENCH_ARGS=...)
-	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 lint: $(EVERYTHING) ## formatting, ruff, strict types and the import contracts
 	$(BIN)/ruff format --check
@@ -55,7 +55,7 @@ lock: $(EVERYTHING) ## write requirements.lock from what .venv holds
 
 clean: ## remove .venv, caches and the runs; exported_models/ stays
 	rm -rf $(VENV) build dist runs site benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find offramp serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -8,6 +8,7 @@ from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
+from sybil.sybil import SybilCollection
 
 from tests.bundles import tiny_bundle
 
@@ -26,7 +27,15 @@ _docstrings = Sybil(
     document_types={".py": PythonDocStringDocument},
 )
 
-pytest_collect_file = (_markdown + _docstrings).pytest()
+_public_docstrings = Sybil(
+    parsers=[DocTestParser()],
+    patterns=["offramp/*.py"],
+    path=str(ROOT),
+    document_types={".py": PythonDocStringDocument},
+    fixtures=["documented_folder"],
+)
+
+pytest_collect_file = SybilCollection([_markdown, _docstrings, _public_docstrings]).pytest()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The settings of a training run: every field is a flag of `python -m training.fit`."""
+"""The settings of a training run: every field is a flag of `offramp fit`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def _none(value: object) -> object:
 class OptionConfig(BaseModel):
     """The options; docs/options.md names the source of each."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="techniques, off by default")
 
     backbone_epochs: int = Field(
         0, ge=0, description="of all epochs, so many first ones that train the last exit alone (mixed regime)"
@@ -102,6 +102,8 @@ def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) ->
         )
 
 
+Divide = Literal["batches", "tasks"]
+"""What several processes on one run divide among them."""
 ScheduleName = Literal["constant", "step", "cosine", "triangular"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
@@ -109,7 +111,7 @@ LossWeightingName = Literal["plain", "sdn-tau"]
 class FitConfig(OptionConfig, ModelConfig, DataConfig):
     """What decides a run: data, model, method and optimiser."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="training")
 
     recipe: Literal["plain", "fast"] = Field(
         "plain",

@@ -7,10 +7,6 @@ arXiv:2404.00498) where its parts carry over to any network and method; docs/rec
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
-from training.methods import method_entry
-
 Recipe = Callable[[str], dict[str, Any]]
 """Returns the settings for a method."""
 
@@ -24,6 +20,8 @@ def fast(method: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such method.
     """
+    from training.methods import method_entry  # only now: `--help` needs no torch
+
     settings = {
         "batch_size": 128,
         "lr": 0.1,
@@ -45,6 +43,8 @@ def fast(method: str) -> dict[str, Any]:
 
 def bf16_pays() -> bool:
     """Tell whether this machine multiplies in bfloat16; elsewhere it is emulated, and slower than float32."""
+    import torch
+
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
 from serving.settings import Settings
 from serving.web.body import Images, read_images
@@ -36,7 +36,7 @@ class Job:
     def __init__(
         self,
         model: ServedModel,
-        ask: Ask,
+        ask: ClassifyOptions,
         *,
         received_at: float,
         body: bytes,

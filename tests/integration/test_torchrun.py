@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.training.runs import config, flags, trained
-from training.data import Data
+from training.data.batches import Data
 from training.fitting.fit import fit, untrained
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method

@@ -11,7 +11,7 @@ Border = Literal["black", "reflect"]
 class DataConfig(BaseModel):
     """What to train on and how it is split and prepared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="data")
 
     dataset: str = Field(
         min_length=1,

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from serving.command_line import program
 from training.config import FitConfig
-from training.data import Data
+from training.data.batches import Data
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
 from training.fitting.parallel import ALONE, Processes
@@ -66,9 +67,7 @@ def fit(
                 f"warning: {difference} since the run began: the weights may differ in bits", "yellow"
             )
         if done >= config.epochs:
-            progress.say(
-                f"all {done} epochs are done: nothing to go on with; python -m training.export is next"
-            )
+            progress.say(f"all {done} epochs are done: nothing to go on with; {program('export')} is next")
         for epoch in range(done, config.epochs):
             begun = clock()
             done_of_stage, epochs_of_stage = stage(epoch, config.epochs, config.backbone_epochs)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from serving.images.preprocessing import Preprocessing
 from tests.training.data.conftest import Picture
-from training.data import Batch, Data, open_data
-from training.data.batches import grouped
+from training.data.batches import Data, grouped
 from training.data.config import DataConfig
-from training.data.opening import preprocessing
+from training.data.feeds import Batch
+from training.data.opening import open_data, preprocessing
 from training.data.source import load_source
 from training.data.split import Split
 from training.errors import ConfigError, DataError
