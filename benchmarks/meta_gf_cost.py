@@ -36,7 +36,7 @@ from torch import Tensor
 from benchmarks.public_meta_gf import PublicWay
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method
-from training.models import architecture
+from training.models.registry import architecture
 from training.runs.environment import environment
 from training.schedules import constant
 
@@ -124,7 +124,7 @@ def contender(name: str, preset: str, steps: int, batch_size: int) -> Contender:
         return Contender(PublicWay(model, images).epoch, images)
     label, _, precision = name.partition(", ")
     recipe = Recipe(0.01, 0.9, 1e-4, constant, epochs=10**6, bf16=precision == "bf16")
-    problem = TrainingProblem(model.to(memory_format=torch.channels_last), images, recipe)  # type: ignore[call-overload]
+    problem = TrainingProblem(model.to(memory_format=torch.channels_last), images, recipe)
     return Contender(method(label.partition(":")[0], problem, CHEAPER.get(label)).epoch, images)
 
 

@@ -1,6 +1,6 @@
 """Policies on held-out images, at 12 budgets: are budgets kept, and is what a bundle ships at least as good?
 
-    python benchmarks/policies.py exported_models/cifar10-msdnet --out docs/benchmarks/policies
+    python -m benchmarks.policies exported_models/cifar10-msdnet --out docs/benchmarks/policies
 
 Fitted on the fitting half of the bundle's calibration, judged on the data set's test images, open loop:
 
@@ -15,8 +15,7 @@ Writes `OUT.json`, `OUT.md` and `OUT.png` (curves). The exit status is 1 where o
 import sys
 from typing import Any
 
-from reporting import answered, bootstrap, command_line, opened, publish, table
-
+from benchmarks.reporting import answered, bootstrap, command_line, opened, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.bundle.manifest import Named
 from serving.bundle.served_policy import DEFAULT_POLICY

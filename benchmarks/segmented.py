@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from poster_bundle import pool, poster_model
 
+from benchmarks.poster_bundle import pool, poster_model
 from serving.bundle import ROWS, read_bundle
 from training.exporting.graph import Boundary, boundaries, cut, export_whole
 from training.exporting.int8 import quantize

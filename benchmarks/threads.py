@@ -1,7 +1,7 @@
 """What threads are worth: operators shared between them, or the rows of a batch.
 
-    python benchmarks/threads.py --out docs/benchmarks/threads          # the poster's size, untrained
-    python benchmarks/threads.py exported_models/cifar10 --out runs/threads
+    python -m benchmarks.threads --out docs/benchmarks/threads          # the poster's size, untrained
+    python -m benchmarks.threads exported_models/cifar10 --out runs/threads
 
 All segments of a net one after the other, as the engine runs them, on 1, 2, 4, … threads up to the cores
 there are. With *shared* operators every session has all threads; with *slices* the batch is cut, and each
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from plain_session import plain_session
-from reporting import publish, spread, table
-from segmented import chosen, command_line
 
+from benchmarks.plain_session import plain_session
+from benchmarks.reporting import publish, spread, table
+from benchmarks.segmented import chosen, command_line
 from serving.engine.buffer_pool import Recycled
 from serving.engine.row_parallel import SlicedSession
 from serving.engine.sessions import cores

@@ -1,163 +1,34 @@
-"""`python -m serving`: load bundles, serve them, stop gracefully."""
+"""`offramp serve`, or `python -m serving`: serve bundles over HTTP."""
 
-import gc
-import json
-import socket
 import sys
-from contextlib import ExitStack, suppress
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Sequence
 
-from serving.errors import OfframpError
-from serving.events import fan_out
-from serving.model import Model, Rules
-from serving.monitoring.heartbeat import Heartbeat
-from serving.monitoring.state import keep_state
-from serving.repository import load_models
-from serving.resources import resources
-from serving.settings import Settings, read_settings
-from serving.telemetry import logs
-from serving.telemetry.log_writer import LogWriter
-from serving.telemetry.malloc import set_thresholds
-from serving.telemetry.metrics import Metrics
-from serving.telemetry.streams import announce, open_missing
-from serving.web.access import Access, default_hosts
-from serving.web.app import create_app
-from serving.web.keys import KeyRing
-from serving.web.server import Server, reserve
-from serving.web.service import Service
-from serving.web.tls import Certificate
+from serving import command_line
+from serving.settings import Settings as Arguments
+from serving.settings import read_settings
+from serving.telemetry.streams import open_missing
 
-_SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter from the others. The one that computes comes back from ONNX
-Runtime while requests are read and answered: at Python's 5 ms the cores can idle that long after a batch."""
+__all__ = ["Arguments", "main"]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop.
 
     Args:
-        arguments: the command line; the process's own where None.
+        argv: the command line; the process's own where None.
 
     Returns:
-        The exit code: 0 after a graceful stop, 2 where it could not start, 130 if interrupted before that.
+        The exit status: 0 after a graceful stop, 2 where it could not start, 130 if interrupted before that.
     """
+
+    def command() -> int:
+        settings = read_settings(argv)
+        from serving.serve import serve  # only now: `--help` needs no ONNX Runtime
+
+        return serve(settings)
+
     open_missing()
-    set_thresholds()
-    try:
-        return serve(read_settings(sys.argv[1:] if arguments is None else arguments))
-    except OfframpError as error:
-        with suppress(OSError, AttributeError):  # closed or broken; the code says it, too
-            sys.stderr.write(f"error: {error}\n")
-            sys.stderr.flush()
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
-def serve(settings: Settings) -> int:
-    """Load what `settings` names and serve it.
-
-    Once the server accepts, it writes one line of JSON to standard output: `{"event": "listening",
-    "url": ..., "host": ..., "port": ..., "models": [...]}`. All else goes to the log on standard error.
-
-    Raises:
-        OfframpError: it cannot start.
-    """
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    writer = logs.configure(settings.log_format, settings.log_level)
-    try:
-        return _serve(settings, writer)
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-def _serve(settings: Settings, writer: LogWriter | None) -> int:
-    logger = logs.get_logger()
-    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
-    certificate = None
-    if settings.tls_cert is not None and settings.tls_key is not None:
-        certificate = Certificate(settings.tls_cert, settings.tls_key, logger)
-    metrics = Metrics()
-    if writer is not None:
-        metrics.watch(
-            "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
-        )
-    emit = fan_out(metrics, logs.EventLog(logger))
-    rules = Rules(
-        default_budget=settings.default_budget,
-        policy=settings.policy,
-        max_drop=settings.max_drop,
-        delta=settings.guarantee_delta,
-        controller=settings.controller == "on",
-        sample_share=settings.sample_share,
-        sample_seed=settings.sample_seed,
-        drift_window_rows=settings.drift_window_images,
-    )
-
-    def load(folder: Path) -> Model:
-        return Model.load(
-            folder,
-            threads=settings.threads,
-            max_queue_rows=settings.max_queue_rows,
-            max_batch=settings.max_batch,
-            max_batch_bytes=settings.max_batch_bytes,
-            providers=settings.providers,
-            strict=settings.strict_providers,
-            device_features=settings.device_features,
-            rules=rules,
-            emit=emit,
-            warm_up_seconds=settings.load_timeout_seconds,
-        )
-
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(reserve(settings.host, settings.port))]
-        if settings.admin_port is not None:
-            admin = reserve(settings.admin_host, settings.admin_port, "--admin-host and --admin-port")
-            sockets.append(stack.enter_context(admin))
-        models = load_models(settings, load, logger)
-        keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
-        logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
-        scheme = "http" if certificate is None else "https"
-
-        def started() -> None:
-            host, port = sockets[0].getsockname()[:2]
-            line = {"event": "listening", "url": url_of(sockets[0], scheme), "host": host, "port": port}
-            line |= {"models": sorted(models)}
-            if sockets[1:]:
-                line |= {"admin_url": url_of(sockets[1], scheme), "admin_port": sockets[1].getsockname()[1]}
-            announce(json.dumps(line))
-
-        service = Service(models, settings, metrics, emit)
-        service.show()
-        heartbeat = Heartbeat(models, settings.stall_seconds, emit)
-        access = Access(
-            hosts=settings.allowed_hosts or default_hosts(settings.host),
-            keys=keys,
-            admin_port=sockets[1].getsockname()[1] if sockets[1:] else None,
-        )
-        server = Server(create_app(service, access), service, started, certificate)
-        # What is there now stays: looking through it for garbage would hold up every thread for 0.1 s.
-        gc.collect()
-        gc.freeze()
-        try:
-            server.run(sockets)
-        finally:
-            heartbeat.close()
-            for model in models.values():  # Nobody waits any more: at most one batch is under way.
-                patience = 0 if server.force_exit else settings.shutdown_timeout_seconds
-                model.close(drain=False, timeout_seconds=patience)
-            if keeper is not None:
-                keeper.close()
-    logger.info("stopped", graceful=not server.force_exit)
-    return 0
-
-
-def url_of(listening: socket.socket, scheme: str) -> str:
-    """Return the address that a socket listens on, as a URL."""
-    host, port = listening.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return command_line.run(command)
 
 
 if __name__ == "__main__":

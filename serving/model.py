@@ -25,7 +25,7 @@ from serving.events import Listener
 from serving.images.arrays import image_shape, stack
 from serving.interfaces import NO_SHORTCUTS, Shortcuts
 from serving.monitoring.health import Health
-from serving.options import Ask, Budget, Rules
+from serving.options import Budget, ClassifyOptions, ServingConfig
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.runtime import Machinery, RuntimeOptions
@@ -33,7 +33,7 @@ from serving.scheduler.cost import CostModel, measure
 from serving.scheduler.deadlines import refuse_if_late
 from serving.scheduler.request import Request
 
-__all__ = ["Answer", "Ask", "Budget", "Model", "Rules", "RuntimeOptions"]
+__all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "RuntimeOptions", "ServingConfig"]
 
 _OPTIONS = RuntimeOptions()
 
@@ -88,7 +88,7 @@ class Model:
         max_queue_rows: int = _OPTIONS.max_queue_rows,
         max_batch: int = _OPTIONS.max_batch,
         max_batch_bytes: int = _OPTIONS.max_batch_bytes,
-        rules: Rules = _OPTIONS.rules,
+        rules: ServingConfig = _OPTIONS.rules,
         emit: Listener | None = None,
         warm_up_seconds: float = 300.0,
     ) -> Self:
@@ -182,7 +182,7 @@ class Model:
     def submit(
         self,
         images: npt.NDArray[np.uint8],
-        ask: Ask | Budget | None = None,
+        ask: ClassifyOptions | Budget | None = None,
         *,
         received_at: float | None = None,
     ) -> Request[list[Answer]]:
@@ -205,7 +205,7 @@ class Model:
             BodyTooLargeError, OverloadedError, ClosedError: not admitted.
         """
         stacked = stack(images, self.name, self._image_shape)
-        wanted = ask if isinstance(ask, Ask) else Ask(budget=ask)
+        wanted = ask if isinstance(ask, ClassifyOptions) else ClassifyOptions(budget=ask)
         now = self._clock()
         terms = self._offers.terms(wanted, now if received_at is None else received_at)
         refuse_if_late(terms, now)
@@ -214,7 +214,9 @@ class Model:
         self._machinery.watcher.follow(stacked, request.future, terms.thresholds if by_thresholds else ())
         return request
 
-    def classify(self, images: npt.NDArray[np.uint8], budget: Ask | Budget | None = None) -> list[Answer]:
+    def classify(
+        self, images: npt.NDArray[np.uint8], budget: ClassifyOptions | Budget | None = None
+    ) -> list[Answer]:
         """Answer images, however many: more than the queue holds go in one queueful after the other.
 
         Args:

@@ -7,7 +7,7 @@ from serving.bundle import Bundle
 from serving.bundle.served_policy import served_policy
 from serving.events import Kind
 from serving.monitoring.controller import BudgetController
-from serving.options import Ask, Budget, Rules, check
+from serving.options import Budget, ClassifyOptions, ServingConfig, check
 from serving.policy.budget import affordable, parse_budget
 from serving.policy.group_path import GroupPath
 from serving.policy.guarantee import Certifier, Guaranteed
@@ -31,7 +31,7 @@ class Offers:
         BudgetError, TermsError, BundleError: a default cannot be used, or there is no such policy.
     """
 
-    def __init__(self, bundle: Bundle, rules: Rules, controller: BudgetController | None) -> None:
+    def __init__(self, bundle: Bundle, rules: ServingConfig, controller: BudgetController | None) -> None:
         self._bundle = bundle
         self._rules = rules
         self._exit_flops = bundle.manifest.exit_flops
@@ -42,7 +42,7 @@ class Offers:
         self._average = lru_cache(maxsize=_KEPT)(self._plan_average)
         self._guarantee = lru_cache(maxsize=_KEPT)(self._certify)
         self.plan(None)
-        self.terms(Ask(), 0.0)
+        self.terms(ClassifyOptions(), 0.0)
 
     def group_path(self) -> GroupPath:
         """Return what shares out hard budgets, along the policy's own path."""
@@ -68,10 +68,10 @@ class Offers:
         Raises:
             BudgetError, TermsError: there are none.
         """
-        check(Ask(budget=budget, max_drop=max_drop))
+        check(ClassifyOptions(budget=budget, max_drop=max_drop))
         return self._guarantee(max_drop, None if budget is None else self._read(budget))
 
-    def terms(self, ask: Ask, received_at: float) -> Terms:
+    def terms(self, ask: ClassifyOptions, received_at: float) -> Terms:
         """What a request is served under: thresholds as they stand now, a deadline by the clock.
 
         Args:

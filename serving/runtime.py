@@ -18,7 +18,7 @@ from serving.monitoring.drift import DriftMonitor
 from serving.monitoring.health import Health
 from serving.monitoring.reorder import InOrder
 from serving.monitoring.shadow import Watcher
-from serving.options import Rules
+from serving.options import ServingConfig
 from serving.planner import Offers
 from serving.scheduler.cost import CostModel
 from serving.scheduler.dispatch import deepest_full, in_time, worthwhile
@@ -36,7 +36,7 @@ from serving.scheduler.worker import Worker
 _IDLE_BATCH = 8  # a caller that comes while it runs waits for it
 _IDLE_ROWS = 256
 MAX_BATCH_BYTES = 256 * 2**20
-_RULES = Rules()
+_RULES = ServingConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RuntimeOptions:
         emit: gets the events of `serving.events`, from the worker's thread as a rule.
     """
 
-    rules: Rules = _RULES
+    rules: ServingConfig = _RULES
     max_queue_rows: int = 1024
     max_batch: int = 32
     max_batch_bytes: int = MAX_BATCH_BYTES
@@ -137,7 +137,7 @@ class Machinery:
         return request
 
 
-def _monitors(bundle: Bundle, rules: Rules, emit: Listener) -> tuple[AgreementMonitor, DriftMonitor]:
+def _monitors(bundle: Bundle, rules: ServingConfig, emit: Listener) -> tuple[AgreementMonitor, DriftMonitor]:
     """What answers are held against: the calibration's agreement with the last exit, scores and classes."""
     calibration, manifest = bundle.calibration, bundle.manifest
     scores, predicted = calibration.score(manifest.calibration.confidence), calibration.prediction

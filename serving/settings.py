@@ -1,20 +1,15 @@
 """What can be set on the server, as a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from serving import command_line
 from serving.engine.providers import DeviceFeatures
-from serving.errors import OfframpError
 from serving.resources import resources
-
-
-class SettingsValueError(OfframpError):
-    """A flag or a variable that cannot be used; the text names each and says what was expected."""
-
-    title = "unusable settings"
 
 
 class Settings(BaseSettings):
@@ -29,7 +24,6 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
-        cli_prog_name="python -m serving",
     )
 
     models: Path = Path("exported_models")
@@ -145,30 +139,14 @@ class Settings(BaseSettings):
         return tuple(name for name in map(str.strip, value.split(",")) if name) or None
 
 
-def read_settings(arguments: list[str]) -> Settings:
-    """Read the settings from flags, then from variables.
+def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the settings from flags, then from variables, then from the file of `--config`.
 
     Args:
-        arguments: the command line without the program's name; `--help` prints the flags and exits.
+        arguments: the command line without the program's name, the process's own where None; `--help` prints
+            the flags and exits.
 
     Raises:
         SettingsValueError: a flag that does not exist or a value that cannot be used.
     """
-    try:
-        return CliApp.run(Settings, cli_args=arguments, cli_exit_on_error=False)
-    except ValidationError as error:
-        lines = (
-            f"{_flag(problem['loc'])}: {problem['msg']}; found {problem['input']!r}"
-            if problem["loc"]
-            else problem["msg"].removeprefix("Value error, ")
-            for problem in error.errors()
-        )
-        raise SettingsValueError("\n".join(lines)) from error
-    except SettingsError as error:
-        reason = str(error).removeprefix("error parsing CLI: ")
-        raise SettingsValueError(f"{reason}; see python -m serving --help") from error
-
-
-def _flag(location: tuple[int | str, ...]) -> str:
-    name = str(location[0])
-    return f"--{name.replace('_', '-')} (OFFRAMP_{name.upper()})"
+    return command_line.read(Settings, "serve", arguments)

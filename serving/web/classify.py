@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import DeadlineError, OfframpError
 from serving.events import RequestRefused
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.answer_bytes import AnswerResponse
@@ -20,7 +20,7 @@ from serving.web.caller import Caller, WatchedCaller, caller_of
 from serving.web.job import Job
 from serving.web.mailbox import Mailbox
 from serving.web.problems import problem_of
-from serving.web.query import PARAMETERS, read_ask, read_query
+from serving.web.query import PARAMETERS, read_options, read_query
 from serving.web.reading import BodyReader
 from serving.web.service import ServedModel, Service
 
@@ -131,8 +131,8 @@ class Classify:
             if not job.over:
                 job.abandon()
 
-    def _read_query(self, query: bytes) -> tuple[ServedModel, Ask]:
-        ask = read_ask(read_query(query, *PARAMETERS))
+    def _read_query(self, query: bytes) -> tuple[ServedModel, ClassifyOptions]:
+        ask = read_options(read_query(query, *PARAMETERS))
         model = self._service.choose(ask.model)
         if ask.budget is not None:
             parse_budget(str(ask.budget), model.exit_flops)

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
 from serving.web.mailbox import Mailbox
 from serving.web.reading import BodyReader
@@ -33,7 +33,7 @@ class Job:
     def __init__(
         self,
         model: ServedModel,
-        ask: Ask,
+        ask: ClassifyOptions,
         *,
         received_at: float,
         reader: BodyReader,

@@ -19,7 +19,7 @@ from typing import Literal, cast, get_args
 
 from structlog.typing import FilteringBoundLogger
 
-from serving.settings import SettingsValueError
+from serving.command_line import SettingsValueError
 
 Priority = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)

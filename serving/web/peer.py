@@ -20,7 +20,7 @@ class Peer(Enum):
 
 
 def peer_of(connection: "socket.socket | None") -> Peer:
-    """Ask the system about a TCP connection."""
+    """ClassifyOptions the system about a TCP connection."""
     if connection is None or not sys.platform.startswith("linux"):
         return Peer.UNKNOWN
     try:

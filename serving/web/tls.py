@@ -5,7 +5,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from serving.settings import SettingsValueError
+from serving.command_line import SettingsValueError
 
 
 class Certificate:

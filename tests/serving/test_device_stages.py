@@ -20,7 +20,7 @@ from serving.engine.device_stages import DeviceStages, padded, padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.providers import CPU, CUDA, nvidia_gpus
 from serving.errors import BodyTooLargeError, EngineError, OverloadedError
-from serving.model import Model, Rules
+from serving.model import Model, ServingConfig
 from serving.scheduler.dispatch import deepest_full
 from serving.scheduler.request import Request, Row, Terms
 from serving.scheduler.scheduler import Scheduler
@@ -267,7 +267,7 @@ def test_what_is_not_a_number_is_an_error_of_this_batch_alone(monkeypatch: pytes
 @pytest.mark.skipif(not nvidia_gpus(), reason="no NVIDIA GPU here")
 def test_a_gpu_says_what_the_cpu_says(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny", rows=True)
-    rules = Rules(controller=False, sample_share=0.0)
+    rules = ServingConfig(controller=False, sample_share=0.0)
     answers = []
     for provider in (CPU, CUDA):
         with Model.load(bundle, providers=[provider], strict=True, rules=rules) as model:

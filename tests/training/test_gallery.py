@@ -14,13 +14,14 @@ from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 from tests.training.animals import animals
 from training import gallery
 from training.calibration.collect import engine_probabilities
+from training.evaluation.config import GalleryConfig
 from training.evaluation.evaluation import Scored
-from training.gallery import GalleryConfig, draw, sort_out
+from training.evaluation.exit_gallery import Shown, draw, sort_out
 
 IMAGES = 300
 
 
-def sorted_rows(tmp_path: Path, **settings: object) -> list[gallery.Shown]:
+def sorted_rows(tmp_path: Path, **settings: object) -> list[Shown]:
     bundle = tiny_bundle(tmp_path / "tiny")
     pixels = tiny_images(IMAGES, seed=3)
     labels = np.random.default_rng(1).integers(0, len(CLASSES), IMAGES)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from serving.bundle.graph_checks import check_self_contained
 from training.exporting.graph import Boundary, boundaries, cut, export_whole, gathering
-from training.models import architecture
 from training.models.multi_exit import Features, MultiExitModel, Segment
+from training.models.registry import architecture
 
 
 class KeepAndAdd(nn.Module):

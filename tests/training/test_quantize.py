@@ -14,8 +14,8 @@ from torch import nn
 from tests.training.test_onnx_graph import msdnet, passing_on, run_chain
 from training.exporting.graph import IMAGES, Boundary, boundaries, cut, export_whole
 from training.exporting.int8 import Images, quantize
-from training.models import architecture
 from training.models.multi_exit import MultiExitModel
+from training.models.registry import architecture
 
 
 def images(count: int, size: int, seed: int = 0) -> Images:

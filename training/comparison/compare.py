@@ -5,8 +5,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from training.comparison.config import CompareConfig
 from training.comparison.document import Comparison
-from training.comparison.plan import CompareConfig, Plan
+from training.comparison.plan import Plan
 from training.comparison.poster import poster_table
 from training.comparison.progress import CompareProgress
 from training.comparison.runs import Outcome, PlannedRun, bring, check_runs

@@ -16,7 +16,7 @@ from training.data.config import DataConfig
 from training.errors import ConfigError
 from training.methods import method_options
 
-COMMON = frozenset(DataConfig.model_fields) | {
+COMMON = (frozenset(DataConfig.model_fields) - {"alternate_flip", "border", "max_shift"}) | {
     *("model", "model_option", "method", "method_option", "epochs", "max_minutes", "seed"),
     *("exits", "pretrained", "threads", "device"),
 }

@@ -11,9 +11,10 @@ from training.comparison.contenders import Contender
 from training.comparison.progress import CompareProgress
 from training.config import FitConfig
 from training.errors import NonFiniteLossError, RunError
+from training.evaluation.config import EvaluateConfig
 from training.evaluation.curves import Point
 from training.evaluation.evaluation import write
-from training.evaluation.measure import EvaluateConfig, evaluate_run
+from training.evaluation.measure import evaluate_run
 from training.fitting.fit import fit
 from training.runs.checkpoint import Checkpoint
 from training.runs.run import Run

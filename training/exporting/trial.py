@@ -17,7 +17,8 @@ from training.calibration.collect import (
     engine_probabilities,
     unknown_calibration,
 )
-from training.data import Batch, Data
+from training.data.batches import Data
+from training.data.feeds import Batch
 from training.exporting.graph import Boundary, cut, gathering
 
 Check = Callable[[Probabilities, Batch], None]

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from serving.command_line import program
 from training.config import FitConfig
-from training.data import Data
+from training.data.batches import Data
 from training.errors import RunError
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
@@ -31,6 +32,8 @@ from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
+from training.setup import whitening
+from training.setup.whitening import freeze, whiten
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -69,7 +72,7 @@ def fit(
 
 def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, processes: Processes) -> None:
     config, device = run.config, use_device(run.config.device, run.config.threads)
-    model = untrained(run)
+    model = untrained(run, data)
     problem = problem_of(run, model, data, device, processes)
     how, kept = method_of(config, problem), _kept_weights(config, model, problem)
     done, history, seconds = _restore(run, model, how, kept)
@@ -83,9 +86,7 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
                 f"warning: {difference} since the run began: the weights may differ in bits", "yellow"
             )
         if done >= config.epochs:
-            progress.say(
-                f"all {done} epochs are done: nothing to go on with; python -m training.export is next"
-            )
+            progress.say(f"all {done} epochs are done: nothing to go on with; {program('export')} is next")
         for epoch in range(done, config.epochs):
             begun = clock()
             done_of_stage, epochs_of_stage = stage(epoch, config.epochs, config.backbone_epochs)
@@ -108,7 +109,8 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
                 )
                 seconds += clock() - begun
                 state = kept.model.state_dict(), how.state_dict()
-                Checkpoint(epoch + 1, *state, history, seconds, kept.trained()).save(run.checkpoint_path)
+                trained_on = kept.trained(), kept.averaged
+                Checkpoint(epoch + 1, *state, history, seconds, *trained_on).save(run.checkpoint_path)
                 logs.epoch(history)
                 progress.epoch(history[-1])
             expected = seconds + clock() - begun
@@ -120,12 +122,19 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
         logs.close()
 
 
-def untrained(run: Run) -> MultiExitModel:
-    """Return the model as the run's first epoch meets it."""
+def untrained(run: Run, data: Data) -> MultiExitModel:
+    """Return the model as the run's first epoch meets it, on the CPU.
+
+    Args:
+        run: whose model.
+        data: the run's; a whitening is of its training images.
+    """
     torch.manual_seed(run.config.seed)
     model = run.fresh_model()
     if run.config.init_from:
         model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
+    if run.config.whiten and run.config.init_from is None and not run.checkpoint_path.exists():
+        whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
 
 
@@ -136,6 +145,8 @@ def problem_of(
     config = run.config
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.feature_split = config.feature_split
+    if config.whiten:
+        freeze(model)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -155,6 +166,10 @@ def problem_of(
             untaught_epochs=0 if stepwise or config.init_from else 1,
         ),
         backbone_epochs=config.backbone_epochs,
+        nesterov=config.nesterov,
+        decoupled_weight_decay=config.decoupled_weight_decay,
+        start_size=config.start_size,
+        compiled=config.compile,
     )
     return TrainingProblem(model, data, recipe, processes)
 

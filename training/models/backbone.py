@@ -7,7 +7,9 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -110,6 +112,9 @@ def _where_wanted(build: Callable[..., MultiExitModel]) -> Callable[..., MultiEx
 
 def _imported(place: str) -> Callable[..., object]:
     module_name, _, attribute = place.partition(":")
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)  # as `python -m` has it; last, so that no installed package is hidden
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError, TypeError) as error:

@@ -7,7 +7,7 @@ import pytest
 import structlog
 from starlette.testclient import TestClient
 
-from serving.settings import SettingsValueError
+from serving.command_line import SettingsValueError
 from serving.web.access import Access, default_hosts
 from serving.web.app import create_app
 from serving.web.keys import KeyRing, read_keys

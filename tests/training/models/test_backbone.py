@@ -14,10 +14,10 @@ from tests.training.models.nets import Branching, swin, vision_transformer
 from tests.training.test_onnx_graph import run_chain
 from training.errors import ConfigError
 from training.exporting.graph import boundaries, cut, export_whole
-from training.models import architecture
 from training.models.flops import segment_flops
 from training.models.multi_exit import MultiExitModel
 from training.models.reach import reach
+from training.models.registry import architecture
 
 NETS = "tests.training.models.nets:"
 
