@@ -4,6 +4,7 @@ import gc
 import json
 import socket
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,8 @@ from serving.web.tls import Certificate
 _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from the others. The one that computes comes back from ONNX
 Runtime while requests are read and answered: at Python's 5 ms the cores can idle that long after a batch."""
+
+_CLOSE_SECONDS = 3.0
 
 
 def serve(settings: Settings) -> int:
@@ -123,9 +126,9 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             server.run(sockets)
         finally:
             heartbeat.close()
+            until = time.monotonic() + (0 if server.force_exit else _CLOSE_SECONDS)
             for model in models.values():  # Nobody waits any more: at most one batch is under way.
-                patience = 0 if server.force_exit else settings.shutdown_timeout_seconds
-                model.close(drain=False, timeout_seconds=patience)
+                model.close(drain=False, timeout_seconds=max(0.0, until - time.monotonic()))
             if keeper is not None:
                 keeper.close()
     logger.info("stopped", graceful=not server.force_exit)

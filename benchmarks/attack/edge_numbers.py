@@ -18,7 +18,7 @@ EDGES = (
 
 
 def attack() -> Iterator[Finding]:
-    """ClassifyOptions with each in each parameter; nothing may be the server's fault."""
+    """Ask with each in each parameter; nothing may be the server's fault."""
     with tempfile.TemporaryDirectory() as folder, serving(nets.tiny(Path(folder))) as target:
         paths = [f"/classify?{name}=" for name in ("budget", "max_drop", "deadline_ms", "mode", "model")]
         paths += [

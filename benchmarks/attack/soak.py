@@ -97,27 +97,22 @@ async def send(target: Target, requests: int, make: Callable[[], Sent]) -> Count
 
     async def one_connection() -> None:
         nonlocal left
-        reader = writer = None
+        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
         while left > 0:
             left -= 1
             sent = make()
-            if reader is None or writer is None:
-                reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+            status, keeps = "left", False
             try:
                 writer.write(_bytes(sent))
-                if sent.leaves:
-                    statuses["left"] += 1
-                    writer.close()
-                    reader = writer = None
-                    continue
-                status, keeps = await asyncio.wait_for(_answer(reader), 60)
-                statuses[status] += 1
+                if not sent.leaves:
+                    status, keeps = await asyncio.wait_for(_answer(reader), 60)
             except (ConnectionError, asyncio.IncompleteReadError):
-                statuses["cut off"] += 1
-                keeps = False
+                status = "cut off"
+            statuses[status] += 1
             if not keeps:
                 writer.close()
-                reader = writer = None
+                reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        writer.close()
 
     await asyncio.gather(*(one_connection() for _ in range(_CONNECTIONS)))
     return statuses

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.attack import nets
 from benchmarks.attack.finding import Finding, is_in
@@ -71,7 +72,7 @@ def _long_number(folder: Path) -> None:
     path.write_text(json.dumps(manifest).replace('"LONG"', "1" + "0" * 400))
 
 
-def _edit(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+def _edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)

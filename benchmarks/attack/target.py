@@ -136,7 +136,7 @@ def serving(
 
 @contextmanager
 def probing(target: Target, every: float = 0.02, path: str = "/v2/health/live") -> Iterator[list[float]]:
-    """ClassifyOptions for the path all the while; the list has the seconds that each answer took."""
+    """Ask for the path all the while; the list has the seconds that each answer took."""
     took: list[float] = []
     going = True
 

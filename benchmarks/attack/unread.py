@@ -17,7 +17,7 @@ _REQUESTS = 30
 
 
 def attack() -> Iterator[Finding]:
-    """ClassifyOptions for large answers, read none, and see whether they are let go and whether the server can stop."""
+    """Ask for large answers, read none, and see whether they are let go and whether the server can stop."""
     request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"

@@ -20,7 +20,7 @@ class Peer(Enum):
 
 
 def peer_of(connection: "socket.socket | None") -> Peer:
-    """ClassifyOptions the system about a TCP connection."""
+    """Ask the system about a TCP connection."""
     if connection is None or not sys.platform.startswith("linux"):
         return Peer.UNKNOWN
     try:
