@@ -68,7 +68,7 @@ def test_a_folder_in_place_of_the_settings_is_named(copied: Path) -> None:
         Run.open(copied)
 
 
-@pytest.mark.parametrize("place", [0, 300, 500, -30, -3])
+@pytest.mark.parametrize("place", [0, 300, -30, -3])
 def test_a_split_that_is_damaged_is_named(copied: Path, place: int) -> None:
     data = bytearray((copied / "split.npz").read_bytes())
     data[place] ^= 0x10
