@@ -23,12 +23,12 @@ from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
-from serving.interfaces import NO_SHORTCUTS, Shortcuts
+from serving.interfaces import NO_FAST_PATHS, FastPaths
 from serving.monitoring.health import Health
 from serving.options import Budget, ClassifyOptions, ServingConfig
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
-from serving.runtime import Machinery, RuntimeOptions
+from serving.runtime import Runtime, RuntimeOptions
 from serving.scheduler.cost import CostModel, measure
 from serving.scheduler.deadlines import refuse_if_late
 from serving.scheduler.request import Request
@@ -61,7 +61,7 @@ class Model:
         options: RuntimeOptions = _OPTIONS,
         *,
         cost: CostModel | None = None,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
+        shortcuts: FastPaths = NO_FAST_PATHS,
     ) -> None:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
@@ -71,7 +71,7 @@ class Model:
         self._image_shape = image_shape(bundle.manifest.preprocessing)
         self._max_queue_rows = options.max_queue_rows
         self._clock = options.clock
-        self._machinery = Machinery(
+        self._machinery = Runtime(
             bundle, engine.make_run, options, cost=cost or CostModel(engine.stages), shortcuts=shortcuts
         )
         self._offers, self._worker = self._machinery.offers, self._machinery.worker

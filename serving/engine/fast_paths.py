@@ -17,7 +17,7 @@ from serving.bundle.manifest import ROWS, TensorSpec
 from serving.engine.engine import Engine, checked_numbers
 from serving.engine.graph_variants import headless, whole
 from serving.errors import OfframpError
-from serving.interfaces import NO_SHORTCUTS, FloatArray, Shortcuts, Tensors
+from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, Tensors
 
 ALLOWED = 0.02
 """How far a probability of the whole net may be from that of its segments."""
@@ -38,7 +38,7 @@ class _Seen:
     features: Tensors
 
 
-def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) -> Shortcuts:
+def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) -> FastPaths:
     """Open the shortcuts of a bundle that pay; none where features stay on a device.
 
     Args:
@@ -48,7 +48,7 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
     """
     stages = range(engine.stages)
     if engine.features_on != "host" or len(stages) == 1:
-        return NO_SHORTCUTS
+        return NO_FAST_PATHS
     files = [bundle.segment_bytes(stage) for stage in stages]
     seen = _step_by_step(bundle, engine)
     kept = {
@@ -66,7 +66,7 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
         engine, lambda: whole(files, segments), segments[0].feature_inputs, segments[-1].outputs[:1]
     )
     if opened is None:
-        return Shortcuts(kept)
+        return FastPaths(kept)
 
     def straight(inputs: Tensors) -> FloatArray:
         return checked_numbers(opened(inputs)[0], "the whole net")
@@ -74,8 +74,8 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
     found = straight(seen[0].inputs)
     apart = np.abs(found - seen[-1].probabilities).max()
     if apart > ALLOWED or not _quicker(straight, chain, seen[0].inputs, clock):
-        return Shortcuts(kept)
-    return Shortcuts(kept, straight, whole_is_exact=bool(np.array_equal(found, seen[-1].probabilities)))
+        return FastPaths(kept)
+    return FastPaths(kept, straight, whole_is_exact=bool(np.array_equal(found, seen[-1].probabilities)))
 
 
 def _without_head(bundle: Bundle, engine: Engine, file: bytes, stage: int, seen: _Seen) -> Runner | None:

@@ -22,12 +22,12 @@ from serving.engine.providers import CPU, CUDA, nvidia_gpus
 from serving.errors import BodyTooLargeError, EngineError, OverloadedError
 from serving.model import Model, ServingConfig
 from serving.scheduler.dispatch import deepest_full
-from serving.scheduler.request import Request, Row, Terms
+from serving.scheduler.request import Constraints, Request, Row
 from serving.scheduler.scheduler import Scheduler
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
 STAGES = len(EXIT_FLOPS)
-TERMS = Terms(budget_flops=3000.0, thresholds=())
+TERMS = Constraints(budget_flops=3000.0, thresholds=())
 IMAGES = tiny_images(64)
 
 Answers = tuple[tuple[int, ...], np.ndarray]

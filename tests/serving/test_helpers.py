@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from serving.engine.thread_pool import Helpers
+from serving.engine.thread_pool import DaemonPool
 
 
 def test_calls_run_side_by_side_in_other_threads() -> None:
     both = threading.Barrier(2, timeout=10)
-    helpers = Helpers(2)
+    helpers = DaemonPool(2)
     seen: list[str] = []
 
     def meet() -> None:
@@ -25,7 +25,7 @@ def test_calls_run_side_by_side_in_other_threads() -> None:
 
 
 def test_an_error_is_the_future_s_and_the_thread_goes_on() -> None:
-    helpers = Helpers(1)
+    helpers = DaemonPool(1)
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -36,7 +36,7 @@ def test_an_error_is_the_future_s_and_the_thread_goes_on() -> None:
 
 
 def test_threads_end_with_whom_they_help() -> None:
-    helpers = Helpers(2)
+    helpers = DaemonPool(2)
     started: list[threading.Thread] = []
     helpers.submit(lambda: started.append(threading.current_thread())).result(10)
     del helpers
