@@ -1,4 +1,4 @@
-"""Helpers: calls are made, errors come back, and nobody is waited for at the end."""
+"""DaemonPool: calls are made, errors come back, and nobody is waited for at the end."""
 
 import gc
 import subprocess
@@ -46,7 +46,7 @@ def test_threads_end_with_whom_they_help() -> None:
 
 
 def test_a_call_that_hangs_keeps_no_process_from_ending() -> None:
-    imports = "import threading; from serving.engine.thread_pool import Helpers"
-    hanging = f"{imports}; Helpers(1).submit(threading.Event().wait); print('over')"
+    imports = "import threading; from serving.engine.thread_pool import DaemonPool"
+    hanging = f"{imports}; DaemonPool(1).submit(threading.Event().wait); print('over')"
     done = subprocess.run([sys.executable, "-c", hanging], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
