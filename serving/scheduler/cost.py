@@ -56,7 +56,7 @@ class BatchCostCurve:
         At least a quarter of the largest: a few noisy runs may call any size cheap, and nobody idles while a
         larger batch gathers, but other stages run. 0 where nothing is known.
 
-        >>> Rates({1: 0.010, 8: 0.048, 32: 0.190}).efficient_rows
+        >>> BatchCostCurve({1: 0.010, 8: 0.048, 32: 0.190}).efficient_rows
         8
         """
         per_row = [seconds / size for size, seconds in zip(self._sizes, self._seconds, strict=True)]
@@ -69,7 +69,7 @@ class BatchCostCurve:
     def cheapest_rows(self, rows: int) -> int:
         """How many of `rows` to run together: all, unless a smaller size that is known costs less per row.
 
-        >>> rates = Rates({1: 0.010, 8: 0.048, 32: 0.256})
+        >>> rates = BatchCostCurve({1: 0.010, 8: 0.048, 32: 0.256})
         >>> rates.cheapest_rows(5), rates.cheapest_rows(32)
         (5, 8)
         """

@@ -74,7 +74,7 @@ def cost_aware(
         entries: the stages that new rows wait for. They are the shallowest; among themselves the one whose
             first row is older goes first, at the latest when that row is old.
 
-    >>> rates = Rates({1: 0.004, 4: 0.010, 8: 0.020})
+    >>> rates = BatchCostCurve({1: 0.004, 4: 0.010, 8: 0.020})
     >>> choose = partial(worthwhile, expected=lambda stage: rates, most_rows=(8, 8), max_age_seconds=0.1)
     >>> choose([StageLoad(9, 0.01), StageLoad(5, 0.01)])
     (1, 5)
