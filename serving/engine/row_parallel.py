@@ -109,9 +109,9 @@ def row_slices(rows: int, threads: int) -> list[slice]:
 
     With two of them, a thread that lost its core for a while leaves one to another.
 
-    >>> [part.stop - part.start for part in cut(18, 2)]
+    >>> [part.stop - part.start for part in row_slices(18, 2)]
     [4, 5, 4, 5]
-    >>> [part.stop - part.start for part in cut(5, 2)]
+    >>> [part.stop - part.start for part in row_slices(5, 2)]
     [2, 3]
     """
     parts = max(threads, min(2 * threads, rows // _ENOUGH_ROWS))

@@ -75,7 +75,7 @@ def cost_aware(
             first row is older goes first, at the latest when that row is old.
 
     >>> rates = BatchCostCurve({1: 0.004, 4: 0.010, 8: 0.020})
-    >>> choose = partial(worthwhile, expected=lambda stage: rates, most_rows=(8, 8), max_age_seconds=0.1)
+    >>> choose = partial(cost_aware, expected=lambda stage: rates, most_rows=(8, 8), max_age_seconds=0.1)
     >>> choose([StageLoad(9, 0.01), StageLoad(5, 0.01)])
     (1, 5)
     >>> choose([StageLoad(9, 0.01), StageLoad(3, 0.01)])
@@ -125,9 +125,9 @@ def deadline_aware(
 
     >>> load = StageLoad(8, 0.0, slack_seconds=0.5)
     >>> choose = lambda loads: (len(loads) - 1, loads[-1].rows)
-    >>> in_time([load], dispatch=choose, seconds=lambda stage, rows: rows / 10)
+    >>> deadline_aware([load], dispatch=choose, seconds=lambda stage, rows: rows / 10)
     (0, 4)
-    >>> in_time([load, StageLoad(8, 0.0)], dispatch=choose, seconds=lambda stage, rows: rows / 20)
+    >>> deadline_aware([load, StageLoad(8, 0.0)], dispatch=choose, seconds=lambda stage, rows: rows / 20)
     (0, 8)
     """
     stage, size = dispatch(loads)

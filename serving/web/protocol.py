@@ -84,7 +84,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Offer the app a `ClientConnection`, which costs less than a task that waits; answer in one piece."""
+        """Offer the app a `ClientConnection`, which costs less than a waiting task; answer at once."""
         super().on_headers_complete()
         self.scope["extensions"] = {EXTENSION: {"caller": self.cycle}}
         if self.scope["method"] != "HEAD":
