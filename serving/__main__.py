@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from serving.bundle.files import links_root
 from serving.errors import OfframpError
 from serving.events import fan_out
 from serving.model import Model, Rules
@@ -77,6 +78,7 @@ def serve(settings: Settings) -> int:
             device_features=settings.device_features,
             rules=rules,
             emit=emit,
+            links_below=links_root(settings.models),
         )
 
     with reserve(settings) as reserved:

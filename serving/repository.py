@@ -54,7 +54,7 @@ def load_models(
         BundleError: there are none, or none can be loaded.
         SettingsValueError: a default model that was not loaded, or a default budget that one cannot meet.
     """
-    folders = bundle_folders(settings.models.resolve()) if settings.models.is_dir() else []
+    folders = bundle_folders(_named(settings.models)) if settings.models.is_dir() else []
     if not folders:
         raise BundleError(
             f"no bundle in {str(settings.models)!r}: run `make demo` to train and export one, export "
@@ -82,6 +82,14 @@ def load_models(
         raise BundleError(f"none of the {len(folders)} bundles in {str(settings.models)!r} can be loaded")
     _check_defaults(settings, models)
     return models
+
+
+def _named(models: Path) -> Path:
+    """Return an absolute path whose last part is a name, for one bundle is called by it.
+
+    Links stay: what a Kubernetes volume calls by name leads to a folder that starts with dots.
+    """
+    return models.absolute() if models.name not in ("", "..") else models.resolve()
 
 
 def _check_defaults(settings: Settings, models: dict[str, Loaded]) -> None:
