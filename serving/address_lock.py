@@ -47,7 +47,7 @@ def _hold(name: str) -> Callable[[], None]:
     Raises:
         OSError: another process has it.
     """
-    if sys.platform == "linux":
+    if hasattr(socket, "AF_UNIX") and sys.platform.startswith("linux"):
         # A name without a file, which is gone with the process and seen in this network namespace alone.
         held = socket.socket(socket.AF_UNIX)
         try:

@@ -116,9 +116,7 @@ def test_what_a_service_called_offramp_puts_into_every_pod_is_no_setting(
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_an_empty_variable_or_flag_is_not_given(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_variable_or_flag_is_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"OFFRAMP_{name.upper()}", "")
     assert read_settings([]) == Settings()
     assert read_settings([f"--{name.replace('_', '-')}="]) == Settings()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,12 +105,19 @@ def channel_statistics(chunks: Iterable[Pixels]) -> Statistics:
     )
 
 
+def _read(path: str) -> bytes:
+    if Path(path).is_file():  # Its name may hold "::", which would mean a member of an archive.
+        return Path(path).read_bytes()
+    with xopen(path, "rb") as file:
+        data: bytes = file.read()
+    return data
+
+
 def _convert(part: Part, row: int, cell: Any, convert: Callable[[Still], Pixels]) -> Pixels:
     try:
         encoded = cell["bytes"]
         if encoded is None:
-            with xopen(cell["path"], "rb") as file:  # Also opens a member of a zip archive from the Hub.
-                encoded = file.read()
+            encoded = _read(cell["path"])
         return convert(open_any(encoded))
     except Exception as error:  # The file cannot be read, its bytes are no picture, or memory is short.
         where = f" ({cell['path']})" if cell and cell.get("path") else ""
