@@ -9,8 +9,10 @@ FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/offramp
 COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY offramp offramp
 COPY serving serving
 COPY training training
+COPY exported_models/cifar10-msdnet-int8 exported_models/cifar10-msdnet-int8
 ARG GPU_PACKAGES=""
 RUN /opt/offramp/bin/python -m pip install --no-cache-dir --constraint requirements.lock . $GPU_PACKAGES
 

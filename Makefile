@@ -16,7 +16,7 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz bench lint format lock clean
+.PHONY: help demo serve test fuzz bench lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ fuzz: $(EVERYTHING) ## compare decoders and plans with references on random inpu
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests --hypothesis-profile fuzz --hypothesis-show-statistics
 
 bench: $(EVERYTHING) ## measure everything side by side on this machine, about 12 minutes (BENCH_ARGS=...)
-	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 lint: $(EVERYTHING) ## formatting, ruff, strict types and the import contracts
 	$(BIN)/ruff format --check
@@ -49,13 +49,17 @@ format: $(EVERYTHING) ## format and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(EVERYTHING) ## build the documentation and the API reference into site/; every link is checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open site/index.html; searching needs a server: $(BIN)/python -m http.server --directory site"
+
 lock: $(EVERYTHING) ## write requirements.lock from what .venv holds
 	$(BIN)/python .ci/lock.py > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv, caches and the runs; exported_models/ stays
-	rm -rf $(VENV) build dist runs benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist runs site benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find offramp serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -70,5 +74,5 @@ $(SERVER): $(CREATED) pyproject.toml requirements.lock
 
 $(EVERYTHING): $(CREATED) pyproject.toml requirements.lock
 	@echo "Installing the server, the training side and the tests' tools into $(VENV): several GB, some minutes ..."
-	@$(PIP) --editable '.[training,dev]'
+	@$(PIP) --editable '.[training,dev,docs]'
 	@touch $(SERVER) $@

@@ -8,6 +8,7 @@ from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
+from sybil.sybil import SybilCollection
 
 from tests.bundles import tiny_bundle
 
@@ -26,14 +27,22 @@ _docstrings = Sybil(
     document_types={".py": PythonDocStringDocument},
 )
 
-pytest_collect_file = (_markdown + _docstrings).pytest()
+_public_docstrings = Sybil(
+    parsers=[DocTestParser()],
+    patterns=["offramp/*.py"],
+    path=str(ROOT),
+    document_types={".py": PythonDocStringDocument},
+    fixtures=["documented_folder"],
+)
+
+pytest_collect_file = SybilCollection([_markdown, _docstrings, _public_docstrings]).pytest()
 
 
 @pytest.fixture(scope="module")
 def documented_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Run a document's examples in a folder of their own, where a small bundle stands in for real ones."""
     folder = tmp_path_factory.mktemp("documented")
-    for name in ("cifar10-msdnet", "digits"):
+    for name in ("cifar10-msdnet", "digits", "tutorial"):
         tiny_bundle(folder / "exported_models" / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

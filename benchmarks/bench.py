@@ -1,8 +1,8 @@
 """Everything of the server's speed, measured side by side in one run, as ratios of alternating rounds.
 
-    python benchmarks/bench.py                      all parts, on MSDNet-7 in float and int8
-    python benchmarks/bench.py --only http,engine   some parts; prints, and writes nothing
-    python benchmarks/bench.py --bundle exported_models/cifar10 --int8-bundle exported_models/cifar10-int8
+    python -m benchmarks.bench                      all parts, on MSDNet-7 in float and int8
+    python -m benchmarks.bench --only http,engine   some parts; prints, and writes nothing
+    python -m benchmarks.bench --bundle exported_models/cifar10 --int8-bundle exported_models/cifar10-int8
 
 Makes what it needs (nets, images, the rivals' environments) in benchmarks/.work once. Writes
 docs/benchmarks/engine.json and docs/benchmarks.md; prints the targets, and which are missed. Traffic goes to
@@ -20,11 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from benchmarks.speed import assets, parts  # noqa: E402 - once it can be found
+from benchmarks.speed import assets, parts  # noqa: E402 - ONNX Runtime reads the variable once
 from benchmarks.speed.page import page, targets_table  # noqa: E402
 from benchmarks.speed.state import Bench  # noqa: E402
 

@@ -1,6 +1,6 @@
 """What the server's core costs per image besides ONNX Runtime: microseconds of processor time.
 
-    python benchmarks/core_cost.py exported_models/msdnet7 --profile
+    python -m benchmarks.core_cost exported_models/msdnet7 --profile
 
 A bundle's own calibration is replayed by a stand-in for the engine: its confidences as probabilities, and
 features of a few bytes. 64 callers send one image each and send the next when they are answered, all at one
@@ -22,7 +22,7 @@ import numpy as np
 from serving.bundle import Bundle, read_bundle
 from serving.engine.engine import Engine
 from serving.events import Event
-from serving.model import Model, Rules, RuntimeOptions
+from serving.model import Model, RuntimeOptions, ServingConfig
 from serving.telemetry.metrics import Metrics
 
 CALLERS = 64
@@ -91,7 +91,9 @@ def drive(model: Model, images: Any, budget: str, count: int, done: Callable[[],
         next_one(None)
 
 
-def cost(bundle: Bundle, budget: str, count: int, emit: Any, rules: Rules, profile: Any = None) -> float:
+def cost(
+    bundle: Bundle, budget: str, count: int, emit: Any, rules: ServingConfig, profile: Any = None
+) -> float:
     """Seconds of processor time per image, in all threads."""
     replay: Any = Replay(bundle)
     images = numbered(bundle)
@@ -107,7 +109,7 @@ def cost(bundle: Bundle, budget: str, count: int, emit: Any, rules: Rules, profi
         replay.seconds, end = 0.0, Future[float]()
         started = time.process_time()
         drive(model, images, budget, count, lambda: end.set_result(time.process_time()))
-        return (end.result() - started - replay.seconds) / count
+        return float(end.result() - started - replay.seconds) / count
 
 
 def main() -> None:
@@ -120,7 +122,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     given = parser.parse_args()
     bundle = read_bundle(given.bundle)
-    sampled = Rules(sample_share=0.01)
+    sampled = ServingConfig(sample_share=0.01)
 
     def counted() -> Any:
         metrics = Metrics()
@@ -130,10 +132,10 @@ def main() -> None:
     def nothing(event: Event) -> None:
         pass
 
-    cases: dict[str, Callable[[], tuple[Any, Rules]]] = {
-        "open loop, nothing listens": lambda: (nothing, Rules(controller=False)),
-        "closed loop": lambda: (nothing, Rules()),
-        "closed loop, metrics": lambda: (counted(), Rules()),
+    cases: dict[str, Callable[[], tuple[Any, ServingConfig]]] = {
+        "open loop, nothing listens": lambda: (nothing, ServingConfig(controller=False)),
+        "closed loop": lambda: (nothing, ServingConfig()),
+        "closed loop, metrics": lambda: (counted(), ServingConfig()),
         "closed loop, metrics, 1% watched": lambda: (counted(), sampled),
     }
     taken: dict[str, list[float]] = {name: [] for name in cases}

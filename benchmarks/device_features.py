@@ -1,7 +1,7 @@
 """Features on the device against features on the host: images per second of one model, on whatever it runs.
 
-    python benchmarks/device_features.py
-    python benchmarks/device_features.py --host models/a --device models/b --budget 150MFLOPs
+    python -m benchmarks.device_features
+    python -m benchmarks.device_features --host models/a --device models/b --budget 150MFLOPs
 
 Without bundles it makes two of the poster's size (`poster_bundle`), the same net cut for each. In one
 process, without HTTP, in alternating rounds. It prints the providers that were got. Without a
@@ -15,12 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import poster_bundle
+from benchmarks import poster_bundle
+from serving.engine.providers import DeviceFeatures
+from serving.model import Answer, Model, ServingConfig
 
-from serving.model import Answer, Model, Rules
 
-
-def load(folder: Path, device_features: str, given: argparse.Namespace) -> Model:
+def load(folder: Path, device_features: DeviceFeatures, given: argparse.Namespace) -> Model:
     """Load a bundle with an open loop, so that every round does the same."""
     return Model.load(
         folder,
@@ -28,7 +28,7 @@ def load(folder: Path, device_features: str, given: argparse.Namespace) -> Model
         providers=tuple(given.providers.split(",")) if given.providers else None,
         device_features=device_features,
         max_batch=given.max_batch,
-        rules=Rules(controller=False, sample_share=0.0),
+        rules=ServingConfig(controller=False, sample_share=0.0),
     )
 
 

@@ -1,6 +1,6 @@
 """What drift does to budgets, with the loop open and closed, and when the alarm is raised.
 
-    python benchmarks/drift.py exported_models/cifar10-msdnet --out docs/benchmarks/drift
+    python -m benchmarks.drift exported_models/cifar10-msdnet --out docs/benchmarks/drift
 
 The bundle's engine answers the test images as they are and changed: Gaussian noise, Gaussian blur and loss of
 contrast, each at three severities; classes that become rare need no run. Streams are drawn from these
@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
-from reporting import command_line, opened, publish, table
 
+from benchmarks.reporting import command_line, opened, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.bundle.served_policy import served_policy
 from serving.engine.engine import Engine

@@ -1,6 +1,6 @@
 """Does the guarantee hold? 200 random splits of real images into certifying and testing ones.
 
-    python benchmarks/guarantee.py exported_models/cifar10-msdnet --out docs/benchmarks/guarantee
+    python -m benchmarks.guarantee exported_models/cifar10-msdnet --out docs/benchmarks/guarantee
 
 The path of thresholds is the bundle's own, fitted on the fitting half of its calibration. The pool is the
 data set's test images, which nothing was fitted on. For each split and each (max_drop, delta), the cheapest
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from reporting import answered, command_line, opened, publish, table
 
+from benchmarks.reporting import answered, command_line, opened, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.bundle.served_policy import served_policy
 from serving.interfaces import ScoreArray

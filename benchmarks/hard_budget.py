@@ -1,6 +1,6 @@
 """What a hard budget costs or gains in accuracy, against thresholds that spend exactly as much.
 
-    python benchmarks/hard_budget.py exported_models/cifar10-msdnet --out docs/benchmarks/hard_budget
+    python -m benchmarks.hard_budget exported_models/cifar10-msdnet --out docs/benchmarks/hard_budget
 
 The bundle's engine answers the test images; policy and path are fitted as the bundle is served. In
 groups of a few sizes and at a ladder of budgets, every group keeps to its sum; then the same images go
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from reporting import answered, bootstrap, command_line, opened, publish, table
 
+from benchmarks.reporting import answered, bootstrap, command_line, opened, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.bundle.served_policy import served_policy
 from serving.interfaces import ScoreArray
@@ -38,7 +38,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 def group_exits(path: GroupPath, score: ScoreArray, flops: IntArray, budget_flops: float) -> IntArray:
-    """The exits of the M images of one request, int64 [M], as `GroupDecider` decides them."""
+    """The exits of the M images of one request, int64 [M], as `HardBudgetRule` decides them."""
     exits = np.zeros(len(score), np.int64)
     there = np.arange(len(score))
     for exit_index in range(len(flops) - 1):
@@ -71,7 +71,8 @@ def hindsight_exits(
     costs = flops[along_path].reshape(len(along_path), -1, group).sum(axis=2)  # [P, groups], rising
     furthest = (costs <= group * budget_flops).sum(axis=0) - 1
     images = np.arange(along_path.shape[1])
-    return along_path[furthest[images // group], images].astype(np.int64)
+    taken: IntArray = along_path[furthest[images // group], images].astype(np.int64)
+    return taken
 
 
 def measured(
@@ -88,7 +89,8 @@ def measured(
     path = GroupPath(policy.table, score, manifest.exit_flops)
     order = np.random.default_rng(0).permutation(len(pool.score))[:limit]
     payable = [share for share in shares if share * flops[-1] > flops[0]]
-    lines, totals = [], []
+    lines: list[dict[str, Any]] = []
+    totals: list[dict[str, Any]] = []
     for group in groups:
         rows = order[: len(order) // group * group]
         held, right, index = pool.score[rows], pool.correct[rows].astype(float), np.arange(len(rows))

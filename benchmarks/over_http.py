@@ -1,6 +1,6 @@
 """Measure a bundle's accuracy again, over HTTP, on every test image, and hold it against its model card.
 
-    python benchmarks/over_http.py exported_models/cifar10-msdnet --data cifar10
+    python -m benchmarks.over_http exported_models/cifar10-msdnet --data cifar10
 
 A real server serves the bundle cut after each exit, so that every image is answered at that exit, and the
 whole bundle for some of the budgets on its card. The answers must be as often right as `evaluation.json`
@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from serving.bundle import read_bundle
 from training.demo.server import running_server
-from training.evaluation.measure import EvaluateConfig, data_of
+from training.evaluation.config import EvaluateConfig
+from training.evaluation.measure import data_of
 from training.exporting.truncate import shortened
 
 PIECE = 250

@@ -1,6 +1,6 @@
 """How long thresholds take to solve: a new budget over 50,000 images and 7 exits, and one seen before.
 
-    python benchmarks/planning.py exported_models/cifar10-msdnet --out docs/benchmarks/planning
+    python -m benchmarks.planning exported_models/cifar10-msdnet --out docs/benchmarks/planning
 
 The calibration is invented: 50,000 rows of scores at 7 exits that grow surer with depth. *A new budget* is
 `PathPolicy.plan`, at budgets that were not asked for before; *the path, once* is what a policy does when it
@@ -15,17 +15,20 @@ one seen before 20 µs or more.
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-from reporting import command_line, publish, table
+import numpy.typing as npt
 
+from benchmarks.reporting import command_line, publish, table
 from serving.bundle import Bundle, read_bundle
 from serving.interfaces import ScoreArray
 from serving.monitoring.controller import BudgetController
-from serving.options import Ask, Rules
-from serving.planner import Offers
+from serving.options import ClassifyOptions, ServingConfig
+from serving.planner import Planner
 from serving.policy.confidence import calibration_score
+from serving.policy.plan import PathPolicy, Plan
 from serving.policy.registry import POLICIES, fit_policy
 
 ROWS, EXIT_FLOPS = 50_000, (10, 25, 45, 70, 100, 135, 175)
@@ -53,6 +56,10 @@ def timed(work: Callable[[int], object], rounds: int, times: int = 1) -> dict[st
     return {"seconds": float(clock), "cpu_seconds": float(cpu)}
 
 
+def _plan(policy: PathPolicy, budgets: npt.NDArray[np.float64], turn: int) -> Plan:
+    return policy.plan(float(budgets[turn]))
+
+
 def measured(bundle: Bundle) -> dict[str, Any]:
     """Time each of the three."""
     score, correct = invented()
@@ -60,12 +67,12 @@ def measured(bundle: Bundle) -> dict[str, Any]:
     found = {}
     for name in POLICIES:
         policy = fit_policy(name, score, correct, EXIT_FLOPS)
-        found[f"a new budget, {name}"] = timed(lambda n, policy=policy: policy.plan(budgets[n]), ROUNDS)
+        found[f"a new budget, {name}"] = timed(partial(_plan, policy, budgets), ROUNDS)
     found["the path, once, geometric"] = timed(
         lambda _: fit_policy("geometric", score, correct, EXIT_FLOPS), 3
     )
     controller = BudgetController(bundle.name, bundle.manifest.exit_flops)
-    offers, ask = Offers(bundle, Rules(), controller), Ask(budget="50%")
+    offers, ask = Planner(bundle, ServingConfig(), controller), ClassifyOptions(budget="50%")
     controller.learn(offers.terms(ask, 0.0).budget_flops, [bundle.manifest.exit_flops[-1]] * 100)
     found["seen before, plan"] = timed(lambda _: offers.plan("50%"), ROUNDS, SEEN)
     found["seen before, terms"] = timed(lambda _: offers.terms(ask, 0.0), ROUNDS, SEEN)

@@ -54,7 +54,7 @@ class PublicWay:
             losses = [F.cross_entropy(logits, batch.labels) for logits in model(batch.images)]
             others = sum(losses[:exit_index] + losses[exit_index + 1 :], torch.zeros(()))
             optimizer.zero_grad()
-            (losses[exit_index] + 0.1 * others).backward()
+            (losses[exit_index] + 0.1 * others).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return [parameter.detach() for parameter in model.parameters()]
 
@@ -70,5 +70,5 @@ class PublicWay:
             logits = functional_call(model, fused, (batch.images,))
             loss = torch.stack([F.cross_entropy(exit_logits, batch.labels) for exit_logits in logits]).sum()
             adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             adam.step()

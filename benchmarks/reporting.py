@@ -11,8 +11,9 @@ import numpy as np
 from serving.bundle import Bundle
 from serving.engine.engine import Engine
 from training.calibration.collect import Labels, Probabilities
-from training.data import Data
-from training.evaluation.measure import EvaluateConfig, data_of, served
+from training.data.batches import Data
+from training.evaluation.config import EvaluateConfig
+from training.evaluation.measure import data_of, served
 
 RESAMPLES = 2_000
 

@@ -1,8 +1,8 @@
 """What cutting a net into segments costs, boundary by boundary.
 
-    python benchmarks/segment_cost.py --out docs/benchmarks/segment_cost        # the poster's size, untrained
-    python benchmarks/segment_cost.py --precision int8 --out docs/benchmarks/segment_cost_int8
-    python benchmarks/segment_cost.py exported_models/cifar10 --out runs/cost
+    python -m benchmarks.segment_cost --out docs/benchmarks/segment_cost        # the poster's size, untrained
+    python -m benchmarks.segment_cost --precision int8 --out docs/benchmarks/segment_cost_int8
+    python -m benchmarks.segment_cost exported_models/cifar10 --out runs/cost
 
 One ONNX Runtime session each for: the whole net with its last exit alone; the chain of all segments; the
 chain with no head but the last; and, for every boundary, the two halves of a net cut there and nowhere else.
@@ -11,6 +11,7 @@ it costs to put features out and take them in again, and whatever the optimiser 
 heads cost is the first chain less the second.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from time import perf_counter, process_time
 from typing import Any
@@ -20,10 +21,10 @@ import numpy.typing as npt
 import onnx
 import onnx.utils
 import onnxruntime
-from plain_session import plain_session
-from reporting import publish, spread, table
-from segmented import chosen, command_line
 
+from benchmarks.plain_session import plain_session
+from benchmarks.reporting import publish, spread, table
+from benchmarks.segmented import chosen, command_line
 from serving.bundle import TensorSpec
 from training.exporting.graph import Boundary
 
@@ -124,8 +125,10 @@ def measure(
 
 def feature_bytes(part: Boundary) -> int:
     """Bytes per image that cross the boundary behind a segment."""
-    sizes = (np.prod(spec.shape[1:]) * np.dtype(spec.dtype).itemsize for spec in part.outputs[1:])
-    return int(sum(sizes))
+    return sum(
+        math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+        for spec in part.outputs[1:]
+    )
 
 
 def page(results: dict[str, Any]) -> str:

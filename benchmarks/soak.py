@@ -1,6 +1,6 @@
 """Does memory stay flat? Many images through a model in one process, in requests of all sizes and promises.
 
-    python benchmarks/soak.py exported_models/msdnet7 --images 200000
+    python -m benchmarks.soak exported_models/msdnet7 --images 200000
 
 Requests of 1 to `--largest` images, at budgets from the cheapest exit to the full depth, some with hard
 budgets or deadlines, some abandoned, keep up to half a queue waiting. After a tenth of the images all has
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from serving.errors import DeadlineError, OfframpError
-from serving.model import Model, Rules
-from serving.options import Ask
+from serving.model import Model, ServingConfig
+from serving.options import ClassifyOptions
 from serving.telemetry.metrics import Metrics
 
 QUEUE_ROWS = 1024
@@ -34,12 +34,12 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def ask(draw: random.Random) -> Ask:
+def ask(draw: random.Random) -> ClassifyOptions:
     """What a request asks for: an average budget mostly."""
     budget, kind = draw.choice(BUDGETS), draw.random()
     if kind < 0.05:
-        return Ask(budget=budget, mode="hard")
-    return Ask(budget=budget, deadline_seconds=60.0 if kind < 0.1 else None)
+        return ClassifyOptions(budget=budget, mode="hard")
+    return ClassifyOptions(budget=budget, deadline_seconds=60.0 if kind < 0.1 else None)
 
 
 def soak(model: Model, total: int, largest: int) -> list[float]:
@@ -95,7 +95,7 @@ def main() -> int:
             given.bundle,
             threads=given.threads,
             max_queue_rows=QUEUE_ROWS,
-            rules=Rules(sample_share=0.01),
+            rules=ServingConfig(sample_share=0.01),
             emit=metrics,
         ) as model:
             seen = soak(model, given.images, given.largest)

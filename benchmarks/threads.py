@@ -1,7 +1,7 @@
 """What threads are worth: operators shared between them, or the rows of a batch.
 
-    python benchmarks/threads.py --out docs/benchmarks/threads          # the poster's size, untrained
-    python benchmarks/threads.py exported_models/cifar10 --out runs/threads
+    python -m benchmarks.threads --out docs/benchmarks/threads          # the poster's size, untrained
+    python -m benchmarks.threads exported_models/cifar10 --out runs/threads
 
 All segments of a net one after the other, as the engine runs them, on 1, 2, 4, … threads up to the cores
 there are. With *shared* operators every session has all threads; with *slices* the batch is cut, and each
@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from plain_session import plain_session
-from reporting import publish, spread, table
-from segmented import chosen, command_line
 
-from serving.engine.buffer_pool import Recycled
-from serving.engine.row_parallel import SlicedSession
+from benchmarks.plain_session import plain_session
+from benchmarks.reporting import publish, spread, table
+from benchmarks.segmented import chosen, command_line
+from serving.engine.buffer_pool import BufferPool
+from serving.engine.row_parallel import RowParallelSession
 from serving.engine.sessions import cores
-from serving.engine.thread_pool import Helpers
+from serving.engine.thread_pool import DaemonPool
 from training.exporting.graph import Boundary
 
 Way = Callable[[Any], None]
@@ -45,10 +45,10 @@ def ways(segments: Sequence[bytes], parts: Sequence[Boundary], most: int) -> dic
     single = [plain_session(segment, 1, arena=True) for segment in segments]
     found = {"1 thread": chain(single, parts)}
     for threads in sorted({*(1 << power for power in range(1, most.bit_length())), most} - {1}):
-        helpers = Helpers(threads - 1)
+        helpers = DaemonPool(threads - 1)
         shared = [plain_session(segment, threads, arena=True) for segment in segments]
         sliced = [
-            SlicedSession(together, alone, threads, helpers, Recycled())
+            RowParallelSession(together, alone, threads, helpers, BufferPool())
             for together, alone in zip(shared, single, strict=True)
         ]
         found[f"{threads} threads, shared"] = chain(shared, parts)

@@ -1,74 +1,38 @@
-"""`python -m serving.check BUNDLE`: is this bundle, whoever wrote it, fit to be served?
+"""`offramp check BUNDLE`: judge whether a bundle is fit to be served; exit status 1 where it is not."""
 
-Everything that loading refuses is checked, by the same functions: what it says of itself, and what its first
-runs show.
-"""
-
-import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from serving.bundle import Bundle, read_bundle
-from serving.engine.engine import Engine
-from serving.engine.fast_paths import shorten
-from serving.errors import BundleError, OfframpError
-from serving.judgements import JUDGEMENTS
+from pydantic import BaseModel, Field
+from pydantic_settings import CliPositionalArg
+
+from serving import command_line
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One check: its name, whether the bundle passed, and what was found (and what to do where it failed)."""
+class Arguments(BaseModel):
+    """Judge whether a bundle is fit to be served."""
 
-    check: str
-    ok: bool
-    detail: str
-
-
-def judge(folder: Path | str) -> Iterator[Verdict]:
-    """Run every check on a bundle, in order; those that a failed one makes pointless are left out."""
-    try:
-        bundle = read_bundle(folder)
-    except OfframpError as error:
-        yield Verdict("files", False, str(error))
-        return
-    count = len(bundle.manifest.segments)
-    yield Verdict("files", True, f"{count} segments, checksums match, no file leads outside")
-    for name, check in CHECKS.items():
-        try:
-            yield Verdict(name, True, check(bundle))
-        except OfframpError as failure:
-            yield Verdict(name, False, str(failure))
-
-
-def _engine(bundle: Bundle) -> str:
-    try:
-        engine = Engine(bundle, threads=1, providers=["CPUExecutionProvider"])
-        shorten(bundle, engine)
-    except OfframpError:
-        raise
-    except Exception as error:  # A stranger's graph can fail in the runtime in any way: all are its verdict.
-        raise BundleError(f"the engine cannot run it ({error}); export it again") from error
-    return engine.trial
-
-
-CHECKS = {**JUDGEMENTS, "engine": _engine}
-"""Every check of a bundle that could be read: it returns what it found, or raises."""
+    bundle: CliPositionalArg[Path] = Field(description="the bundle's folder")
+    as_json: bool = Field(False, alias="json", description="print JSON instead of lines")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line per check; the exit status is 0 where all passed, 1 where one failed."""
-    parser = argparse.ArgumentParser(prog="python -m serving.check", description="Judge a bundle.")
-    parser.add_argument("bundle", type=Path, help="the bundle's folder")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    given = parser.parse_args(argv)
-    verdicts = list(judge(given.bundle))
+    return command_line.run(lambda: _check(command_line.read(Arguments, "check", argv)))
+
+
+def _check(arguments: Arguments) -> int:
+    from serving.bundle_check import check_bundle
+
+    verdicts = list(check_bundle(arguments.bundle))
     passed = all(verdict.ok for verdict in verdicts)
-    if given.json:
+    if arguments.as_json:
         checks = [asdict(verdict) for verdict in verdicts]
-        sys.stdout.write(json.dumps({"bundle": str(given.bundle), "ok": passed, "checks": checks}) + "\n")
+        result = {"bundle": str(arguments.bundle), "ok": passed, "checks": checks}
+        sys.stdout.write(json.dumps(result) + "\n")
     else:
         for verdict in verdicts:
             sys.stdout.write(f"{'ok  ' if verdict.ok else 'FAIL'} {verdict.check}: {verdict.detail}\n")

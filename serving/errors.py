@@ -16,7 +16,7 @@ OfframpError
 ├── OverloadedError (429)          the queue is full: try again after `retry_after_seconds`
 ├── ClosedError (503)              the model is shutting down or its worker died
 ├── EngineError (500)              the engine failed on a batch that this request was part of
-├── SettingsValueError             a flag or a variable that cannot be used (serving.settings)
+├── SettingsValueError             a flag or a variable that cannot be used (serving.command_line)
 └── BundleError                    a bundle that cannot be loaded (never part of a request)
 """
 

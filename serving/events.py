@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["average", "hard", "deadline", "guarantee"]
+BudgetKind = Literal["average", "hard", "deadline", "guarantee"]
 """Which promise a request was given; the closed loop of budgets counts `average` alone."""
 
 _LOGGER = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class BudgetCorrected:
 
 
 @dataclass(frozen=True, slots=True)
-class ExitWatched:
+class ExitShadowed:
     """An image that had left early was run to the end: did its exit and the last one name the same class?"""
 
     model: str
@@ -154,7 +154,7 @@ Event = (
     | RequestRefused
     | WorkerDied
     | BudgetCorrected
-    | ExitWatched
+    | ExitShadowed
     | AgreementMeasured
     | DriftMeasured
 )

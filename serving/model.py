@@ -23,18 +23,18 @@ from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
-from serving.interfaces import NO_SHORTCUTS, Shortcuts
+from serving.interfaces import NO_FAST_PATHS, FastPaths
 from serving.judgements import refuse_unfit
 from serving.monitoring.health import Health
-from serving.options import Ask, Budget, Rules
+from serving.options import Budget, ClassifyOptions, ServingConfig
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
-from serving.runtime import Machinery, RuntimeOptions
+from serving.runtime import Runtime, RuntimeOptions
 from serving.scheduler.cost import CostModel, measure
 from serving.scheduler.deadlines import refuse_if_late
 from serving.scheduler.request import Request
 
-__all__ = ["Answer", "Ask", "Budget", "Model", "Rules", "RuntimeOptions"]
+__all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "RuntimeOptions", "ServingConfig"]
 
 _OPTIONS = RuntimeOptions()
 
@@ -62,7 +62,7 @@ class Model:
         options: RuntimeOptions = _OPTIONS,
         *,
         cost: CostModel | None = None,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
+        shortcuts: FastPaths = NO_FAST_PATHS,
     ) -> None:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
@@ -72,7 +72,7 @@ class Model:
         self._image_shape = image_shape(bundle.manifest.preprocessing)
         self._max_queue_rows = options.max_queue_rows
         self._clock = options.clock
-        self._machinery = Machinery(
+        self._machinery = Runtime(
             bundle, engine.make_run, options, cost=cost or CostModel(engine.stages), shortcuts=shortcuts
         )
         self._offers, self._worker = self._machinery.offers, self._machinery.worker
@@ -89,7 +89,7 @@ class Model:
         max_queue_rows: int = _OPTIONS.max_queue_rows,
         max_batch: int = _OPTIONS.max_batch,
         max_batch_bytes: int = _OPTIONS.max_batch_bytes,
-        rules: Rules = _OPTIONS.rules,
+        rules: ServingConfig = _OPTIONS.rules,
         emit: Listener | None = None,
         links_below: Path | None = None,
     ) -> Self:
@@ -170,7 +170,7 @@ class Model:
     def submit(
         self,
         images: npt.NDArray[np.uint8],
-        ask: Ask | Budget | None = None,
+        ask: ClassifyOptions | Budget | None = None,
         *,
         received_at: float | None = None,
     ) -> Request[list[Answer]]:
@@ -193,7 +193,7 @@ class Model:
             BodyTooLargeError, OverloadedError, ClosedError: not admitted.
         """
         stacked = stack(images, self.name, self._image_shape)
-        wanted = ask if isinstance(ask, Ask) else Ask(budget=ask)
+        wanted = ask if isinstance(ask, ClassifyOptions) else ClassifyOptions(budget=ask)
         now = self._clock()
         terms = self._offers.terms(wanted, now if received_at is None else received_at)
         refuse_if_late(terms, now)
@@ -202,7 +202,9 @@ class Model:
         self._machinery.watcher.follow(stacked, request.future, terms.thresholds if by_thresholds else ())
         return request
 
-    def classify(self, images: npt.NDArray[np.uint8], budget: Ask | Budget | None = None) -> list[Answer]:
+    def classify(
+        self, images: npt.NDArray[np.uint8], budget: ClassifyOptions | Budget | None = None
+    ) -> list[Answer]:
         """Answer images, however many: more than the queue holds go in one queueful after the other.
 
         Args:

@@ -14,7 +14,7 @@ MODES: tuple[Mode, ...] = ("average", "hard")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ClassifyOptions:
     """What one request asks for; None is "as the server does by default".
 
     Attributes:
@@ -33,7 +33,7 @@ class Ask:
     model: str | None = None
 
 
-def check(ask: Ask, model: str | None = None) -> None:
+def check(ask: ClassifyOptions, model: str | None = None) -> None:
     """Hold each parameter against its range, and the parameters against each other.
 
     Args:
@@ -70,7 +70,7 @@ def check(ask: Ask, model: str | None = None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ServingConfig:
     """How a model keeps its promises.
 
     Attributes:

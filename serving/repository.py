@@ -7,9 +7,13 @@ from typing import Protocol, TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from serving.bundle import bundle_folders
+from serving.command_line import SettingsValueError, program
 from serving.errors import BudgetError, BundleError, OfframpError, TermsError
 from serving.policy.budget import parse_budget
-from serving.settings import Settings, SettingsValueError
+from serving.settings import Settings
+
+SAMPLES = Path(__file__).parent / "samples"
+"""A folder with a small bundle, in the wheel alone; it is served where there is nothing else."""
 
 
 class _Named(Protocol):
@@ -47,6 +51,8 @@ def load_models(
         load: loads one.
         logger: where each bundle, loaded or refused, is named.
 
+    Where nobody named a folder and the default one does not exist, the samples of the wheel are loaded.
+
     Returns:
         The models by their folder's name; at least one.
 
@@ -54,11 +60,17 @@ def load_models(
         BundleError: there are none, or none can be loaded.
         SettingsValueError: a default model that was not loaded, or a default budget that one cannot meet.
     """
-    folders = bundle_folders(_named(settings.models)) if settings.models.is_dir() else []
+    place = settings.models
+    if SAMPLES.is_dir() and "models" not in settings.model_fields_set and not place.exists():
+        logger.warning(
+            "sample_bundles", folder=str(SAMPLES), reason=f"no --models, and no folder {str(place)!r} here"
+        )
+        place = SAMPLES
+    folders = bundle_folders(_named(place)) if place.is_dir() else []
     if not folders:
         raise BundleError(
-            f"no bundle in {str(settings.models)!r}: run `make demo` to train and export one, export "
-            "your own with `python -m training.export`, or name another folder with --models"
+            f"no bundle in {str(place)!r}: train and export one with `{program('demo')}`, export a run of "
+            f"your own with `{program('export')}`, or name another folder with --models"
         )
     models: dict[str, Loaded] = {}
     for folder in folders:
@@ -79,7 +91,7 @@ def load_models(
                     "providers_missing", bundle=folder.name, missing=model.missing_providers, **runs_on
                 )
     if not models:
-        raise BundleError(f"none of the {len(folders)} bundles in {str(settings.models)!r} can be loaded")
+        raise BundleError(f"none of the {len(folders)} bundles in {str(place)!r} can be loaded")
     _check_defaults(settings, models)
     return models
 

@@ -5,24 +5,21 @@ an error of the system.
 """
 
 import re
-import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
-    CliApp,
     EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
+from serving import command_line
 from serving.engine.providers import DeviceFeatures
-from serving.errors import OfframpError
 
 DAY_SECONDS = 24 * 60 * 60
 MOST_THREADS = 1024
@@ -30,15 +27,18 @@ MOST_THREADS = 1024
 
 _LONGEST = 4096
 _PREFIX = "OFFRAMP_"
+_OTHER_COMMANDS = tuple(
+    f"{_PREFIX}{name}_"
+    for name in (
+        *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
+        *("CONFLICT", "IMPORTANCE", "DEMO"),
+    )
+)
+"""The variables of the other commands begin so."""
+
 # What a Kubernetes Service called "offramp" or "offramp-…" puts into every pod of its namespace.
 _SERVICE_LINK = re.compile(r"[a-z]+://.*")
 _SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
-
-
-class SettingsValueError(OfframpError):
-    """A flag or a variable that cannot be used; the text names each and says what was expected."""
-
-    title = "unusable settings"
 
 
 class Settings(BaseSettings):
@@ -54,7 +54,6 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
-        cli_prog_name="python -m serving",
     )
 
     models: Path = Path("exported_models")
@@ -168,33 +167,25 @@ class Settings(BaseSettings):
         return tuple(name for name in map(str.strip, value.split(",")) if name) or None
 
 
-def read_settings(arguments: list[str]) -> Settings:
-    """Read the settings from flags, then from variables.
+def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the settings from flags, then from variables, then from the file of `--config`.
 
     Args:
-        arguments: the command line without the program's name; `--help` prints the flags and exits.
+        arguments: the command line without the program's name, the process's own where None; `--help` prints
+            the flags and exits.
 
     Raises:
         SettingsValueError: a flag that does not exist or a value that cannot be used.
     """
-    try:
-        return CliApp.run(Settings, cli_args=arguments, cli_exit_on_error=False)
-    except ValidationError as error:
-        lines = (
-            f"{_flag(problem['loc'])}: {problem['msg']}; found {reprlib.repr(problem['input'])}"
-            for problem in error.errors()
-        )
-        raise SettingsValueError("\n".join(lines)) from error
-    except SettingsError as error:
-        reason = str(error).removeprefix("error parsing CLI: ")
-        raise SettingsValueError(f"{reason}; see python -m serving --help") from error
+    return command_line.read(Settings, "serve", arguments)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Name the variables that look like settings and are none: slips, or settings of another version.
 
     Args:
-        environment: variables and their values; those that a Kubernetes Service makes are not named.
+        environment: variables and their values; those of other commands, and those that a
+            Kubernetes Service makes, are not named.
     """
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
     return sorted(
@@ -202,6 +193,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
         for name in environment
         if name.upper().startswith(_PREFIX)
         and name.upper() not in known
+        and not name.upper().startswith(_OTHER_COMMANDS)
         and not _SERVICE_NAME.fullmatch(name.upper())
     )
 
@@ -209,8 +201,3 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 def _is_service_link(name: str, value: str | None) -> bool:
     """Whether a variable is `OFFRAMP_PORT=tcp://10.0.0.1:8000` or its like, and no setting."""
     return name.startswith(_PREFIX) and name.endswith("_PORT") and bool(_SERVICE_LINK.fullmatch(value or ""))
-
-
-def _flag(location: tuple[int | str, ...]) -> str:
-    name = str(location[0])
-    return f"--{name.replace('_', '-')} (OFFRAMP_{name.upper()})"

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from serving.bundle import Bundle, read_bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
-from serving.model import Model, Rules
-from training.evaluation.measure import EvaluateConfig, data_of, served
+from serving.model import Model, ServingConfig
+from training.evaluation.config import EvaluateConfig
+from training.evaluation.measure import data_of, served
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("cifar10-msdnet", "cifar10-msdnet-int8")
@@ -33,7 +34,7 @@ def test_together_they_are_small() -> None:
 
 
 def test_each_passes_every_check(bundle: Bundle) -> None:
-    assert [verdict for verdict in judge(bundle.folder) if not verdict.ok] == []
+    assert [verdict for verdict in check_bundle(bundle.folder) if not verdict.ok] == []
 
 
 def test_the_card_says_what_was_measured(bundle: Bundle) -> None:
@@ -74,7 +75,9 @@ def test_the_readme_s_requests_are_answered_as_it_says(
     image: str, budget: str, answer: dict[str, str]
 ) -> None:
     pixels = np.asarray(Image.open(ROOT / image).convert("RGB"))[np.newaxis]
-    with Model.load(ROOT / "exported_models" / SHIPPED[0], threads=1, rules=Rules(controller=False)) as model:
+    with Model.load(
+        ROOT / "exported_models" / SHIPPED[0], threads=1, rules=ServingConfig(controller=False)
+    ) as model:
         (found,) = model.classify(pixels, budget=budget)
     assert answer["class_name"] == found.class_name
     assert int(answer["exit"]) == found.exit

@@ -1,151 +1,51 @@
-"""`python -m training.card BUNDLE`: measure a bundle on test images, and write its model card.
+"""`offramp card BUNDLE`: measure a bundle on test images, and write its model card.
 
 BUNDLE/README.md says what the model is, what it was trained on and how, what every exit and every budget
 costs and gets right, and what it is not for. All numbers come from the manifest and from the measurement,
 which is kept beside the card as `evaluation.json` (`training.evaluate` has its format).
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, Field
-from rich.console import Console
+from pydantic_settings import CliPositionalArg
 
-from serving.bundle import Bundle, Manifest, read_bundle
-from training import cli
-from training.evaluation.curves import Point
-from training.evaluation.evaluation import Evaluation
-from training.evaluation.measure import EvaluateConfig, evaluate_bundle
-
-BUDGETS = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
-"""The budgets of the card, as shares of the full depth; those under the cheapest exit are left out."""
-
-DATA = {
-    "cifar10": "CIFAR-10: 60,000 colour photographs of 32×32 pixels in ten classes (Krizhevsky, *Learning "
-    "Multiple Layers of Features from Tiny Images*, 2009). Its publishers state no licence. It is a labelled "
-    "part of the 80 Million Tiny Images, which were gathered from the web and withdrawn in 2020: use it, and "
-    "models trained on it, for research and demonstration.",
-    "cifar100": "CIFAR-100: 60,000 colour photographs of 32×32 pixels in a hundred classes (Krizhevsky, "
-    "2009). Its publishers state no licence; it comes from the same images as CIFAR-10: for research and "
-    "demonstration.",
-    "digits": "scikit-learn's 1,797 handwritten digits of 8×8 pixels (Alpaydin and Kaynak, UCI, 1998), CC BY "
-    "4.0.",
-}
-"""What is to be said of a data set, by the last part of its name."""
+from serving import command_line
 
 
-class CardConfig(BaseModel):
-    """What to measure on."""
+class Arguments(BaseModel):
+    """Measure a bundle on test images, and write its model card."""
 
+    bundle: CliPositionalArg[Path] = Field(description="a bundle's folder")
     dataset: str | None = Field(
         None, description="the data set, where the name in the bundle's manifest does not lead there"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
 
 
-def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> str:
-    """Write the card of a bundle as Markdown.
-
-    Args:
-        bundle: what it describes.
-        evaluation: of the bundle, on test images.
-        budgets: a few budgets, measured on the same images.
-    """
-    manifest = bundle.manifest
-    data = DATA.get(manifest.data_set.name.rpartition("/")[2], f"{manifest.data_set.name}.")
-    blocks = (
-        f"# {bundle.name}",
-        f"An image classifier with {len(manifest.segments)} exits ({manifest.architecture.name}, "
-        f"{manifest.precision}, {_megabytes(bundle)} MB) for [Offramp](../../README.md): easy images leave "
-        "early.",
-        "## Accuracy",
-        f"{evaluation.images:,} {evaluation.split} images of {evaluation.data_set}, computed by the serving "
-        "engine. "
-        "Every image at one exit:",
-        _table(_exit_heads(manifest), _exit_rows(manifest, evaluation)),
-        f"Leaving early under a budget ({manifest.calibration.policy.name} thresholds on "
-        f"{manifest.calibration.confidence}, fitted on {evaluation.fitted_on}):",
-        _table(
-            ("budget", "MFLOPs", "spent MFLOPs", "accuracy %", "share of each exit %"), _budget_rows(budgets)
-        ),
-        "## Data",
-        f"{data} Trained on {manifest.data_set.train_images or 0:,} images; "
-        f"{manifest.data_set.validation_images or 0:,} were kept to choose thresholds on.",
-        "## Recipe",
-        "```json\n"
-        + json.dumps({"method": manifest.method.name, **manifest.method.options}, indent=1)
-        + "\n```",
-        f"Architecture: `{json.dumps(manifest.architecture.options)}`. Code: `{manifest.git_revision}`. "
-        + ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-        + ".",
-        "## Limits",
-        f"Every image is given one of {len(manifest.classes)} classes ({', '.join(manifest.classes[:12])}"
-        f"{', …' if len(manifest.classes) > 12 else ''}), whatever it shows. Images are scaled to "
-        f"{manifest.preprocessing.width}×{manifest.preprocessing.height} pixels. The figures are of one "
-        "training run; budgets hold on average for images like those above, and `/models/NAME/health` says "
-        "when they are not like them. Not for decisions about people.",
-        f"Remade by `python -m training.card exported_models/{bundle.name}`.",
-    )
-    return "\n\n".join(blocks) + "\n"
-
-
-def _megabytes(bundle: Bundle) -> str:
-    sizes = (bundle.segment_path(index).stat().st_size for index in range(len(bundle.manifest.segments)))
-    return f"{sum(sizes) / 1e6:.1f}"
-
-
-def _exit_heads(manifest: Manifest) -> Sequence[str]:
-    held_against = ("validation, as float32 %",) if manifest.float_validation_accuracy else ()
-    return ("exit", "MFLOPs", "accuracy %", "validation %", *held_against)
-
-
-def _exit_rows(manifest: Manifest, evaluation: Evaluation) -> Iterator[Sequence[str]]:
-    held_against = manifest.float_validation_accuracy
-    for index, segment in enumerate(manifest.segments):
-        row = (
-            f"{index + 1}",
-            f"{evaluation.exit_flops[index] / 1e6:.2f}",
-            f"{100 * evaluation.exit_accuracy[index]:.2f}",
-            f"{100 * segment.validation_accuracy:.2f}",
-        )
-        yield (*row, f"{100 * held_against[index]:.2f}") if held_against else row
-
-
-def _budget_rows(points: Sequence[Point]) -> Iterator[Sequence[str]]:
-    full = points[-1].budget_flops
-    for point in points:
-        yield (
-            f"{point.budget_flops / full:.0%}",
-            f"{point.budget_flops / 1e6:.2f}",
-            f"{point.spent_flops / 1e6:.2f}",
-            f"{100 * point.accuracy:.2f}",
-            " ".join(f"{100 * share:.0f}" for share in point.shares),
-        )
-
-
-def _table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    return cli.parser_of("Write a bundle's model card.", CardConfig, folder=("BUNDLE", "a bundle's folder"))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the bundle that the command line names, and write its card."""
-    return cli.main(parser(), _command, argv)
+    return command_line.run(lambda: _card(command_line.read(Arguments, "card", argv)))
 
 
-def _command(given: argparse.Namespace) -> None:
-    config, bundle = cli.read_fields(CardConfig, given), read_bundle(given.folder)
+def _card(arguments: Arguments) -> None:
+    from rich.console import Console
+
+    from serving.bundle import read_bundle
+    from training.evaluation.config import EvaluateConfig
+    from training.evaluation.measure import evaluate_bundle
+    from training.evaluation.model_card import BUDGETS, card
+
+    bundle = read_bundle(arguments.bundle)
     cheapest, *_, full = bundle.manifest.exit_flops
     budgets = [share * full for share in BUDGETS if share * full >= cheapest]
     settings = EvaluateConfig(
-        dataset=config.dataset, threads=config.threads, budgets=tuple(f"{flops!r}" for flops in budgets)
+        dataset=arguments.dataset,
+        threads=arguments.threads,
+        budgets=tuple(f"{flops!r}" for flops in budgets),
     )
     evaluation, _ = evaluate_bundle(bundle, settings)
     points = [point for point in evaluation.curve if point.budget_flops in budgets]

@@ -1,4 +1,4 @@
-"""`python -m training.compare`: train a model by several methods and write one report of what came of it.
+"""`offramp compare`: train a model by several methods and write one report of what came of it.
 
 OUT/runs/LABEL-SEED      one run folder each; finished ones are kept, begun ones are gone on with
 OUT/report.md            accuracies, times and what differs from the poster
@@ -10,38 +10,40 @@ epoch of each is timed, and as many epochs as fit are planned, so that every lea
 its end. Both may be given.
 """
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
+from pydantic import create_model
 
-from training import cli
-from training.comparison.compare import compare
-from training.comparison.document import write_report
-from training.comparison.plan import CompareConfig, SharedSettings
+from serving import command_line
+from training.comparison.config import CompareConfig, SharedSettings
 
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    return cli.parser_of(
-        "Train a model by several methods and report what came of it.", CompareConfig, SharedSettings
-    )
+Arguments = create_model(
+    "Arguments",
+    __base__=(CompareConfig, SharedSettings),
+    __doc__="Train a model by several methods and report what came of it.",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is missing, and write the report."""
     words = sys.argv[1:] if argv is None else argv
+    return command_line.run(lambda: _compare(words))
 
-    def command(given: argparse.Namespace) -> None:
-        config = cli.read_fields(CompareConfig, given)
-        shared = cli.given_values(SharedSettings, given)
-        comparison = compare(config, shared, f"python -m training.compare {shlex.join(words)}")
-        write_report(comparison, config.out)
-        Console().print(f"wrote {config.out}/report.md", soft_wrap=True, highlight=False)
 
-    return cli.main(parser(), command, words)
+def _compare(words: Sequence[str]) -> None:
+    given = command_line.given(Arguments, "compare", words)
+    given.read(Arguments)
+    from rich.console import Console
+
+    from training.comparison.compare import compare
+    from training.comparison.document import write_report
+
+    config = given.read(CompareConfig)
+    command = f"{command_line.program('compare')} {shlex.join(words)}"
+    write_report(compare(config, given.of(SharedSettings), command), config.out)
+    Console().print(f"wrote {config.out}/report.md", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

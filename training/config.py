@@ -1,23 +1,29 @@
-"""The settings of a training run: every field is a flag of `python -m training.fit`."""
+"""The settings of a training run: every field is a flag of `offramp fit`."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from training.data.config import DataConfig
 from training.errors import ConfigError
 from training.models.config import ModelConfig
+from training.recipes import RECIPES
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES
 
 TEMPERATURE = 3.0
 
 
+def _none(value: object) -> object:
+    """Read the word that takes back what a recipe sets."""
+    return None if value == "none" else value
+
+
 class OptionConfig(BaseModel):
     """The options; docs/options.md names the source of each."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="techniques, off by default")
 
     backbone_epochs: int = Field(
         0, ge=0, description="of all epochs, so many first ones that train the last exit alone (mixed regime)"
@@ -27,9 +33,25 @@ class OptionConfig(BaseModel):
     )
     distil: float = Field(0.0, ge=0, description="weight of learning from the last exit's prediction")
     distil_temperature: float = Field(TEMPERATURE, gt=0, description="what softens that prediction")
-    weight_ema: float | None = Field(
-        None, gt=0, lt=1, description="keep the weights' moving average: its decay per step, or outer epoch"
+    weight_ema: Annotated[float | None, BeforeValidator(_none)] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="keep the weights' moving average: its decay per step, or outer epoch; or none",
     )
+    whiten: bool = Field(
+        False, description="start the first convolution as a whitening of image patches, and freeze it"
+    )
+    nesterov: bool = Field(False, description="Nesterov's momentum")
+    decoupled_weight_decay: bool = Field(
+        False, description="--weight-decay is what a step takes of the weights, whatever --lr is"
+    )
+    start_size: int | None = Field(
+        None,
+        ge=8,
+        description="side of the images at first, in pixels; it grows to the full one as training goes",
+    )
+    compile: bool = Field(False, description="train the net as compiled by torch.compile")
     feature_split: bool = Field(
         False, description="half of what an exit's head reads gets no gradient from later exits (DFS)"
     )
@@ -80,15 +102,21 @@ def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) ->
         )
 
 
-ScheduleName = Literal["constant", "step", "cosine"]
+Divide = Literal["batches", "tasks"]
+"""What several processes on one run divide among them."""
+ScheduleName = Literal["constant", "step", "cosine", "triangular"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
 
 class FitConfig(OptionConfig, ModelConfig, DataConfig):
     """What decides a run: data, model, method and optimiser."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="training")
 
+    recipe: Literal["plain", "fast"] = Field(
+        "plain",
+        description="settings to begin with; a flag beside it wins. fast: for few epochs, see docs/recipe.md",
+    )
     method: str = Field("meta-gf", description="joint, ge, pcgrad, cagrad, meta-gf or torchjd:NAME")
     method_option: dict[str, str] = Field({}, description="key=value options of the method")
     loss_weighting: LossWeightingName = Field(
@@ -108,6 +136,16 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     init_from: Path | None = Field(None, description="run folder whose last weights this run starts from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begin_with_recipe(cls, given: Any) -> Any:
+        """Fill in what the recipe says and nobody gave."""
+        recipe = RECIPES.get(given.get("recipe")) if isinstance(given, dict) else None
+        if recipe is None:
+            return given
+        method = given.get("method", cls.model_fields["method"].default)
+        return {**recipe(str(method)), **given}
 
     def stored(self) -> dict[str, object]:
         """Return the settings as plain values for config.json."""

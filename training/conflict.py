@@ -1,4 +1,4 @@
-"""`python -m training.conflict RUN`: how the exits' gradients of the parameters that they share conflict.
+"""`offramp conflict RUN`: how the exits' gradients of the parameters that they share conflict.
 
 The cosine between two exits' gradients, over the parameters that at least two exits reach (one flattened
 vector, zero where an exit does not use them), of the whole net, per segment and per parameter tensor.
@@ -17,35 +17,36 @@ samples, null where two exits share nothing there; what was not asked for is nul
 segments are numbered from 1.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from rich.console import Console
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
 
-from training import cli
-from training.analysis.conflict_report import ConflictConfig, conflict
-from training.runs.run import Run
+from serving import command_line
+from training.analysis.config import ConflictConfig
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    return cli.parser_of(
-        "Cosines between the exits' gradients on shared parameters.",
-        ConflictConfig,
-        folder=("RUN", "a run folder"),
-    )
+class Arguments(ConflictConfig):
+    """Measure how the exits' gradients conflict on shared parameters."""
+
+    run: CliPositionalArg[Path] = Field(description="a run folder")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the run that the command line names; write JSON and heat maps."""
-    return cli.main(parser(), _command, argv)
+    return command_line.run(lambda: _conflict(command_line.read(Arguments, "conflict", argv)))
 
 
-def _command(given: argparse.Namespace) -> None:
-    config = cli.read_fields(ConflictConfig, given)
-    out = config.out or given.folder / "conflict"
-    conflict(Run.open(given.folder), config, out)
+def _conflict(arguments: Arguments) -> None:
+    from rich.console import Console
+
+    from training.analysis.conflict_report import conflict
+    from training.runs.run import Run
+
+    out = arguments.out or arguments.run / "conflict"
+    conflict(Run.open(arguments.run), arguments, out)
     Console().print(f"wrote {out}/conflict.json and its figures", soft_wrap=True, highlight=False)
 
 

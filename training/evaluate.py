@@ -1,4 +1,4 @@
-"""`python -m training.evaluate RUN|BUNDLE`: accuracy per exit, and what budgets over all exits buy.
+"""`offramp evaluate RUN|BUNDLE`: accuracy per exit, and what budgets over all exits buy.
 
 A run is computed by torch, with thresholds fitted on its validation images. A bundle is computed by the
 serving engine, with the thresholds that it would be served with. Both are measured on test images.
@@ -11,43 +11,44 @@ draws both. With `--policy all`, `policies.json` and `policies.png` compare what
 thresholds (`training.evaluation.policy_comparison`).
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
 
-from serving.bundle import read_bundle
-from training import cli
-from training.evaluation import policy_comparison
-from training.evaluation.evaluation import show, write
-from training.evaluation.measure import EvaluateConfig, evaluate_bundle, evaluate_run
-from training.runs.run import Run
+from serving import command_line
+from training.evaluation.config import EvaluateConfig
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    return cli.parser_of(
-        "Accuracy per exit, and the budgeted accuracy-FLOPs curve.",
-        EvaluateConfig,
-        folder=("RUN|BUNDLE", "a run folder or a bundle"),
-    )
+class Arguments(EvaluateConfig):
+    """Measure accuracy per exit, and what budgets over all exits buy."""
+
+    folder: CliPositionalArg[Path] = Field(description="a run folder or a bundle", title="RUN|BUNDLE")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate what the command line names; print tables, write JSON and a figure."""
-    return cli.main(parser(), _command, argv)
+    return command_line.run(lambda: _evaluate(command_line.read(Arguments, "evaluate", argv)))
 
 
-def _command(given: argparse.Namespace) -> None:
-    folder, config = given.folder, cli.read_fields(EvaluateConfig, given)
+def _evaluate(arguments: Arguments) -> None:
+    from rich.console import Console
+
+    from serving.bundle import read_bundle
+    from training.evaluation import policy_comparison
+    from training.evaluation.evaluation import show, write
+    from training.evaluation.measure import evaluate_bundle, evaluate_run
+    from training.runs.run import Run
+
+    folder = arguments.folder
     if (folder / "manifest.json").exists():
-        evaluation, comparison = evaluate_bundle(read_bundle(folder), config)
-        out = config.out or Path("runs") / f"evaluation-{evaluation.name}"
+        evaluation, comparison = evaluate_bundle(read_bundle(folder), arguments)
+        out = arguments.out or Path("runs") / f"evaluation-{evaluation.name}"
     else:
-        evaluation, comparison = evaluate_run(Run.open(folder), config)
-        out = config.out or folder / "evaluation"
+        evaluation, comparison = evaluate_run(Run.open(folder), arguments)
+        out = arguments.out or folder / "evaluation"
     console = Console()
     show(evaluation, console)
     write(evaluation, out)

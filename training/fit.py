@@ -1,19 +1,20 @@
-"""`python -m training.fit`: train a multi-exit model, resumable at any moment, bit for bit."""
+"""`offramp fit`: train a multi-exit model, resumable at any moment, bit for bit."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from training import cli
-from training.config import FitConfig
-from training.data import Data
-from training.fitting.fit import fit
-from training.fitting.parallel import Divide, Processes, joined
-from training.runs.run import Run
-from training.runs.start import check_divide, resumed, started
+from serving import command_line
+from serving.command_line import Given
+from training.config import Divide, FitConfig
+
+if TYPE_CHECKING:
+    from training.data.batches import Data
+    from training.fitting.parallel import Processes
+    from training.runs.run import Run
 
 
 class FitPlace(BaseModel):
@@ -26,29 +27,34 @@ class FitPlace(BaseModel):
     )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    return cli.parser_of("Train a multi-exit model.", FitPlace, FitConfig)
+class Arguments(FitPlace, FitConfig):
+    """Train a multi-exit model."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train a new run, or go on with one."""
-    return cli.main(parser(), _command, argv)
+    return command_line.run(lambda: _fit(command_line.given(Arguments, "fit", argv)))
 
 
-def _command(given: argparse.Namespace) -> None:
-    place = cli.read_fields(FitPlace, given)
+def _fit(given: Given) -> None:
+    resumes = given.read(FitPlace).resume
+    place = given.read(FitPlace if resumes else Arguments)
+    from training.fitting.fit import fit
+    from training.fitting.parallel import joined
+
     with joined(place.divide) as processes:
         fit(*_opened(place, given, processes), processes=processes)
 
 
-def _opened(place: FitPlace, given: argparse.Namespace, processes: Processes) -> tuple[Run, Data]:
+def _opened(place: FitPlace, given: Given, processes: "Processes") -> "tuple[Run, Data]":
     """Start or resume the run; of several processes the first makes the folder that the others open."""
+    from training.runs.start import check_divide, resumed, started
+
     if place.resume:
-        run, data = resumed(place.out, cli.given_values(FitConfig, given), processes.slice)
+        run, data = resumed(place.out, given.of(FitConfig), processes.slice)
         check_divide(place.divide, run.config.method)
         return run, data
-    config = cli.read_fields(FitConfig, given)
+    config = given.read(FitConfig)
     check_divide(place.divide, config.method)
     if processes.first:
         run, data = started(place.out, config, processes.slice)

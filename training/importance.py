@@ -1,4 +1,4 @@
-"""`python -m training.importance RUN`: prune what the fusion weights of a Meta-GF run call important.
+"""`offramp importance RUN`: prune what the fusion weights of a Meta-GF run call important.
 
 For each exit, the shared weights that its fusion weights call important are pruned step by step, and the
 accuracy of all exits is measured, beside that of pruning equally many at random (`training.analysis.pruning`
@@ -7,38 +7,39 @@ more than at random.
 
 `importance.json` holds: run, epoch, split, images, granularity; `exits`, a list of {exit, parameters (its
 shared weights), groups, importance {mean, min, max}, pruned (weights at each step), important
-[steps][exits], random [draws][steps][exits]}. Accuracies lie in 0..1, exits are numbered from 1.
+[steps, exits], random [draws, steps, exits]}. Accuracies lie in 0..1, exits are numbered from 1.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from rich.console import Console
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
 
-from training import cli
-from training.analysis.importance_report import ImportanceConfig, importance
-from training.runs.run import Run
+from serving import command_line
+from training.analysis.config import ImportanceConfig
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    return cli.parser_of(
-        "Prune what is important to an exit by its fusion weights.",
-        ImportanceConfig,
-        folder=("RUN", "a run folder of meta-gf"),
-    )
+class Arguments(ImportanceConfig):
+    """Prune what is important to an exit by its fusion weights."""
+
+    run: CliPositionalArg[Path] = Field(description="a run folder of meta-gf")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prune the run that the command line names; write JSON and figures."""
-    return cli.main(parser(), _command, argv)
+    return command_line.run(lambda: _importance(command_line.read(Arguments, "importance", argv)))
 
 
-def _command(given: argparse.Namespace) -> None:
-    config = cli.read_fields(ImportanceConfig, given)
-    out = config.out or given.folder / "importance"
-    importance(Run.open(given.folder), config, out)
+def _importance(arguments: Arguments) -> None:
+    from rich.console import Console
+
+    from training.analysis.importance_report import importance
+    from training.runs.run import Run
+
+    out = arguments.out or arguments.run / "importance"
+    importance(Run.open(arguments.run), arguments, out)
     Console().print(f"wrote {out}/importance.json and its figures", soft_wrap=True, highlight=False)
 
 

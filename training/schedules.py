@@ -8,6 +8,9 @@ epochs.
 import math
 from collections.abc import Callable
 
+_START, _PEAK = 0.2, 0.23
+"""Where the triangle starts, and at which progress it is highest."""
+
 
 def constant(progress: float) -> float:
     """Return 1."""
@@ -28,6 +31,20 @@ def cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def triangular(progress: float) -> float:
+    """Return a factor that rises from 0.2 to 1 in the first 23% of the stage and falls to 0 in the rest.
+
+    Source: Smith and Topin, "Super-Convergence", 2018, with the start and the peak of airbench (Jordan, "94%
+    on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498). Deviation: it ends at 0, there at 0.07.
+
+    >>> [round(triangular(p), 2) for p in (0.0, 0.23, 0.615, 1.0)]
+    [0.2, 1.0, 0.5, 0.0]
+    """
+    if progress < _PEAK:
+        return _START + (1 - _START) * progress / _PEAK
+    return (1 - progress) / (1 - _PEAK)
+
+
 def stage(epoch: int, epochs: int, backbone_epochs: int) -> tuple[int, int]:
     """Return the epochs done of the stage that an epoch belongs to, and the stage's length.
 
@@ -44,7 +61,13 @@ def stage(epoch: int, epochs: int, backbone_epochs: int) -> tuple[int, int]:
     return epoch - backbone_epochs, epochs - backbone_epochs
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "step": step, "cosine": cosine}
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": constant,
+    "step": step,
+    "cosine": cosine,
+    "triangular": triangular,
+}
+
 LossWeighting = Callable[[int, int, int], tuple[float, ...]]
 
 

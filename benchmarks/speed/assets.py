@@ -13,19 +13,15 @@ from onnx.compose import add_prefix, merge_models
 from onnx.utils import Extractor
 from PIL import Image
 
-from benchmarks.poster_bundle import calibrate, manifest, poster_model, write_pngs
 from benchmarks.poster_bundle import pool as poster_pool
-from serving.bundle import ROWS, Bundle, read_bundle, write_bundle
-from serving.bundle.manifest import Precision
-from training.calibration.collect import unknown_calibration
-from training.exporting.graph import Boundary, boundaries, cut, export_whole
+from benchmarks.poster_bundle import poster_model, write, write_pngs
+from serving.bundle import ROWS, Bundle, read_bundle
+from training.exporting.graph import boundaries, export_whole, split_at_boundaries
 from training.exporting.int8 import quantize
-from training.models.multi_exit import MultiExitModel
 
 from .processes import ROOT
 
 POOL = 512
-_MAKERS = ("onnx_graph", "quantize", "shared_ranges", "byte_features", "channels_last")
 _CALIBRATION_IMAGES = 2000
 _QUANTISING_BATCHES = 8
 
@@ -110,51 +106,38 @@ def _make_poster(folder: Path, images: npt.NDArray[np.uint8]) -> None:
     batches = np.array_split(images[: 32 * _QUANTISING_BATCHES], _QUANTISING_BATCHES)
     # As `training.export --precision int8` does by default.
     quantised, int8_parts = quantize(whole, parts, batches, reduce_range=True)
-    _write(folder / "float32", "float32", model, cut(whole, parts), parts, images)
-    _write(folder / "int8", "int8", model, cut(quantised, int8_parts), int8_parts, images)
-
-
-def _write(
-    folder: Path,
-    precision: Precision,
-    model: MultiExitModel,
-    segments: list[bytes],
-    parts: list[Boundary],
-    images: npt.NDArray[np.uint8],
-) -> None:
-    held_against = None if precision == "float32" else (1.0,) * len(parts)
-    changes = {"precision": precision, "float_validation_accuracy": held_against}
-    draft = manifest(model, parts).model_copy(update=changes)
-    trial = write_bundle(folder, draft, segments, unknown_calibration(len(parts)))
-    calibration = calibrate(trial, images)
-    final = manifest(model, parts, calibration).model_copy(update=changes)
-    write_bundle(folder, final, segments, calibration, force=True)
+    write(folder / "float32", model, split_at_boundaries(whole, parts), parts, images)
+    write(
+        folder / "int8",
+        model,
+        split_at_boundaries(quantised, int8_parts),
+        int8_parts,
+        images,
+        precision="int8",
+    )
 
 
 def _key() -> str:
     """Changes with the code that makes the nets."""
-    sources = [ROOT / "benchmarks" / "poster_bundle.py", *(ROOT / "training" / "models").glob("*.py")]
-    sources += [ROOT / "training" / f"{name}.py" for name in _MAKERS]
+    training = ROOT / "training"
+    sources = [ROOT / "benchmarks" / "poster_bundle.py", training / "exporting" / "graph.py"]
+    sources += [*(training / "exporting").glob("int8*.py"), *(training / "models").glob("*.py")]
     return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:8]
 
 
 def full_depth(bundle: Bundle) -> onnx.ModelProto:
     """Chain a bundle's segments to one graph that puts out the last exit's probabilities alone."""
-    whole = None
-    prefix = ""
-    for index, spec in enumerate(bundle.manifest.segments):
-        segment = onnx.load(io.BytesIO(bundle.segment_bytes(index)))
+    specs = bundle.manifest.segments
+    segments = [onnx.load(io.BytesIO(bundle.segment_bytes(index))) for index in range(len(specs))]
+    for segment in segments:
         _take_all_rows(segment)
-        if whole is None:
-            whole = segment
-        else:
-            prefix, before = f"segment_{index + 1}_", prefix
-            features = [feature.name for feature in spec.inputs if feature.name != ROWS]
-            joints = [(before + name, prefix + name) for name in features]
-            whole = merge_models(whole, add_prefix(segment, prefix), io_map=joints)
-        last = prefix + spec.outputs[0].name
-    first = bundle.manifest.segments[0].inputs[0].name
-    return Extractor(whole).extract_model([first], [last])
+    whole, prefix = segments[0], ""
+    for index, spec in enumerate(specs[1:], start=1):
+        prefix, before = f"segment_{index + 1}_", prefix
+        features = [feature.name for feature in spec.inputs if feature.name != ROWS]
+        joints = [(before + name, prefix + name) for name in features]
+        whole = merge_models(whole, add_prefix(segments[index], prefix), io_map=joints)
+    return Extractor(whole).extract_model([specs[0].inputs[0].name], [prefix + specs[-1].outputs[0].name])
 
 
 def _take_all_rows(segment: onnx.ModelProto) -> None:

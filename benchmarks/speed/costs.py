@@ -12,7 +12,7 @@ import numpy.typing as npt
 from serving.answer import Answer
 from serving.bundle import Bundle
 from serving.events import Event, StageRan
-from serving.model import Model, Rules
+from serving.model import Model, ServingConfig
 from serving.web.answer_bytes import AnswerResponse
 from serving.web.body import read_images
 
@@ -44,7 +44,7 @@ class Engine:
         self._images = images
         self._stage_seconds = 0.0
         # With the loop open, so that images take the exits that the floors count with.
-        rules = Rules(controller=False)
+        rules = ServingConfig(controller=False)
         self.model = Model.load(bundle, max_queue_rows=len(images), rules=rules, emit=self._listen)
         gc.collect()
         gc.freeze()  # as the server does

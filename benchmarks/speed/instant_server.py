@@ -16,7 +16,8 @@ import numpy.typing as npt
 from serving.answer import Answer
 from serving.bundle import read_bundle
 from serving.monitoring.health import Health
-from serving.options import Ask
+from serving.options import ClassifyOptions
+from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
@@ -53,11 +54,15 @@ class Instant:
         """Not asked for here."""
         raise NotImplementedError
 
+    def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
+        """Not asked for here."""
+        raise NotImplementedError
+
     def health(self) -> Health:
         """Fine."""
         return Health(True, None, {}, {}, 0)
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: Ask, *, received_at: float) -> "Work":
+    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> "Work":
         """Admit images."""
         work = Work()
         with self._changed:

@@ -46,14 +46,14 @@ def page(results: dict[str, Any]) -> str:
         if key in numbers:
             lines += ["", f"## {title}", "", *_rates(numbers[key])]
     if "a request us" in numbers:
-        lines += ["", "## What one request costs", "", *_costs(numbers)]
+        lines += ["", "## Cost of one request", "", *_costs(numbers)]
     if "70% load" in numbers:
         lines += ["", "## At 70% load", "", *_tails(numbers["70% load"])]
     if "lone request ms" in numbers:
         lines += ["", "## A lone request", "", *_lone(numbers["lone request ms"])]
     if "memory" in numbers:
         lines += ["", "## Memory", "", _memory(numbers["memory"])]
-    lines += ["", "What promises are worth on real images is measured [elsewhere](benchmarks/README.md)."]
+    lines += ["", "[Another page](benchmarks/README.md) measures the promises on real images."]
     return "\n".join(lines) + "\n"
 
 
@@ -70,7 +70,7 @@ def _misses(measured: dict[str, Spread]) -> list[str]:
     texts = [f"{target.text} ({measured[target.key].median:.3g})" for target in missed(measured)]
     if not texts:
         return ["", "Every target that was measured is met."]
-    return ["", f"Missed: {'; '.join(texts)}. [What bounds them](speed.md), and what was tried."]
+    return ["", f"Missed: {'; '.join(texts)}. [Their limits](speed.md), and the [attempts](lab-notes.md)."]
 
 
 def _notes(notes: list[str]) -> list[str]:

@@ -72,10 +72,10 @@ def started(
 
 
 def offramp(models: Path, log: Path, *flags: str) -> "contextlib.AbstractContextManager[Running]":
-    """Run `python -m serving` over one bundle, with the defaults of a user."""
+    """Run `offramp serve` over one bundle, with the defaults of a user."""
     port = free_port()
-    command = [sys.executable, "-m", "serving", "--models", str(models), "--port", str(port), *flags]
-    return started(command, port, log)
+    command = [sys.executable, "-P", "-m", "offramp", "serve", "--models", str(models), "--port", str(port)]
+    return started([*command, *flags], port, log)
 
 
 def free_port() -> int:

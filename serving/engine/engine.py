@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 from serving.bundle import ROWS, Bundle
-from serving.engine.buffer_pool import Recycled
+from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
 from serving.engine.providers import CPU, CUDA, DeviceFeatures, listed, wanted
-from serving.engine.row_parallel import SlicedSession, can_slice
+from serving.engine.row_parallel import RowParallelSession, can_slice
 from serving.engine.sessions import available_providers, common_providers, cores, open_session, preload_cuda
-from serving.engine.thread_pool import Helpers
+from serving.engine.thread_pool import DaemonPool
 from serving.engine.trial import try_out
 from serving.errors import BundleError, EngineError
-from serving.interfaces import FloatArray, Run, Tensors, WaitingFeatures
+from serving.interfaces import FloatArray, RunStage, Tensors, WaitingFeatures
 
 
 class Engine:
@@ -61,8 +61,8 @@ class Engine:
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
         self._threads, self._tried = threads or cores(), tried
         self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
-        self._helpers = Helpers(self._threads - 1)
-        self._memory = Recycled()
+        self._helpers = DaemonPool(self._threads - 1)
+        self._memory = BufferPool()
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
@@ -109,9 +109,9 @@ class Engine:
         if alone or not can_slice(session):
             return session
         single = open_session(model, 1, self._tried)
-        return SlicedSession(session, single, self._threads, self._helpers, self._memory)
+        return RowParallelSession(session, single, self._threads, self._helpers, self._memory)
 
-    def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
+    def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> RunStage:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.
 
         Args:

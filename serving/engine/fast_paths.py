@@ -17,7 +17,7 @@ from serving.bundle import Bundle
 from serving.bundle.manifest import ROWS, TensorSpec
 from serving.engine.engine import Engine
 from serving.engine.graph_variants import headless, whole
-from serving.interfaces import NO_SHORTCUTS, FloatArray, Shortcuts, Tensors
+from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, Tensors
 
 ALLOWED = 0.02
 """How far a probability of the whole net may be from that of its segments."""
@@ -40,7 +40,7 @@ class _Seen:
     features: Tensors
 
 
-def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) -> Shortcuts:
+def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) -> FastPaths:
     """Open the shortcuts of a bundle that pay; none where features stay on a device.
 
     Args:
@@ -50,7 +50,7 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
     """
     stages = range(engine.stages)
     if engine.features_on != "host" or len(stages) == 1:
-        return NO_SHORTCUTS
+        return NO_FAST_PATHS
     files = [bundle.segment_bytes(stage) for stage in stages]
     seen = _step_by_step(bundle, engine)
     kept = {
@@ -69,7 +69,7 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
         engine, lambda: whole(files, segments), segments[0].feature_inputs, segments[-1].outputs[:1], images
     )
     if opened is None:
-        return Shortcuts(kept)
+        return FastPaths(kept)
 
     def straight(inputs: Tensors) -> FloatArray:
         probabilities: FloatArray = opened(inputs)[0]
@@ -78,8 +78,8 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
     found = straight(images)
     apart = np.abs(found - seen[-1].probabilities).max()
     if not apart <= ALLOWED or not _quicker(straight, chain, images, clock):
-        return Shortcuts(kept)
-    return Shortcuts(kept, straight, whole_is_exact=bool(np.array_equal(found, seen[-1].probabilities)))
+        return FastPaths(kept)
+    return FastPaths(kept, straight, whole_is_exact=bool(np.array_equal(found, seen[-1].probabilities)))
 
 
 def _without_head(bundle: Bundle, engine: Engine, file: bytes, stage: int, seen: _Seen) -> Runner | None:

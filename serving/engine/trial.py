@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from serving.bundle import SegmentSpec, TensorSpec
 from serving.errors import BundleError
-from serving.interfaces import FloatArray, Run, Tensors
+from serving.interfaces import FloatArray, RunStage, Tensors
 
 IMAGES = 3
 _SUM_TOLERANCE = 1e-3
 _BATCH_TOLERANCE = 1e-4
 
 
-def try_out(run: Run, segments: Sequence[SegmentSpec], sizes: Sequence[int], *, same_bits: bool) -> str:
+def try_out(run: RunStage, segments: Sequence[SegmentSpec], sizes: Sequence[int], *, same_bits: bool) -> str:
     """Run black images and noise through all segments.
 
     Args:
@@ -54,7 +54,9 @@ def try_out(run: Run, segments: Sequence[SegmentSpec], sizes: Sequence[int], *, 
     return f"batches of 1 and {IMAGES} agree to {apart:.1e}; every row is a distribution"
 
 
-def _run_chain(run: Run, segments: Sequence[SegmentSpec], images: npt.NDArray[np.uint8]) -> list[FloatArray]:
+def _run_chain(
+    run: RunStage, segments: Sequence[SegmentSpec], images: npt.NDArray[np.uint8]
+) -> list[FloatArray]:
     """Send images [n, H, W, 3] through every segment and return each exit's probabilities [n, C]."""
     answers: list[FloatArray] = []
     inputs: Tensors = (images,)
@@ -64,7 +66,7 @@ def _run_chain(run: Run, segments: Sequence[SegmentSpec], images: npt.NDArray[np
             for values, spec in zip((probabilities, *features), segment.outputs, strict=True):
                 _check_tensor(values, spec, len(images))
             _check_probabilities(probabilities, stage + 1)
-        except Exception as error:  # whatever a foreign graph raises, the bundle is unusable
+        except Exception as error:  # whatever a foreign graph raises
             raise BundleError(
                 f"{segment.file} does not run as the manifest says on {len(images)} image(s): {error}; "
                 "export the bundle again"

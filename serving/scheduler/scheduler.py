@@ -12,7 +12,7 @@ import numpy as np
 
 from serving.errors import EngineError, OfframpError
 from serving.events import Listener, RowsBroken, StageRan, shielded
-from serving.interfaces import NO_SHORTCUTS, FloatArray, IndexArray, Mask, Run, Shortcuts, Tensors
+from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, IndexArray, Mask, RunStage, Tensors
 from serving.scheduler.admission import Admission
 from serving.scheduler.barrier import Barrier
 from serving.scheduler.broken_rows import broken_rows
@@ -20,8 +20,8 @@ from serving.scheduler.deadlines import Deadlines
 from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch
 from serving.scheduler.head_skipping import goes_straight, needs_head
 from serving.scheduler.hooks import Decide, Start, checked, everybody_starts
-from serving.scheduler.request import Batch, Request, ResultT, Row, Terms, requests_of
-from serving.scheduler.resolver import Answer, Resolver, deadline_error, engine_error
+from serving.scheduler.request import Batch, Constraints, Request, ResultT, Row, requests_of
+from serving.scheduler.resolver import MakeAnswers, Resolver, deadline_error, engine_error
 from serving.scheduler.stage_queue import StageQueue
 
 
@@ -50,16 +50,16 @@ class Scheduler(Generic[ResultT]):
         *,
         name: str,
         exit_flops: Sequence[int],
-        run: Run,
+        run: RunStage,
         decide: Decide,
-        answer: Answer[ResultT],
+        answer: MakeAnswers[ResultT],
         capacity: int,
         start: Start = everybody_starts,
         dispatch: Dispatch = DEFAULT_DISPATCH,
         clock: Callable[[], float] = time.monotonic,
         emit: Listener | None = None,
         keep_rows: int | Sequence[int] = 128,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
+        shortcuts: FastPaths = NO_FAST_PATHS,
     ) -> None:
         self._name = name
         self._run = run
@@ -109,7 +109,7 @@ class Scheduler(Generic[ResultT]):
         queue = self._queues[stage]
         return [*([queue.tensors] if queue else []), *self._barrier.held_after(stage - 1)]
 
-    def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
+    def submit(self, inputs: Tensors, terms: Constraints, *, barrier: bool = False) -> Request[ResultT]:
         """Admit a request; its rows wait for stage 0 from the next step on.
 
         Args:

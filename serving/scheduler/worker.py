@@ -8,7 +8,7 @@ from typing import Any, Generic
 from serving.errors import ClosedError
 from serving.events import Listener, WorkerDied, shielded
 from serving.interfaces import Tensors
-from serving.scheduler.request import Request, ResultT, Terms
+from serving.scheduler.request import Constraints, Request, ResultT
 from serving.scheduler.scheduler import Scheduler
 
 
@@ -92,7 +92,7 @@ class Worker(Generic[ResultT]):
         """Whether the thread runs and requests are admitted."""
         return self._thread.is_alive() and not (self._dead or self._draining)
 
-    def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
+    def submit(self, inputs: Tensors, terms: Constraints, *, barrier: bool = False) -> Request[ResultT]:
         """Admit a request and wake the thread (arguments and errors: `Scheduler.submit`)."""
         with self._changed:
             request = self._scheduler.submit(inputs, terms, barrier=barrier)

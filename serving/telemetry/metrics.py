@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.metrics import MetricWrapperBase
 
 from serving.events import (
+    BudgetKind,
     Event,
-    Kind,
     RequestDone,
     RequestFailed,
     RequestRefused,
@@ -21,10 +21,10 @@ from serving.events import (
     StageRan,
     WorkerDied,
 )
-from serving.telemetry.batch_histogram import ManyHistogram
-from serving.telemetry.monitoring_metrics import PromiseMetrics
+from serving.telemetry.batch_histogram import BatchHistogram
+from serving.telemetry.monitoring_metrics import MonitoringMetrics
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -97,7 +97,7 @@ class Metrics:
         )
         self._full_flops: dict[str, int] = {}
         self._head_flops: dict[str, tuple[int, ...]] = {}
-        self._promises = PromiseMetrics(registry)
+        self._promises = MonitoringMetrics(registry)
         self._request_seconds = Histogram(
             "offramp_request_seconds",
             "From admission to answer.",
@@ -119,7 +119,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._queue_seconds = ManyHistogram(
+        self._queue_seconds = BatchHistogram(
             "offramp_queue_seconds",
             "How long an image waited for a stage.",
             ("model", "stage"),

@@ -6,12 +6,12 @@ from fastapi import FastAPI
 
 from serving.telemetry.logs import get_logger
 from serving.web import classify_route, health_routes, models_routes, problems
-from serving.web.classify import Classify, Shortcut
-from serving.web.gate import Gate
+from serving.web.classify import Classify, ClassifyApp
+from serving.web.gate import ServerMiddleware
 from serving.web.service import Service
 
 
-def create_app(service: Service) -> Gate:
+def create_app(service: Service) -> ServerMiddleware:
     """Build the application over one service; nothing is global, so that tests may hold several.
 
     Args:
@@ -32,8 +32,8 @@ def create_app(service: Service) -> Gate:
         heads = [segment.head_flops for segment in model.manifest.segments]
         service.metrics.loaded(model.name, model.exit_flops, heads)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
-    shortcuts = {("POST", classify_route.PATH): Shortcut(hot, logger)}
-    return Gate(app, service, get_logger("offramp.access"), shortcuts)
+    shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
+    return ServerMiddleware(app, service, get_logger("offramp.access"), shortcuts)
 
 
 def _version() -> str:

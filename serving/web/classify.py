@@ -10,16 +10,16 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import DeadlineError, OfframpError
 from serving.events import RequestRefused
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.answer_bytes import AnswerResponse
 from serving.web.body import BodyHeaders, body_headers, receive_body
-from serving.web.caller import Caller, WatchedCaller, caller_of
-from serving.web.job import Job
-from serving.web.mailbox import Mailbox
+from serving.web.caller import ClientConnection, WatchedConnection, caller_of
+from serving.web.job import ClassifyJob
+from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of
-from serving.web.query import PARAMETERS, read_ask, read_query
+from serving.web.query import PARAMETERS, read_options, read_query
 from serving.web.service import ServedModel, Service
 
 _KEPT_QUERIES = 1024
@@ -35,7 +35,7 @@ class Classify:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._mailbox: Mailbox | None = None
+        self._mailbox: LoopMailbox | None = None
         self._kept = lru_cache(_KEPT_QUERIES)(self._read_query)
 
     async def __call__(self, scope: Scope, receive: Receive) -> AnswerResponse:
@@ -52,7 +52,7 @@ class Classify:
             raise
         return AnswerResponse(job.answers(), listed=job.listed)
 
-    async def _start(self, scope: Scope, receive: Receive) -> Job:
+    async def _start(self, scope: Scope, receive: Receive) -> ClassifyJob:
         """Take a request to its end, or to the error that it is refused with."""
         received_at = time.monotonic()
         query = scope["query_string"]
@@ -62,9 +62,9 @@ class Classify:
         caller = caller_of(scope)
         headers = body_headers(scope)
         body = await self._body(headers, receive, caller, late_at)
-        waiting = caller or WatchedCaller(receive)
+        waiting = caller or WatchedConnection(receive)
         try:
-            job = Job(
+            job = ClassifyJob(
                 model,
                 ask,
                 received_at=received_at,
@@ -76,14 +76,14 @@ class Classify:
             )
             await self._end(job, waiting, late_at)
         finally:
-            if isinstance(waiting, WatchedCaller):
+            if isinstance(waiting, WatchedConnection):
                 waiting.close()
         if job.refusal is not None:
             raise job.refusal
         return job
 
     async def _body(
-        self, headers: BodyHeaders, receive: Receive, caller: Caller | None, late_at: float | None
+        self, headers: BodyHeaders, receive: Receive, caller: ClientConnection | None, late_at: float | None
     ) -> bytes:
         settings = self._service.settings
         if caller is not None and not caller.more_body:  # reading it does not wait
@@ -96,7 +96,7 @@ class Classify:
         except TimeoutError as error:  # No image has an answer before all are here.
             raise DeadlineError(TOO_LATE) from error
 
-    async def _end(self, job: Job, caller: Caller, late_at: float | None) -> None:
+    async def _end(self, job: ClassifyJob, caller: ClientConnection, late_at: float | None) -> None:
         """Start a job and wait until it is over.
 
         Raises:
@@ -119,21 +119,21 @@ class Classify:
             if not job.over:
                 job.abandon()
 
-    def _read_query(self, query: bytes) -> tuple[ServedModel, Ask]:
-        ask = read_ask(read_query(query, *PARAMETERS))
+    def _read_query(self, query: bytes) -> tuple[ServedModel, ClassifyOptions]:
+        ask = read_options(read_query(query, *PARAMETERS))
         model = self._service.choose(ask.model)
         if ask.budget is not None:
             parse_budget(str(ask.budget), model.exit_flops)
         return model, ask
 
-    def _mailbox_of_this_loop(self) -> Mailbox:
+    def _mailbox_of_this_loop(self) -> LoopMailbox:
         loop = asyncio.get_running_loop()
         if self._mailbox is None or self._mailbox.loop is not loop:
-            self._mailbox = Mailbox(loop)
+            self._mailbox = LoopMailbox(loop)
         return self._mailbox
 
 
-class Shortcut:
+class ClassifyApp:
     """An ASGI app that is `POST /classify` alone, its errors included.
 
     Args:

@@ -12,7 +12,7 @@ from serving.web.problems import CLIENT_GONE, problem
 from serving.web.service import Service
 
 
-class Gate:
+class ServerMiddleware:
     """ASGI middleware around the whole app.
 
     Args:

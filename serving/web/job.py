@@ -6,15 +6,15 @@ from concurrent.futures import CancelledError
 
 from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
 from serving.settings import Settings
 from serving.web.body import Images, read_images
-from serving.web.mailbox import Mailbox
+from serving.web.mailbox import LoopMailbox
 from serving.web.service import ServedModel, Work
 
 
-class Job:
+class ClassifyJob:
     """Decodes a body and submits its images in a thread; the event loop hears of it once, at the end.
 
     Args:
@@ -36,13 +36,13 @@ class Job:
     def __init__(
         self,
         model: ServedModel,
-        ask: Ask,
+        ask: ClassifyOptions,
         *,
         received_at: float,
         body: bytes,
         content_type: str,
         settings: Settings,
-        mailbox: Mailbox,
+        mailbox: LoopMailbox,
         woken: asyncio.Event,
     ) -> None:
         self.over = False

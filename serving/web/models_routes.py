@@ -6,11 +6,11 @@ from dataclasses import asdict
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.policy.budget import parse_budget
 from serving.settings import Settings
 from serving.web.problems import documented
-from serving.web.query import BUDGET_PARAMETER, MAX_DROP_PARAMETER, read_ask, read_query
+from serving.web.query import BUDGET_PARAMETER, MAX_DROP_PARAMETER, read_options, read_query
 from serving.web.schemas import (
     CertificateBody,
     CorrectionBody,
@@ -47,7 +47,7 @@ def router(service: Service) -> APIRouter:
     )
     async def plan(request: Request, model: str) -> PlanBody:
         chosen = service.choose(model)
-        ask = read_ask(read_query(request.scope["query_string"], "budget", "max_drop"))
+        ask = read_options(read_query(request.scope["query_string"], "budget", "max_drop"))
         return await service.pool.run(lambda: _plan(chosen, ask, service.settings))
 
     @routes.get(
@@ -85,9 +85,9 @@ def _describe(model: ServedModel, default_budget: str) -> ModelBody:
     )
 
 
-def _plan(model: ServedModel, ask: Ask, settings: Settings) -> PlanBody:
+def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanBody:
     budget = None if ask.budget is None else str(ask.budget)
-    max_drop = settings.max_drop if ask == Ask() else ask.max_drop
+    max_drop = settings.max_drop if ask == ClassifyOptions() else ask.max_drop
     if max_drop is None:
         plan, certificate = model.plan(budget or settings.default_budget), None
     else:

@@ -16,7 +16,7 @@ from serving.web.problems import MEDIA_TYPE, problem
 _CONTINUE = b"HTTP/1.1 100"
 
 
-class OnePiece:
+class CoalescingTransport:
     """Stands in for the transport of one response, whose body comes right behind its head.
 
     uvicorn writes the head as soon as the app starts to answer, and then the body. Answers to HEAD have none
@@ -84,11 +84,11 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Offer the app a `Caller`, which costs less than a task that waits; answer in one piece."""
+        """Offer the app a `ClientConnection`, which costs less than a task that waits; answer in one piece."""
         super().on_headers_complete()
         self.scope["extensions"] = {EXTENSION: {"caller": self.cycle}}
         if self.scope["method"] != "HEAD":
-            self.cycle.transport = cast("asyncio.Transport", OnePiece(self.transport))
+            self.cycle.transport = cast("asyncio.Transport", CoalescingTransport(self.transport))
 
     def on_message_complete(self) -> None:
         """Note that a request has arrived whole."""

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from starlette.datastructures import QueryParams
 
 from serving.errors import QueryError, TermsError
-from serving.options import MODES, Ask, check
+from serving.options import MODES, ClassifyOptions, check
 
 BUDGET_PARAMETER = {
     "name": "budget",
@@ -51,7 +51,7 @@ MODEL_PARAMETER = {
 }
 
 PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model")
-"""The query parameters that `read_ask` reads."""
+"""The query parameters that `read_options` reads."""
 
 
 def read_query(query: bytes, *known: str) -> dict[str, str]:
@@ -83,13 +83,13 @@ def _either(names: tuple[str, ...]) -> str:
     return " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part) or "none"
 
 
-def read_ask(query: Mapping[str, str]) -> Ask:
+def read_options(query: Mapping[str, str]) -> ClassifyOptions:
     """Read what a query asks for, and check it; a parameter that is not there is not asked for.
 
     Raises:
         TermsError: as `check`, and for what is no number.
     """
-    ask = Ask(
+    ask = ClassifyOptions(
         budget=query.get("budget"),
         mode=query.get("mode", "average"),  # type: ignore[arg-type] # checked below, as callers' own are
         deadline_seconds=_milliseconds(query["deadline_ms"]) if "deadline_ms" in query else None,

@@ -12,7 +12,7 @@ from serving.bundle.manifest import Manifest
 from serving.errors import ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
@@ -64,7 +64,7 @@ class ServedModel(Protocol):
     def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
         """Say what a guarantee costs, under a cap if there is one."""
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: Ask, *, received_at: float) -> Work:
+    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> Work:
         """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`.
 
         Called from a thread that may be kept: planning a new budget takes milliseconds.

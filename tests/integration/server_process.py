@@ -1,23 +1,24 @@
 """A server as a process of its own, and requests to it."""
 
 import http.client
-import json
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from training.demo.server import started_server
+
 PATIENCE_SECONDS = 60
 
 
 @dataclass
 class Running:
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     port: int
+    models: Sequence[str]
+    log: Path
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, content_type: str = "image/png"
@@ -48,26 +49,6 @@ class Running:
 
 @contextmanager
 def server(models: Path, *flags: str) -> Iterator[Running]:
-    command = [
-        sys.executable,
-        "-m",
-        "serving",
-        "--models",
-        str(models),
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        *flags,
-    ]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            listening = json.loads(process.stdout.readline())
-            assert listening["event"] == "listening"
-            yield Running(process, listening["port"])
-        finally:
-            process.kill()
+    log = models.with_name(f"{models.name}.log")
+    with started_server(models, log, "--threads", "1", *flags) as started:
+        yield Running(started.process, started.port, started.models, log)

@@ -13,8 +13,8 @@ from tests.training.runs import flags, trained
 from training.runs.checkpoint import Checkpoint
 
 
-def command(out: Path, *more: str, program: str = "training.fit") -> list[str]:
-    return [sys.executable, "-m", program, "--out", str(out), *more]
+def command(out: Path, *more: str, name: str = "fit") -> list[str]:
+    return [sys.executable, "-P", "-m", "offramp", name, "--out", str(out), *more]
 
 
 def kill_when_there(path: Path, words: list[str]) -> None:
@@ -49,7 +49,7 @@ def test_a_comparison_killed_in_its_second_run_goes_on_with_it(tmp_path: Path) -
     out = tmp_path / "compared"
     runs = [out / "runs" / f"{method}-0" for method in ("joint", "ge")]
     words = [*flags(**settings), "--methods", "joint", "ge", "--epochs", "2", "--seeds", "0"]
-    compare = command(out, *words, "--device", "cpu", program="training.compare")
+    compare = command(out, *words, "--device", "cpu", name="compare")
 
     kill_when_there(runs[1] / "checkpoint.pt", compare)
     before = (runs[0] / "checkpoint.pt").stat().st_mtime_ns

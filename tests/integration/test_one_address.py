@@ -11,8 +11,9 @@ import pytest
 from serving.address_lock import only_server
 from serving.errors import OfframpError
 from tests.bundles import tiny_bundle
-from tests.integration.server_process import PATIENCE_SECONDS, ROOT
+from tests.integration.server_process import PATIENCE_SECONDS
 
+ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys
 from serving.address_lock import only_server

@@ -41,19 +41,20 @@ class Road:
     probabilities: npt.NDArray[np.float32]  # [N, K, C], by torch
 
 
-def command(module: str, *arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, f"{module}: {done.stdout}\n{done.stderr}"
+def command(name: str, *arguments: str) -> None:
+    words = [sys.executable, "-P", "-m", "offramp", name, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, f"{name}: {done.stdout}\n{done.stderr}"
 
 
 @pytest.fixture(scope="module")
 def road(cifar_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     place = tmp_path_factory.mktemp("road")
     folder, models = place / "run", place / "models"
-    command("training.fit", "--dataset", str(cifar_root / "cifar10"), *FIT, "--out", str(folder))
-    command("training.evaluate", str(folder), "--threads", "1")
-    command("training.export", str(folder), "--out", str(models / "cifar"))
-    command("serving.check", str(models / "cifar"))
+    command("fit", "--dataset", str(cifar_root / "cifar10"), *FIT, "--out", str(folder))
+    command("evaluate", str(folder), "--threads", "1")
+    command("export", str(folder), "--out", str(models / "cifar"))
+    command("check", str(models / "cifar"))
     run = Run.open(folder)
     data = run.data(batch_size=PIECE)
     probabilities, labels = predict(run.model(), data.test())

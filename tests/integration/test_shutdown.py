@@ -2,11 +2,8 @@
 
 import http.client
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -17,7 +14,7 @@ from PIL import Image
 
 from serving.model import Model
 from tests.bundles import tiny_bundle, tiny_images
-from tests.integration.server_process import PATIENCE_SECONDS, ROOT, server
+from tests.integration.server_process import PATIENCE_SECONDS, server
 
 
 @pytest.fixture(scope="module")
@@ -97,33 +94,11 @@ def test_a_broken_bundle_is_named_and_the_other_serves(tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "good")
     broken = tiny_bundle(tmp_path / "broken")
     (broken.folder / "segment_2.onnx").write_bytes(b"")
-    log = tmp_path / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "serving",
-                "--models",
-                str(tmp_path),
-                "--port",
-                "0",
-                "--drain-seconds",
-                "0",
-            ],
-            cwd=ROOT,
-            env=os.environ | {"OFFRAMP_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            text=True,
-        )
-    with process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["models"] == ["good"]
-        process.terminate()
-        assert process.wait(PATIENCE_SECONDS) == 0
-    refused = [
-        line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "bundle_refused"
-    ]
+    with server(tmp_path, "--drain-seconds", "0") as running:
+        assert running.models == ["good"]
+        running.process.terminate()
+        assert running.process.wait(PATIENCE_SECONDS) == 0
+    logged = map(json.loads, running.log.read_text().splitlines())
+    refused = [line for line in logged if line["event"] == "bundle_refused"]
     assert [line["bundle"] for line in refused] == ["broken"]
     assert "SHA-256" in refused[0]["reason"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.training.runs import config, flags, trained
-from training.data import Data
+from training.data.batches import Data
 from training.fitting.fit import fit, untrained
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method
@@ -112,8 +112,8 @@ class HalvedProblem(TrainingProblem):
 def test_divided_batches_equal_one_process_with_their_batchnorm(
     name: str, place: Path, tmp_path: Path
 ) -> None:
-    run, _ = started(tmp_path / "one", config(**settings(name)))
-    model = untrained(run)
+    run, data = started(tmp_path / "one", config(**settings(name)))
+    model = untrained(run, data)
     images = HalvedImages(run.data(part=(0, 2)), run.data(part=(1, 2)))
     problem = HalvedProblem(model, images, Recipe(0.1, 0.9, 1e-4, constant, epochs=1))
     method(name, problem).epoch()

@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 
 from serving.errors import TermsError
-from serving.options import Ask, check
-from serving.web.query import PARAMETERS, read_ask
+from serving.options import ClassifyOptions, check
+from serving.web.query import PARAMETERS, read_options
 
 GIVEN = {"budget": "50%", "max_drop": "0.02", "mode": "hard", "deadline_ms": "20", "model": "m"}
 CONTRADICTIONS = {("max_drop", "mode"), ("max_drop", "deadline_ms")}
@@ -18,16 +18,18 @@ def test_every_pair_is_taken_or_refused_with_a_reason(pair: tuple[str, str]) -> 
     query = {name: GIVEN[name] for name in pair}
     if pair in CONTRADICTIONS:
         with pytest.raises(TermsError, match=r"contradict each other: .+; give one of them"):
-            read_ask(query)
+            read_options(query)
     else:
-        read_ask(query)
+        read_options(query)
 
 
 def test_what_is_read_is_what_was_given() -> None:
-    assert read_ask({}) == Ask()
-    assert read_ask({"mode": "average"}) == Ask()
-    assert read_ask({"budget": "50%", "mode": "hard", "deadline_ms": "20"}) == Ask("50%", "hard", 0.02)
-    assert read_ask({"max_drop": "1e-2", "model": "m"}) == Ask(max_drop=0.01, model="m")
+    assert read_options({}) == ClassifyOptions()
+    assert read_options({"mode": "average"}) == ClassifyOptions()
+    assert read_options({"budget": "50%", "mode": "hard", "deadline_ms": "20"}) == ClassifyOptions(
+        "50%", "hard", 0.02
+    )
+    assert read_options({"max_drop": "1e-2", "model": "m"}) == ClassifyOptions(max_drop=0.01, model="m")
 
 
 @pytest.mark.parametrize(
@@ -52,18 +54,18 @@ def test_what_is_read_is_what_was_given() -> None:
 )
 def test_what_cannot_be_used_is_named(name: str, text: str, reason: str) -> None:
     with pytest.raises(TermsError, match=reason):
-        read_ask({name: text})
+        read_options({name: text})
 
 
 def test_a_model_answers_for_itself_alone() -> None:
-    check(Ask(model="digits"), "digits")
-    check(Ask(), "digits")
+    check(ClassifyOptions(model="digits"), "digits")
+    check(ClassifyOptions(), "digits")
     with pytest.raises(TermsError, match="expected model=digits, which is the one asked, found 'cats'"):
-        check(Ask(model="cats"), "digits")
+        check(ClassifyOptions(model="cats"), "digits")
 
 
 def test_callers_in_this_process_are_held_to_the_same() -> None:
     with pytest.raises(TermsError, match="deadline"):
-        check(Ask(deadline_seconds=math.nan))
+        check(ClassifyOptions(deadline_seconds=math.nan))
     with pytest.raises(TermsError, match="mode"):
-        check(Ask(mode="fast"))  # type: ignore[arg-type]
+        check(ClassifyOptions(mode="fast"))  # type: ignore[arg-type]

@@ -11,11 +11,11 @@ from serving.errors import EngineError
 from serving.events import RowsBroken
 from serving.interfaces import Tensors
 from serving.scheduler.broken_rows import broken_rows
-from serving.scheduler.request import Terms
+from serving.scheduler.request import Constraints
 from tests.serving.fakes import STAGES, Fixture
 
-TERMS = Terms(budget_flops=25.0, thresholds=())
-STRAIGHT = Terms(budget_flops=60.0, thresholds=(2.0, 2.0, float("-inf")), next_exits=(2, 2, 2))
+TERMS = Constraints(budget_flops=25.0, thresholds=())
+STRAIGHT = Constraints(budget_flops=60.0, thresholds=(2.0, 2.0, float("-inf")), next_exits=(2, 2, 2))
 VALUES = st.sampled_from([0.0, -3.5, 3e38, -3e38, np.nan, np.inf, -np.inf])
 
 

@@ -13,12 +13,13 @@ from onnx import TensorProto, helper
 
 from serving.bundle import Calibration, Manifest, write_bundle
 from serving.bundle.graph_checks import parse_model
-from serving.check import CHECKS, judge, main
+from serving.bundle_check import CHECKS, check_bundle
+from serving.check import main
 from tests.bundles import tiny_bundle, tiny_calibration, tiny_manifest, tiny_segments
 
 
 def failures(folder: Path) -> dict[str, str]:
-    return {verdict.check: verdict.detail for verdict in judge(folder) if not verdict.ok}
+    return {verdict.check: verdict.detail for verdict in check_bundle(folder) if not verdict.ok}
 
 
 def written(
@@ -78,10 +79,9 @@ def test_garbage_is_judged_without_a_traceback(
     assert len(out.splitlines()) == 1
 
 
-def test_wrong_usage_is_status_2() -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([])
-    assert caught.value.code == 2
+def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err == "error: BUNDLE: required, and not given\n"
 
 
 def test_random_bytes_with_the_right_checksum(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from serving.engine.device_stages import DeviceStages, padded, padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.providers import CPU, CUDA, nvidia_gpus
 from serving.errors import BodyTooLargeError, EngineError, OverloadedError
-from serving.model import Model, Rules
+from serving.model import Model, ServingConfig
 from serving.scheduler.dispatch import deepest_full
-from serving.scheduler.request import Request, Row, Terms
+from serving.scheduler.request import Constraints, Request, Row
 from serving.scheduler.scheduler import Scheduler
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
 STAGES = len(EXIT_FLOPS)
-TERMS = Terms(budget_flops=3000.0, thresholds=())
+TERMS = Constraints(budget_flops=3000.0, thresholds=())
 IMAGES = tiny_images(64)
 
 Answers = tuple[tuple[int, ...], np.ndarray]
@@ -267,7 +267,7 @@ def test_what_is_not_a_number_stays_in_its_row(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.skipif(not nvidia_gpus(), reason="no NVIDIA GPU here")
 def test_a_gpu_says_what_the_cpu_says(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny", rows=True)
-    rules = Rules(controller=False, sample_share=0.0)
+    rules = ServingConfig(controller=False, sample_share=0.0)
     answers = []
     for provider in (CPU, CUDA):
         with Model.load(bundle, providers=[provider], strict=True, rules=rules) as model:

@@ -17,8 +17,8 @@ from serving.bundle.bundle import Bundle
 from serving.bundle.served_policy import served_policy
 from serving.errors import BudgetError, BundleError, TermsError
 from serving.judgements import JUDGEMENTS
-from serving.options import Rules
-from serving.planner import Offers
+from serving.options import ServingConfig
+from serving.planner import Planner
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_calibration, tiny_manifest
 
 EXITS = len(EXIT_FLOPS)
@@ -113,9 +113,9 @@ def test_a_guarantee_is_proven_or_refused_by_name(
     calibration: Calibration, policy: str, max_drop: float, budget: str | None
 ) -> None:
     bundle = bundle_of(calibration, policy)
-    offers = Offers(bundle, Rules(), None)
+    planner = Planner(bundle, ServingConfig(), None)
     try:
-        guaranteed = offers.guarantee(max_drop, budget)
+        guaranteed = planner.guarantee(max_drop, budget)
     except (TermsError, BudgetError):
         return
     certificate = dataclasses.asdict(guaranteed.certificate)

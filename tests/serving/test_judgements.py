@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import Bundle, read_bundle, write_bundle
 from serving.bundle.graph_checks import parse_model
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.errors import BundleError, EngineError
@@ -71,7 +71,7 @@ def overflow(model: onnx.ModelProto, index: int) -> None:
 
 def refused(bundle: Bundle) -> tuple[str, str]:
     """What the check and the loading say of a bundle that neither passes."""
-    verdicts = [verdict.detail for verdict in judge(bundle.folder) if not verdict.ok]
+    verdicts = [verdict.detail for verdict in check_bundle(bundle.folder) if not verdict.ok]
     with pytest.raises(BundleError) as caught:
         Model.load(bundle.folder, threads=1)
     return verdicts[0], str(caught.value)
@@ -135,7 +135,7 @@ def test_weights_that_are_listed_among_the_inputs_are_weights(
     tmp_path: Path, ir_version: int, threads: int, rows: bool
 ) -> None:
     bundle = changed(tmp_path / "tiny", lambda model, _: listed_weights(model, ir_version), rows=rows)
-    assert [verdict.detail for verdict in judge(bundle.folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(bundle.folder) if not verdict.ok] == []
     engine = Engine(read_bundle(bundle.folder), threads=threads, device_features="off")
     assert sorted(shorten(bundle, engine).headless) == [0, 1]
     images = tiny_images(9)

@@ -5,9 +5,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from serving import repository
+from serving.command_line import SettingsValueError
 from serving.errors import BundleError, TermsError
 from serving.repository import load_models
-from serving.settings import Settings, SettingsValueError
+from serving.settings import Settings
 
 
 @dataclass
@@ -79,7 +81,7 @@ def test_a_bundle_keeps_the_name_that_it_is_linked_under(tmp_path: Path) -> None
 @pytest.mark.parametrize("missing", [True, False])
 def test_nothing_to_load_says_how_to_make_something(missing: bool, tmp_path: Path) -> None:
     settings = Settings(models=tmp_path / "none" if missing else tmp_path)
-    with pytest.raises(BundleError, match="make demo"):
+    with pytest.raises(BundleError, match="offramp demo"):
         load_models(settings, load, structlog.get_logger())
 
 
@@ -111,3 +113,27 @@ def test_a_default_that_a_bundle_cannot_keep_is_a_setting_that_does_not_fit(tmp_
         SettingsValueError, match=r"--guarantee-delta does not fit one: .* 300 certifying images"
     ):
         load_models(settings, refuse, structlog.get_logger())
+
+
+def test_the_samples_of_the_wheel_load_where_nobody_named_a_folder_and_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "samples").mkdir()
+    monkeypatch.setattr(repository, "SAMPLES", models_folder(tmp_path / "samples", "sample"))
+    monkeypatch.chdir(tmp_path)
+    with capture_logs() as lines:
+        assert list(load_models(Settings(), load, structlog.get_logger())) == ["sample"]
+    assert lines[0]["event"] == "sample_bundles"
+
+
+def test_the_samples_are_no_stand_in_for_a_folder_that_was_named_or_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "samples").mkdir()
+    monkeypatch.setattr(repository, "SAMPLES", models_folder(tmp_path / "samples", "sample"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="no bundle in 'exported_models'"):
+        load_models(Settings(models=Path("exported_models")), load, structlog.get_logger())
+    (tmp_path / "exported_models").mkdir()
+    with pytest.raises(BundleError, match="no bundle in 'exported_models'"):
+        load_models(Settings(), load, structlog.get_logger())

@@ -20,13 +20,13 @@ from serving.errors import (
 )
 from serving.events import Event, RequestDone, StageRan
 from serving.interfaces import FloatArray, Tensors
-from serving.model import Answer, Model, Rules, RuntimeOptions
-from serving.options import Ask
+from serving.model import Answer, Model, RuntimeOptions, ServingConfig
+from serving.options import ClassifyOptions
 from serving.policy.confidence import score
 from serving.policy.plan import Plan, exits_taken
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 
-OPEN_LOOP = Rules(controller=False)
+OPEN_LOOP = ServingConfig(controller=False)
 BUDGETS = ("1000", "40%", "3.5kFLOPs", "100%")
 
 
@@ -98,19 +98,19 @@ def test_the_cheapest_budget_leaves_at_the_first_exit_and_the_full_one_at_the_la
 
 
 def test_the_server_may_choose_another_policy(bundle: Bundle, model: Model) -> None:
-    with Model.load(bundle, rules=Rules(policy="searched")) as other:
+    with Model.load(bundle, rules=ServingConfig(policy="searched")) as other:
         assert other.plan("50%").thresholds.tolist() != model.plan("50%").thresholds.tolist()
         assert other.plan("50%").expected_flops <= 0.5 * bundle.manifest.exit_flops[-1]
     with pytest.raises(BundleError, match="expected a policy out of"):
-        Model.load(bundle, rules=Rules(policy="luck"))
+        Model.load(bundle, rules=ServingConfig(policy="luck"))
 
 
 def test_the_default_budget_is_full_depth_unless_said_otherwise(bundle: Bundle, model: Model) -> None:
     assert model.classify(tiny_images(1))[0].budget_flops == EXIT_FLOPS[-1]
-    with Model.load(bundle, rules=Rules(default_budget="50%")) as half:
+    with Model.load(bundle, rules=ServingConfig(default_budget="50%")) as half:
         assert half.classify(tiny_images(1))[0].budget_flops == EXIT_FLOPS[-1] / 2
     with pytest.raises(BudgetError, match="unknown unit"):
-        Model.load(bundle, rules=Rules(default_budget="50 potatoes"))
+        Model.load(bundle, rules=ServingConfig(default_budget="50 potatoes"))
 
 
 def test_budgets_are_text_or_flops_and_a_plan_is_made_once(model: Model) -> None:
@@ -164,7 +164,7 @@ def test_answers_are_the_same_when_features_stay_on_the_device(
     max_batch: int, engine: Engine, tmp_path: Path
 ) -> None:
     gathering = tiny_bundle(tmp_path / "tiny", rows=True)
-    rules = Rules(controller=False, sample_share=1.0)
+    rules = ServingConfig(controller=False, sample_share=1.0)
     with Model.load(
         gathering, threads=1, max_batch=max_batch, device_features="on", providers=[CPU], rules=rules
     ) as model:
@@ -173,7 +173,7 @@ def test_answers_are_the_same_when_features_stay_on_the_device(
         requests = [model.submit(images, budget) for images, budget in asked]
         for request, (images, budget) in zip(requests, asked, strict=True):
             assert request.future.result(30) == reference(engine, images, model.plan(budget))
-        hard = model.submit(tiny_images(9), Ask(budget="60%", mode="hard")).future.result(30)
+        hard = model.submit(tiny_images(9), ClassifyOptions(budget="60%", mode="hard")).future.result(30)
         assert sum(answer.flops for answer in hard) <= 9 * 0.6 * EXIT_FLOPS[-1]
 
 

@@ -9,10 +9,10 @@ import pytest
 from serving.bundle import Bundle
 from serving.engine.engine import Engine
 from serving.errors import BudgetError, DeadlineError, TermsError
-from serving.events import Event, ExitWatched, RequestDone
+from serving.events import Event, ExitShadowed, RequestDone
 from serving.interfaces import FloatArray, Tensors
 from serving.model import Model, RuntimeOptions
-from serving.options import Ask, Rules
+from serving.options import ClassifyOptions, ServingConfig
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
 
 
@@ -57,22 +57,22 @@ def gated(bundle: Bundle) -> Iterator[Callable[[int], Model]]:
 def test_the_answer_is_there_at_the_deadline_though_the_worker_is_stuck_in_a_stage(
     gated: Callable[[int], Model],
 ) -> None:
-    answers = gated(1).submit(tiny_images(3), Ask("100%", deadline_seconds=1.0)).future.result(30)
+    answers = gated(1).submit(tiny_images(3), ClassifyOptions("100%", deadline_seconds=1.0)).future.result(30)
     assert [answer.exit for answer in answers] == [1, 1, 1]
     assert all(answer.deadline_met is not None for answer in answers)
     assert {answer.budget_flops for answer in answers} == {EXIT_FLOPS[-1]}
 
 
 def test_where_no_exit_was_done_there_is_none(gated: Callable[[int], Model]) -> None:
-    request = gated(0).submit(tiny_images(3), Ask(deadline_seconds=0.05))
+    request = gated(0).submit(tiny_images(3), ClassifyOptions(deadline_seconds=0.05))
     with pytest.raises(DeadlineError, match="no exit was done for 3 of 3 images"):
         request.future.result(30)
 
 
 def test_a_deadline_far_away_changes_no_answer(bundle: Bundle) -> None:
-    with Model.load(bundle, rules=Rules(controller=False)) as model:
+    with Model.load(bundle, rules=ServingConfig(controller=False)) as model:
         images = tiny_images(40)
-        answers = model.classify(images, Ask("50%", deadline_seconds=600))
+        answers = model.classify(images, ClassifyOptions("50%", deadline_seconds=600))
         assert {answer.deadline_met for answer in answers} == {True}
         plain = model.classify(images, "50%")
         assert {answer.deadline_met for answer in plain} == {None}
@@ -81,7 +81,7 @@ def test_a_deadline_far_away_changes_no_answer(bundle: Bundle) -> None:
 
 def test_a_deadline_that_was_over_before_admission_admits_nothing(bundle: Bundle) -> None:
     with Model.load(bundle) as model, pytest.raises(DeadlineError, match="received and decoded"):
-        model.submit(tiny_images(1), Ask(deadline_seconds=1), received_at=-1e9)
+        model.submit(tiny_images(1), ClassifyOptions(deadline_seconds=1), received_at=-1e9)
 
 
 @pytest.mark.parametrize("share", [0.15, 0.3, 0.6, 1.0])
@@ -89,23 +89,23 @@ def test_a_hard_budget_holds_for_every_request(bundle: Bundle, share: float) -> 
     budget = share * EXIT_FLOPS[-1]
     with Model.load(bundle, max_batch=8, max_queue_rows=64) as model:
         for images in (1, 7, 64, 100):
-            answers = model.classify(tiny_images(images, seed=images), Ask(budget, mode="hard"))
+            answers = model.classify(tiny_images(images, seed=images), ClassifyOptions(budget, mode="hard"))
             assert len(answers) == images
             assert sum(answer.flops for answer in answers) <= images * budget
 
 
 def test_a_guarantee_needs_images_and_takes_a_cap(bundle: Bundle) -> None:
     with Model.load(bundle) as model:
-        answers = model.classify(tiny_images(20), Ask(max_drop=0.3))
+        answers = model.classify(tiny_images(20), ClassifyOptions(max_drop=0.3))
         assert answers[0].budget_flops <= EXIT_FLOPS[-1]
         with pytest.raises(TermsError, match="certifying images"):
-            model.classify(tiny_images(1), Ask(max_drop=0.001))
+            model.classify(tiny_images(1), ClassifyOptions(max_drop=0.001))
         with pytest.raises(BudgetError, match="over the budget"):
-            model.classify(tiny_images(1), Ask(budget=float(EXIT_FLOPS[0]), max_drop=0.1))
+            model.classify(tiny_images(1), ClassifyOptions(budget=float(EXIT_FLOPS[0]), max_drop=0.1))
 
 
 def test_a_guarantee_shows_what_it_rests_on_and_takes_the_servers_delta(bundle: Bundle) -> None:
-    strict = Rules(delta=0.001)
+    strict = ServingConfig(delta=0.001)
     with Model.load(bundle) as model, Model.load(bundle, rules=strict) as stricter:
         found = model.guarantee(0.3)
         assert (found.certificate.max_drop, found.certificate.delta) == (0.3, 0.05)
@@ -113,7 +113,7 @@ def test_a_guarantee_shows_what_it_rests_on_and_takes_the_servers_delta(bundle: 
         assert found.certificate.risk <= 0.3
         assert stricter.guarantee(0.3).certificate.delta == 0.001
         assert stricter.guarantee(0.3).plan.expected_flops >= found.plan.expected_flops
-        answers = model.classify(tiny_images(2), Ask(max_drop=0.3))
+        answers = model.classify(tiny_images(2), ClassifyOptions(max_drop=0.3))
         assert {answer.budget_flops for answer in answers} == {found.plan.budget_flops}
         with pytest.raises(TermsError, match="between 0 and 1"):
             model.guarantee(1.0)
@@ -121,18 +121,18 @@ def test_a_guarantee_shows_what_it_rests_on_and_takes_the_servers_delta(bundle: 
 
 def test_a_servers_guarantee_stands_in_for_the_default_budget_alone(bundle: Bundle) -> None:
     events: list[Event] = []
-    with Model.load(bundle, rules=Rules(max_drop=0.3), emit=events.append) as model:
-        for ask in (None, "50%", Ask(mode="hard"), Ask(deadline_seconds=60)):
+    with Model.load(bundle, rules=ServingConfig(max_drop=0.3), emit=events.append) as model:
+        for ask in (None, "50%", ClassifyOptions(mode="hard"), ClassifyOptions(deadline_seconds=60)):
             model.classify(tiny_images(1), ask)
     kinds = [event.kind for event in events if isinstance(event, RequestDone)]
     assert kinds == ["guarantee", "average", "hard", "deadline"]
     with pytest.raises(TermsError, match="certifying images"):
-        Model.load(bundle, rules=Rules(max_drop=0.001))
+        Model.load(bundle, rules=ServingConfig(max_drop=0.001))
 
 
 def test_the_loop_corrects_what_images_cost_and_remembers_it(bundle: Bundle) -> None:
     images = tiny_images(400)
-    opened = Rules(controller=False)
+    opened = ServingConfig(controller=False)
     with Model.load(bundle) as model, Model.load(bundle) as other, Model.load(bundle, rules=opened) as off:
         for start in range(0, 400, 40):
             model.classify(images[start : start + 40], "40%")
@@ -150,10 +150,10 @@ def test_early_answers_are_checked_in_idle_time_and_counted_for_nobody(bundle: B
 
     def listen(event: Event) -> None:
         events.append(event)
-        if isinstance(event, ExitWatched):
+        if isinstance(event, ExitShadowed):
             checked.release()
 
-    rules = Rules(default_budget="50%", sample_share=1.0)
+    rules = ServingConfig(default_budget="50%", sample_share=1.0)
     images = tiny_images(60)
     with Model.load(bundle, rules=rules, emit=listen) as model:
         answers = model.classify(images)
@@ -163,7 +163,7 @@ def test_early_answers_are_checked_in_idle_time_and_counted_for_nobody(bundle: B
             assert checked.acquire(timeout=30)
         final = model.classify(images[early], "100%")
         health = model.health()
-    watched = [event for event in events if isinstance(event, ExitWatched)]
+    watched = [event for event in events if isinstance(event, ExitShadowed)]
     agreeing = [a.class_index == answers[i].class_index for i, a in zip(early, final, strict=True)]
     assert sorted((e.exit_index, e.agreed) for e in watched) == sorted(
         (answers[index].exit - 1, agreed) for index, agreed in zip(early, agreeing, strict=True)
@@ -190,7 +190,7 @@ def test_callers_go_before_what_has_time(bundle: Bundle) -> None:
 
     runs: list[int] = []
     engine = Noting(bundle)
-    rules = Rules(default_budget=float(EXIT_FLOPS[0]), sample_share=1.0, controller=False)
+    rules = ServingConfig(default_budget=float(EXIT_FLOPS[0]), sample_share=1.0, controller=False)
     with Model(bundle, engine, RuntimeOptions(rules=rules)) as model:
         model.submit(tiny_images(1))
         assert check_began.wait(30)
@@ -203,7 +203,7 @@ def test_callers_go_before_what_has_time(bundle: Bundle) -> None:
 
 def test_health_tells_of_drift(bundle: Bundle) -> None:
     """Random pixels score nothing like the tiny bundle's invented calibration."""
-    with Model.load(bundle, rules=Rules(drift_window_rows=50)) as model:
+    with Model.load(bundle, rules=ServingConfig(drift_window_rows=50)) as model:
         assert model.health().status == "ok"
         model.classify(tiny_images(60), "100%")
         assert set(model.health().drift) == {2}  # heads that nobody could leave at did not run

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.settings import Settings, SettingsValueError, read_settings, unknown_variables
+from offramp.__main__ import COMMANDS
+from serving.command_line import SettingsValueError
+from serving.settings import Settings, read_settings, unknown_variables
 
 
 def test_every_setting_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +33,7 @@ def test_every_setting_says_what_it_is(name: str) -> None:
         (["--prot", "3"], "unrecognized arguments: --prot 3"),
         (["--max-im", "3"], "unrecognized arguments"),
         (["--port"], "--port: expected one argument"),
-        (["--port", "x"], r"--port \(OFFRAMP_PORT\): .*valid integer.*found 'x'"),
+        (["--port", "x"], "--port: .*valid integer.*found 'x'"),
         (["--port", "70000"], "less than or equal to 65535"),
         (["--drain-seconds", "nan"], "finite number"),
         (["--log-format", "xml"], "'json' or 'console'"),
@@ -53,7 +55,7 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ("flags", "names"),
     [
         (["--prot", "3"], "unrecognized arguments"),
-        (["--models", "nowhere"], "run `make demo`"),
+        (["--models", "nowhere"], "`python -m training.demo`"),
         (["--models", ".", "--host", "999.1.1.1", "--port", "0"], "cannot listen on 999.1.1.1"),
     ],
 )
@@ -119,7 +121,13 @@ def test_what_a_service_called_offramp_puts_into_every_pod_is_no_setting(
 def test_an_empty_variable_or_flag_is_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"OFFRAMP_{name.upper()}", "")
     assert read_settings([]) == Settings()
-    assert read_settings([f"--{name.replace('_', '-')}="]) == Settings()
+    if Settings.model_fields[name].annotation is not bool:  # Such a flag takes no value.
+        assert read_settings([f"--{name.replace('_', '-')}="]) == Settings()
+
+
+def test_variables_of_other_commands_are_none_of_ours() -> None:
+    for command in COMMANDS.keys() - {"serve"}:
+        assert unknown_variables({f"OFFRAMP_{command.upper()}_OUT": "x"}) == []
 
 
 def test_variables_that_are_no_settings_are_named() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from serving.bundle import read_bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.images.decode import open_still, to_array
 from tests.bundles import CLASSES, tiny_bundle, tiny_images
@@ -39,7 +39,7 @@ def test_calibrating_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([str(old.folder), "--dataset", str(images), "--out", str(out)]) == 0
     assert "20 images of pets (all)" in capsys.readouterr().out
     new = read_bundle(out)
-    assert [verdict.detail for verdict in judge(out) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(out) if not verdict.ok] == []
     # What the calibration says is what the engine says of the same files.
     engine = Engine(new)
     expected = {}

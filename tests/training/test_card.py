@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from serving.bundle import read_bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from tests.bundles import tiny_bundle
 from tests.training.animals import animals
 from training import card, evaluate
+from training.evaluation.model_card import BUDGETS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_the_card_holds_what_the_evaluation_measured(folder: Path, images: Path,
 def test_the_measurement_is_kept_beside_it(folder: Path) -> None:
     kept = json.loads((folder / "evaluation.json").read_text())
     assert (kept["kind"], kept["images"]) == ("bundle", 24)
-    assert {7000.0 * share for share in card.BUDGETS} <= {point["budget_flops"] for point in kept["curve"]}
+    assert {7000.0 * share for share in BUDGETS} <= {point["budget_flops"] for point in kept["curve"]}
 
 
 def test_data_recipe_and_limits_are_named(folder: Path) -> None:
@@ -49,7 +50,7 @@ def test_data_recipe_and_limits_are_named(folder: Path) -> None:
 
 def test_the_bundle_still_reads_and_passes_the_judge(folder: Path) -> None:
     read_bundle(folder)
-    assert [verdict.detail for verdict in judge(folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(folder) if not verdict.ok] == []
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def test_the_report_holds_every_run(compared: Path) -> None:
 def test_the_files_are_there(compared: Path) -> None:
     text = (compared / "report.md").read_text()
 
-    assert "python -m training.compare --dataset digits" in text
+    assert "offramp compare --dataset digits" in text
     for name in ("budgeted", "exits", "learning"):
         assert (compared / f"{name}-epochs.png").read_bytes().startswith(b"\x89PNG")
         assert f"({name}-epochs.png)" in text

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from serving.bundle import Bundle, read_bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from tests.training.runs import trained
-from training import export as module
 from training.calibration.collect import Answers, engine_probabilities
 from training.errors import RunError
 from training.export import main
+from training.exporting import export as module
 from training.exporting import trial
 from training.exporting.accuracy_bar import Bar
 from training.exporting.export import MAX_DIFFERENCE, export
@@ -37,7 +37,7 @@ def bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_the_judge_passes_it(bundle: Bundle) -> None:
-    assert [verdict.detail for verdict in judge(bundle.folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(bundle.folder) if not verdict.ok] == []
 
 
 def test_it_answers_what_torch_answers(run: Run, bundle: Bundle) -> None:
@@ -81,7 +81,7 @@ def test_measure_and_policy_are_those_that_did_best_on_validation(run: Run, tmp_
 def test_nothing_of_the_machine_is_in_the_files(run: Run, bundle: Bundle) -> None:
     for path in bundle.folder.iterdir():
         data = path.read_bytes()
-        for folder in (run.folder, Path.home(), Path(module.__file__).parents[1]):
+        for folder in (run.folder, Path.home(), Path(module.__file__).parents[2]):
             assert str(folder).encode() not in data, path.name
 
 
@@ -141,7 +141,7 @@ def int8(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_int8_states_both_accuracies_and_calibrates_on_its_own_answers(
     run: Run, bundle: Bundle, int8: Bundle
 ) -> None:
-    assert [verdict.detail for verdict in judge(int8.folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(int8.folder) if not verdict.ok] == []
     manifest = int8.manifest
     assert manifest.precision == "int8"
     assert manifest.float_validation_accuracy == pytest.approx(bundle.calibration.accuracy)
@@ -182,7 +182,7 @@ def test_int8_that_loses_too_much_writes_nothing(
 def test_fp16_is_float16_with_float32_answers(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     assert main([str(run.folder), "--out", str(folder), "--precision", "fp16", "--max-drop", "10"]) == 0
-    assert [verdict.detail for verdict in judge(folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(folder) if not verdict.ok] == []
     half = read_bundle(folder)
     assert half.manifest.precision == "float16"
     assert half.manifest.float_validation_accuracy == pytest.approx(bundle.calibration.accuracy)

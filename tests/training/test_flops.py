@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torchvision.ops import Permute
 
 from training.errors import ConfigError
-from training.models import architecture
 from training.models.flops import FlopsCounter, SegmentFlops, exit_flops, segment_flops
 from training.models.multi_exit import Features, MultiExitModel, Segment
+from training.models.registry import architecture
 
 
 class Apply(nn.Module):

@@ -53,12 +53,23 @@ def test_a_run_with_options_resumes_bit_for_bit(
         {"feature_split": True},
         {"backbone_epochs": 1},
         {"schedule": "cosine"},
+        {"schedule": "triangular"},
+        {"whiten": True},
+        {"nesterov": True},
+        {"decoupled_weight_decay": True},
+        {"border": "reflect"},
+        {"max_shift": 1},
+        {"alternate_flip": True, "augment": "crop-flip"},
     ],
 )
 def test_an_option_changes_what_is_learned(option: dict[str, object], plain: Run, tmp_path: Path) -> None:
     run = trained(tmp_path / "run", method="joint", **option)
 
     assert not same(weights(plain), weights(run))
+
+
+def test_an_average_can_be_taken_back_by_a_word() -> None:
+    assert config(weight_ema="none").weight_ema is None
 
 
 def test_the_average_is_what_is_used(plain: Run, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from training.errors import NonFiniteLossError
 from training.fitting.problem import Progress, Recipe, TrainingProblem
 from training.methods.interface import Phase
-from training.models import architecture
 from training.models.multi_exit import MultiExitModel
+from training.models.registry import architecture
 from training.schedules import sdn_tau
 from training.schedules import step as step_schedule
 

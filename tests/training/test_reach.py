@@ -1,7 +1,7 @@
 import torch
 
-from training.models import architecture
 from training.models.reach import reach
+from training.models.registry import architecture
 
 
 def test_msdnet_7_shares_what_was_counted_before() -> None:

@@ -8,6 +8,7 @@ from training.schedules import SCHEDULES
     [
         ("constant", [1, 1, 1, 1, 1]),
         ("step", [1, 1, 0.1, 0.01, 0.01]),
+        ("triangular", [0.2, 0.9740260, 0.6493506, 0.3246753, 0]),
         ("cosine", [1, 0.8535534, 0.5, 0.1464466, 0]),
     ],
 )

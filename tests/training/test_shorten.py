@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import read_bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
 from training.calibration.collect import engine_probabilities
@@ -22,7 +22,7 @@ def test_it_answers_as_the_whole_net_does_at_that_exit(tmp_path: Path, exits: in
     expected = engine_probabilities(Engine(whole), images)[:, :exits]
     np.testing.assert_array_equal(engine_probabilities(Engine(read_bundle(cut.folder)), images), expected)
     assert cut.manifest.exit_flops == EXIT_FLOPS[:exits]
-    assert [verdict.detail for verdict in judge(cut.folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(cut.folder) if not verdict.ok] == []
 
 
 @pytest.mark.parametrize("exits", [0, 4])

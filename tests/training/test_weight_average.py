@@ -4,7 +4,7 @@ import torch
 
 from tests.training.test_problem import ALL, make
 from training.fitting.problem import TrainingProblem
-from training.fitting.weight_average import STATISTICS, LastWeights, WeightAverage
+from training.fitting.weight_average import STATISTICS, LastWeights, WeightAverage, kept_share
 from training.methods.interface import Phase
 from training.models.multi_exit import MultiExitModel
 from training.runs.checkpoint import Checkpoint
@@ -25,11 +25,19 @@ def train(model: MultiExitModel, problem: TrainingProblem) -> list[list[torch.Te
     return seen
 
 
-def blended(steps: list[list[torch.Tensor]], decay: float) -> list[torch.Tensor]:
+def blended(steps: list[list[torch.Tensor]], decay: float, first: int = 1) -> list[torch.Tensor]:
     average = steps[0]
-    for step in steps[1:]:
-        average = [decay * old + (1 - decay) * new for old, new in zip(average, step, strict=True)]
+    for update, step in enumerate(steps[1:], start=first):
+        kept = kept_share(decay, update)
+        average = [kept * old + (1 - kept) * new for old, new in zip(average, step, strict=True)]
     return average
+
+
+def test_the_first_weights_are_soon_forgotten() -> None:
+    assert [round(kept_share(0.75, update), 3) for update in (1, 2, 10, 25, 26, 1000)] == [
+        *(0.182, 0.25, 0.55, 0.743),
+        *(0.75, 0.75),
+    ]
 
 
 def test_every_step_is_averaged() -> None:
@@ -76,7 +84,8 @@ def test_an_average_goes_on_where_a_checkpoint_left_it(tmp_path: Path) -> None:
     average = WeightAverage(model, problem, decay=0.75, each_step=False)
     train(model, problem)
     average.after_epoch(problem)
-    Checkpoint(1, average.model.state_dict(), {}, [], 0.0, average.trained()).save(tmp_path / "checkpoint.pt")
+    state = average.model.state_dict()
+    Checkpoint(1, state, {}, [], 0.0, average.trained(), average.averaged).save(tmp_path / "checkpoint.pt")
     saved = Checkpoint.load(tmp_path / "checkpoint.pt")
 
     other, of_other = make()

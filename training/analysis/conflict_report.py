@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import Progress
 
 from serving.atomic import write_atomically
 from training.analysis import heat_maps
+from training.analysis.config import ConflictConfig
 from training.analysis.conflict_matrices import Conflict, plain
 from training.analysis.cosines import Floats, mean_cosines, shared_parameters
 from training.analysis.grams import expected_grams, mini_batch_grams
-from training.data import Data
+from training.data.batches import Data
 from training.errors import ConfigError
 from training.fitting.fit import method_of, problem_of, untrained
 from training.fitting.problem import Progress as PhaseProgress
@@ -25,22 +25,6 @@ from training.runs.run import Run
 
 FIGURES = {"mini_batch": "mini-batch gradients", "expected": "expected gradients"}
 """What is measured, by its key in `conflict.json`."""
-
-
-class ConflictConfig(BaseModel):
-    """What is measured."""
-
-    batches: int = Field(16, ge=1, description="training batches whose gradients are compared")
-    expected: bool = Field(True, description="measure the expected gradients too, by a task per exit")
-    share: float = Field(1.0, gt=0, le=1, description="share of the training images in an exit's task")
-    epochs: int = Field(0, ge=0, description="train a fresh copy for this many epochs, measuring as it goes")
-    every: int = Field(1, ge=1, description="epochs between two measurements of the fresh copy")
-    expected_training: bool = Field(
-        False, description="measure the copy's expected gradients as well, by a task per exit each time"
-    )
-    out: Path | None = Field(None, description="folder of the results; RUN/conflict where not given")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
 def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
@@ -66,7 +50,7 @@ def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
     shared = shared_parameters(problem.reach)
     if not shared:
         raise ConfigError(f"{run.folder}: no parameter is used by two exits, so that none can conflict")
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
     def measured(grams: Floats) -> Conflict:
         return Conflict(
@@ -124,7 +108,7 @@ def trained_copy(
 ) -> Iterator[Moment]:
     """Train a fresh copy of `run` by its own settings, and measure it as it goes."""
     # In another folder there is no checkpoint: the copy starts from what the run started from.
-    model = untrained(replace(run, folder=out / "copy"))
+    model = untrained(replace(run, folder=out / "copy"), data)
     problem = problem_of(run, model, data, device)
     how = method_of(run.config, problem)
 

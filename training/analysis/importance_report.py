@@ -3,19 +3,19 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
 from serving.atomic import write_atomically
 from training.analysis import pruning_figures
+from training.analysis.config import ImportanceConfig
 from training.analysis.cosines import Floats
 from training.analysis.pruning import Pool, Pruned, accuracies_on_the_way, pool_of
-from training.data import Batch, Data
+from training.data.batches import Data
+from training.data.feeds import Batch
 from training.errors import ConfigError
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.fit import problem_of
@@ -23,21 +23,6 @@ from training.methods.meta_gf import MetaGF, MetaGFOptions
 from training.runs.checkpoint import Checkpoint
 from training.runs.devices import use_device
 from training.runs.run import Run
-
-
-class ImportanceConfig(BaseModel):
-    """What is pruned, and on which images it is measured."""
-
-    exits: tuple[int, ...] | None = Field(None, description="exits to prune for, from 1; all where not given")
-    max_share: float = Field(0.4, gt=0, le=1, description="share of an exit's shared weights pruned at last")
-    steps: int = Field(8, ge=1, description="steps from nothing to that")
-    draws: int = Field(3, ge=1, description="random prunings to compare with")
-    split: Literal["test", "validation"] = Field("test", description="images to measure on")
-    images: int = Field(2000, ge=1, description="at most this many of them, the first")
-    seed: int = Field(0, ge=0, description="seed of the random prunings")
-    out: Path | None = Field(None, description="folder of the results; RUN/importance where not given")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
 def importance(run: Run, config: ImportanceConfig, out: Path) -> None:

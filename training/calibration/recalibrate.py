@@ -1,42 +1,21 @@
 """Replaces a bundle's calibration by that of other images; the model itself stays as it is."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
 from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, Manifest, check_target, write_bundle
 from serving.engine.engine import Engine
 from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
+from training.calibration.config import CalibrateConfig
 from training.data.images import decode
 from training.data.source import Source, load_source
 from training.data.split import Subset, make_split
 from training.errors import DataError
 
 CHUNK = 256
-
-
-class CalibrateConfig(BaseModel):
-    """What to calibrate on."""
-
-    dataset: str = Field(
-        min_length=1,
-        description="labelled images of the bundle's classes: digits, cifar10, cifar100, fashion-mnist, a "
-        "Hugging Face Hub name, a folder of images by class, or a folder of parquet shards",
-    )
-    image_column: str | None = Field(None, description="column of the images, where the features do not tell")
-    label_column: str | None = Field(None, description="column of the labels, where the features do not tell")
-    split: Literal["train", "validation", "test", "all"] = Field(
-        "all", description="which images: all, or the part that training would draw of them"
-    )
-    split_seed: int | None = Field(None, ge=0, description="seed of the split; the bundle's where not given")
-    validation_share: float = Field(0.1, gt=0, lt=0.8, description="share of the validation part, if drawn")
-    out: Path | None = Field(None, description="where the new bundle goes; in place where not given")
-    force: bool = Field(False, description="replace the bundle at --out")
 
 
 def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
@@ -127,3 +106,8 @@ def _manifest(old: Manifest, calibration: Calibration, source: str) -> Manifest:
 
 def _some(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def knows_its_images(old: Bundle, new: Bundle) -> bool:
+    """Tell whether a bundle was calibrated anew on the data set that it was trained on."""
+    return (new.manifest.calibration.source or "").startswith(f"{old.manifest.data_set.name} (")

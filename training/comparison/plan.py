@@ -4,44 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, create_model
-
-from training.comparison.contenders import Contender, read_contenders
+from training.comparison.config import CompareConfig
+from training.comparison.contenders import MethodEntry, read_contenders
 from training.comparison.runs import PlannedRun
 from training.config import FitConfig
 from training.errors import ConfigError
 
-PER_RUN = frozenset({"method", "method_option", "epochs", "max_minutes", "seed"})
-"""Settings of `training.fit` that the comparison itself decides."""
 
-
-class CompareConfig(BaseModel):
-    """What is compared, how long and how often."""
-
-    methods: tuple[str, ...] = Field(
-        min_length=1,
-        description="methods, each with options where wanted: joint meta-gf meta-gf:granularity=channel",
-    )
-    epochs: int | None = Field(None, ge=1, description="compare at equal epochs, this many")
-    max_minutes: float | None = Field(
-        None, gt=0, description="compare at equal training time: as many epochs of each method as fit"
-    )
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one run of every method per seed")
-    out: Path = Field(description="folder of the runs and the report")
-
-
-SharedSettings = create_model(
-    "SharedSettings",
-    **{
-        name: (field.annotation, field)
-        for name, field in FitConfig.model_fields.items()
-        if name not in PER_RUN
-    },
-)  # type: ignore[call-overload]
-"""The settings of `training.fit` that all runs share."""
-
-
-class Plan:
+class ComparisonPlan:
     """Which runs a comparison takes.
 
     Args:
@@ -61,7 +31,7 @@ class Plan:
         self._config, self._shared = config, shared
 
     def equal_epochs(self) -> list[list[PlannedRun]]:
-        """Return the runs of the same number of epochs [contenders][seeds]; none where not asked for."""
+        """Return the runs of the same number of epochs, by contender, then seed; none where not asked for."""
         epochs = self._config.epochs
         return self._runs([epochs] * len(self.contenders), "") if epochs else []
 
@@ -75,7 +45,7 @@ class Plan:
         ]
 
     def equal_time(self, epochs: Sequence[int]) -> list[list[PlannedRun]]:
-        """Return the runs [contenders][seeds] of the time asked for, by the epochs of each contender."""
+        """Return the runs of the time asked for, by contender, then seed, from each one's epochs."""
         return self._runs(epochs, f"-{self._config.max_minutes:g}min")
 
     def _runs(self, epochs: Sequence[int], suffix: str) -> list[list[PlannedRun]]:
@@ -88,7 +58,7 @@ class Plan:
             for contender, count in zip(self.contenders, epochs, strict=True)
         ]
 
-    def _run(self, contender: Contender, seed: int, epochs: int, folder: Path) -> PlannedRun:
+    def _run(self, contender: MethodEntry, seed: int, epochs: int, folder: Path) -> PlannedRun:
         settings = {**self._shared, **contender.settings, "epochs": epochs, "seed": seed}
         method = {"method": contender.method, "method_option": dict(contender.method_option)}
         return PlannedRun(contender, folder, FitConfig.model_validate({**settings, **method}))

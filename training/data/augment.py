@@ -1,7 +1,11 @@
 """Augmentation of a whole batch of small images at once: a random crop of the padded image, and a mirror.
 
 The pictures are shifted by up to an eighth of their side (4 pixels of 32, as is usual on CIFAR) and what
-comes in at the border is black, which is what padding with zeros before normalising means.
+comes in at the border is black, which is what padding with zeros before normalising means, or the picture's
+reflection. Mirrors are drawn anew every epoch, or alternate: of two epochs, an image is mirrored in one.
+
+Source of the reflection and of alternating mirrors: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single
+GPU", arXiv:2404.00498.
 
 What happens to an image depends only on the seed, the epoch, the phase and the image's own number: not on
 the batch it is in, on its neighbours, on the device, or on how many ranks share the work.
@@ -12,6 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from training.data.config import Border
+from training.data.seeds import generator
 
 
 class Shifts(NamedTuple):
@@ -55,13 +62,27 @@ def draw_shifts(count: int, padding: int, mirror: bool, rng: np.random.Generator
     return Shifts(torch.from_numpy(offsets[0]), torch.from_numpy(offsets[1]), torch.from_numpy(flips))
 
 
-def shift(images: Tensor, shifts: Shifts, padding: int) -> Tensor:
+def alternating_mirrors(count: int, seed: int, epoch: int, phase: str) -> Tensor:
+    """Return which images are mirrored, bool [n]: a random half in even epochs, the other half in odd ones.
+
+    Args:
+        count: images in the training part.
+        seed: the training seed.
+        epoch: from 0.
+        phase: name of the pass; each has halves of its own.
+    """
+    half = generator(seed, "mirrors", phase).random(count) < 0.5
+    return torch.from_numpy(half ^ bool(epoch % 2))
+
+
+def shift(images: Tensor, shifts: Shifts, padding: int, border: Border = "black") -> Tensor:
     """Crop each image out of its padded self, and mirror it where that was drawn.
 
     Args:
         images: uint8 [n, H, W, 3].
         shifts: a row per image; `padding` down and right, not mirrored, leaves an image as it is.
-        padding: the black border, in pixels.
+        padding: the border, in pixels; less than a side where it is a reflection.
+        border: what it shows; a reflection does not repeat the outermost pixels.
 
     Returns:
         uint8 [n, H, W, 3], on the images' device.
@@ -71,7 +92,14 @@ def shift(images: Tensor, shifts: Shifts, padding: int) -> Tensor:
     columns = torch.arange(width, device=images.device).expand(count, width)
     columns = torch.where(shifts.mirror[:, None], width - 1 - columns, columns)
     columns = columns + shifts.right[:, None] - padding  # [n, W]
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     image = torch.arange(count, device=images.device)[:, None, None]
+    if border == "reflect":
+        return images[image, _reflected(rows, height)[:, :, None], _reflected(columns, width)[:, None, :]]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     picked = images[image, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
     return picked * inside[..., None]
+
+
+def _reflected(places: Tensor, size: int) -> Tensor:
+    """Return indices in 0..size−1: −1 becomes 1, and size becomes size − 2."""
+    return size - 1 - (size - 1 - places.abs()).abs()

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from serving.images.preprocessing import Preprocessing
-from training.data.config import Augment
+from training.data.config import Augment, Border
 from training.data.feeds import Batch, Draw, Feed
 from training.data.images import Ints, Statistics
 from training.data.seeds import generator
@@ -28,6 +28,9 @@ class Data:
         feed: makes the feed of "train", "validation" or "test"; called once for each at most.
         rank: this process's number among those that share every training batch.
         ranks: how many of them there are.
+        alternate_flip: mirror a training image in one of two epochs.
+        border: what comes in where a small training image is shifted.
+        max_shift: pixels that it is shifted at most; None for an eighth of its side.
     """
 
     def __init__(
@@ -44,10 +47,14 @@ class Data:
         feed: Callable[[str], Feed],
         rank: int = 0,
         ranks: int = 1,
+        alternate_flip: bool = False,
+        border: Border = "black",
+        max_shift: int | None = None,
     ) -> None:
         self.rank, self.ranks = rank, ranks
         self.name, self.classes, self.split, self.spec = name, classes, split, spec
         self.augment, self.batch_size, self.seed = augment, batch_size, seed
+        self.alternate_flip, self.border, self.max_shift = alternate_flip, border, max_shift
         self._labels, self._make_feed = labels, feed
         self._feeds: dict[str, Feed] = {}
 
@@ -63,7 +70,8 @@ class Data:
             share: the first part of the shuffled order that is used, in 0 … 1.
         """
         groups = [group[self.rank :: self.ranks] for group in self.order(epoch, phase, share)]
-        return self._feed("train").batches(groups, Draw(self.augment, self.seed, epoch, phase))
+        draw = Draw(self.augment, self.seed, epoch, phase, self.alternate_flip, self.border, self.max_shift)
+        return self._feed("train").batches(groups, draw)
 
     def order(self, epoch: int, phase: str, share: float = 1.0) -> list[Ints]:
         """Return the sample numbers of each training batch of a pass, of all ranks, int64 [≤ batch_size].

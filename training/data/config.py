@@ -5,12 +5,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Augment = Literal["none", "crop", "crop-flip"]
+Border = Literal["black", "reflect"]
 
 
 class DataConfig(BaseModel):
     """What to train on and how it is split and prepared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="data")
 
     dataset: str = Field(
         min_length=1,
@@ -34,6 +35,16 @@ class DataConfig(BaseModel):
         default=None,
         description="augmentation of training images: none, crop or crop-flip; without it crop-flip, "
         "and crop for data sets of digits",
+    )
+    alternate_flip: bool = Field(
+        default=False,
+        description="mirror in every second epoch just the images that were not in the one before",
+    )
+    border: Border = Field(
+        default="black", description="what comes in where a small image is shifted: black, or its reflection"
+    )
+    max_shift: int | None = Field(
+        default=None, ge=0, description="pixels that a small image is shifted at most; an eighth of its side"
     )
     validation_share: float = Field(
         default=0.1,

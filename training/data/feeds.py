@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from training.data.augment import draw_shifts, padding_of, shift
-from training.data.config import Augment
+from training.data.augment import alternating_mirrors, draw_shifts, padding_of, shift
+from training.data.config import Augment, Border
 from training.data.images import Ints, Pixels, Statistics, channel_statistics
 from training.data.seeds import generator
 
@@ -32,12 +32,23 @@ class Draw(NamedTuple):
         seed: the training seed.
         epoch: the epoch, from 0.
         phase: the name of the pass within the epoch.
+        alternate_flip: mirror, of two epochs, in one.
+        border: what comes in where a small image is shifted.
+        max_shift: pixels that a small image is shifted at most; None for an eighth of its side.
     """
 
     augment: Augment
     seed: int
     epoch: int
     phase: str
+    alternate_flip: bool = False
+    border: Border = "black"
+    max_shift: int | None = None
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether images are mirrored."""
+        return self.augment == "crop-flip"
 
 
 class Feed(Protocol):
@@ -66,16 +77,21 @@ class CachedFeed:
 
     def batches(self, groups: Sequence[Ints], draw: Draw | None) -> Iterator[Batch]:
         """Yield a batch per group of sample numbers; augmented as `draw` says, or plain without it."""
-        padding, shifts = padding_of(min(self._images.shape[1:3])), None
+        padding, shifts = 0, None
         if draw is not None and draw.augment != "none":
+            side, count = min(self._images.shape[1:3]), len(self._images)
+            padding = padding_of(side) if draw.max_shift is None else draw.max_shift
             rng = generator(draw.seed, "augment", draw.epoch, draw.phase)
-            shifts = draw_shifts(len(self._images), padding, draw.augment == "crop-flip", rng)
+            shifts = draw_shifts(count, padding, draw.mirrors, rng)
+            if draw.mirrors and draw.alternate_flip:
+                mirror = alternating_mirrors(count, draw.seed, draw.epoch, draw.phase)
+                shifts = shifts._replace(mirror=mirror)
             shifts = shifts.to(self._device)
         for group in groups:
             samples = torch.from_numpy(group).to(self._device)
             images = self._images[samples]
-            if shifts is not None:
-                images = shift(images, shifts.at(samples), padding)
+            if draw is not None and shifts is not None:
+                images = shift(images, shifts.at(samples), padding, draw.border)
             yield Batch(images, self._labels[samples])
 
     def statistics(self, seed: int) -> Statistics:

@@ -82,6 +82,11 @@ def open_data(
     else:
         split.check(source.name, source.labels, source.classes)
     spec = spec or preprocessing(image_size or config.image_size or IMAGE_SIZE)
+    if config.max_shift is not None and config.max_shift >= min(spec.height, spec.width):
+        raise ConfigError(
+            f"--max-shift {config.max_shift}: expected less than the images' side of "
+            f"{min(spec.height, spec.width)} pixels"
+        )
     where = torch.device(device)
     subsets = {"train": split.train, "validation": split.validation, "test": split.test}
     pixels = sum(map(len, subsets.values())) * spec.height * spec.width
@@ -105,6 +110,9 @@ def open_data(
         feed=feed,
         rank=rank,
         ranks=ranks,
+        alternate_flip=config.alternate_flip,
+        border=config.border,
+        max_shift=config.max_shift,
     )
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from serving.images.decode import to_array, upright_rgb
 from serving.images.preprocessing import Preprocessing
 from serving.images.still import Still
+from training.data.augment import alternating_mirrors
 from training.data.feeds import Batch, Draw
 from training.data.images import Ints, Pixels, Statistics, channel_statistics, decode, read_image
 from training.data.seeds import generator
@@ -73,9 +74,11 @@ class _Images(Dataset[tuple[Pixels, int] | DataError]):
 
     def __init__(self, part: Part, rows: Ints, spec: Preprocessing, draw: Draw | None) -> None:
         self._part, self._rows, self._spec = part, rows, spec
-        self._flip, self._seeds = False, None
+        self._flip, self._seeds, self._mirrored = False, None, None
         if draw is not None and draw.augment != "none":
-            self._flip = draw.augment == "crop-flip"
+            self._flip = draw.mirrors
+            if draw.mirrors and draw.alternate_flip:
+                self._mirrored = alternating_mirrors(len(rows), draw.seed, draw.epoch, draw.phase).numpy()
             rng = generator(draw.seed, "augment", draw.epoch, draw.phase)
             self._seeds = rng.integers(0, 1 << 62, size=len(rows))
 
@@ -84,9 +87,10 @@ class _Images(Dataset[tuple[Pixels, int] | DataError]):
         convert = self._plain
         if self._seeds is not None:
             seed = int(self._seeds[sample])
+            mirrored = 0.5 if self._mirrored is None else float(self._mirrored[sample])
 
             def convert(still: Still) -> Pixels:
-                return self._augmented(still, seed)
+                return self._augmented(still, seed, mirrored)
 
         try:
             return read_image(self._part, row, convert), int(self._part.labels[row])
@@ -98,13 +102,13 @@ class _Images(Dataset[tuple[Pixels, int] | DataError]):
     def _plain(self, still: Still) -> Pixels:
         return to_array(still, self._spec)
 
-    def _augmented(self, still: Still, seed: int) -> Pixels:
+    def _augmented(self, still: Still, seed: int, mirrored: float) -> Pixels:
         # Only here: torchvision brings torch's compiler along, seconds that no other command should wait for.
         from torchvision.transforms import v2
 
         steps: list[v2.Transform] = [v2.RandomResizedCrop((self._spec.height, self._spec.width))]
         if self._flip:
-            steps.append(v2.RandomHorizontalFlip())
+            steps.append(v2.RandomHorizontalFlip(mirrored))
         # torchvision draws from torch's global generator: lent to this image, and given back.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

@@ -4,10 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 from training.errors import DemoError
 
@@ -17,43 +19,66 @@ STOP_SECONDS = 60.0
 """How long it may take to answer what it had admitted and to end."""
 
 
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server that listens.
+
+    Attributes:
+        process: its process.
+        url: its address, such as "http://127.0.0.1:8000".
+        port: the last part of that.
+        models: the names of those that it has loaded.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    port: int
+    models: Sequence[str]
+
+
+@contextmanager
+def started_server(models: Path, log: Path, *flags: str) -> Iterator[ServerProcess]:
+    """Serve `models` on a free port of this machine, and kill the server at the end of the block.
+
+    Args:
+        models: a folder of bundles, or one bundle.
+        log: the file for the server's log.
+        flags: more flags of `offramp serve`.
+
+    Raises:
+        DemoError: the server did not start in time, or died; the message closes with the end of the log.
+    """
+    command = [sys.executable, "-P", "-m", "offramp", "serve", "--models", str(models), "--port", "0", *flags]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(  # noqa: S603 - our own program
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        ) as process,
+    ):
+        try:
+            said = _listening(process, log)
+            yield ServerProcess(process, said["url"], said["port"], said["models"])
+        finally:
+            process.kill()
+
+
 @contextmanager
 def running_server(models: Path, log: Path, *flags: str) -> Iterator[str]:
     """Serve `models` on a free port, give the server's address, and stop it with SIGTERM.
 
     Args:
         models: a folder of bundles, or one bundle.
-        log: the file for what the server logs.
-        flags: more flags for `python -m serving`.
+        log: the file for the server's log.
+        flags: more flags of `offramp serve`.
 
     Raises:
         DemoError: the server did not start in time, died, or did not end with exit code 0 in time; the
-            message closes with the last lines of the log.
+            message closes with the end of the log.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "serving",
-        "--models",
-        str(models),
-        "--port",
-        "0",
-        "--drain-seconds",
-        "0",
-    ]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen(  # noqa: S603 - our own program
-            [*command, *flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-        ) as process,
-    ):
-        try:
-            yield _address(process, log)
-        except BaseException:
-            process.kill()
-            raise
-        stop(process, log)
+    with started_server(models, log, "--drain-seconds", "0", *flags) as running:
+        yield running.url
+        stop(running.process, log)
 
 
 def stop(process: "subprocess.Popen[bytes]", log: Path, timeout_seconds: float = STOP_SECONDS) -> None:
@@ -76,7 +101,7 @@ def stop(process: "subprocess.Popen[bytes]", log: Path, timeout_seconds: float =
         raise DemoError(f"the server ended with exit code {code}, expected 0{_tail(log)}")
 
 
-def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+def _listening(process: "subprocess.Popen[bytes]", log: Path) -> dict[str, Any]:
     """Wait for the one line that the server prints once it listens."""
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     alarm = Timer(START_SECONDS, process.kill)  # ends the pipe, and with it the wait
@@ -88,7 +113,8 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
         raise DemoError(
             f"the server did not listen within {START_SECONDS:g} s, or ended; exit code {code}{_tail(log)}"
         )
-    return str(json.loads(line)["url"])
+    said: dict[str, Any] = json.loads(line)
+    return said
 
 
 def _tail(log: Path, lines: int = 20) -> str:

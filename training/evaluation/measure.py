@@ -2,24 +2,25 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
 
 from serving.bundle import Bundle
 from serving.bundle.served_policy import DEFAULT_POLICY, served_policy
+from serving.command_line import flag
 from serving.engine.engine import Engine
 from serving.policy.budget import parse_budget
 from serving.policy.plan import PathPolicy
 from serving.policy.registry import fit_policy
-from training import cli
 from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, engine_probabilities, scorers_of
 from training.calibration.temperature import fit_temperatures
-from training.data import Batch, Data, open_data
+from training.data.batches import Data
 from training.data.config import DataConfig
+from training.data.feeds import Batch
+from training.data.opening import open_data
 from training.errors import ConfigError
+from training.evaluation.config import EvaluateConfig
 from training.evaluation.evaluation import Evaluation, Scored, curve_of
 from training.evaluation.policy_comparison import Comparison, compare
 from training.evaluation.predict import predict
@@ -29,43 +30,6 @@ from training.runs.run import Run
 
 RUN_MEASURE = "max_probability"
 """The confidence that a run is judged by, MSDNet's; a bundle names its own."""
-
-
-class EvaluateConfig(BaseModel):
-    """What to measure on, and where the result goes."""
-
-    split: Literal["test", "validation"] = Field(
-        "test", description="images to measure on; validation is for runs only, and optimistic"
-    )
-    dataset: str | None = Field(
-        None, description="for a bundle: the data set, where the name in its manifest does not lead there"
-    )
-    image_column: str | None = Field(None, description="for a bundle: column of the images")
-    label_column: str | None = Field(None, description="for a bundle: column of the labels")
-    policy: Literal["geometric", "searched", "all"] | None = Field(
-        None,
-        description="turns budgets into thresholds, instead of the bundle's own (a run has geometric); "
-        "all compares every policy under every confidence measure, too",
-    )
-    budgets: tuple[str, ...] = Field(
-        (), description="budgets to measure beside those of the figure's grid, as in a request: 25% 10MFLOPs"
-    )
-    out: Path | None = Field(
-        None, description="folder of the results; RUN/evaluation, or runs/evaluation-BUNDLE, where not given"
-    )
-    batch_size: int = Field(128, ge=1, description="images per batch")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
-    device: str = Field("cpu", description="for a run: auto, cpu, cuda or cuda:N")
-
-    @property
-    def compares(self) -> bool:
-        """Whether all policies are compared."""
-        return self.policy == "all"
-
-    @property
-    def policy_name(self) -> str | None:
-        """The policy asked for; None leaves it to the bundle."""
-        return None if self.compares else self.policy
 
 
 def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparison | None]:
@@ -80,7 +44,7 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparis
         DataError: its data set cannot be found or has changed.
     """
     for_bundles = ("dataset", "image_column", "label_column")
-    if foreign := [cli.flag(name) for name in for_bundles if getattr(config, name) is not None]:
+    if foreign := [flag(name) for name in for_bundles if getattr(config, name) is not None]:
         raise ConfigError(f"a run is evaluated on its own data set: leave out {', '.join(foreign)}")
     device = use_device(config.device, config.threads)
     model = run.model().to(device)

@@ -20,11 +20,13 @@ from serving.bundle import (
     write_bundle,
 )
 from training.calibration.collect import Probabilities, calibration_of
-from training.data import Batch, Data
+from training.data.batches import Data
+from training.data.feeds import Batch
 from training.errors import RunError
 from training.exporting.accuracy_bar import Bar, Lowered
+from training.exporting.config import ExportSettings
 from training.exporting.graph import Boundary, boundaries, export_whole
-from training.exporting.precision import ExportSettings, lower
+from training.exporting.precision import lower
 from training.exporting.selection import MOST_IMAGES, Selection, select
 from training.exporting.trial import Trial
 from training.models.flops import segment_flops

@@ -1,44 +1,18 @@
 """What precision a bundle is exported in, and how it is got there."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
 import onnx
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serving.bundle.manifest import Precision
-from training.data import Data
+from training.data.batches import Data
 from training.exporting.accuracy_bar import Bar, Lowered, Measure, lowered_to_half, lowered_to_int8
+from training.exporting.config import ExportSettings
 from training.exporting.float16 import halve
 from training.exporting.graph import Boundary
 from training.exporting.int8 import insert_quantizers
-from training.models.fields import Positive
 
 RANKING_IMAGES = 64
 """Training images that the layers of an int8 net are ranked on, where it loses too much."""
-
-
-class ExportSettings(BaseModel):
-    """How a run becomes a bundle."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    precision: Annotated[Precision, BeforeValidator(lambda given: {"fp16": "float16"}.get(given, given))] = (
-        Field("float32", description="float32, int8 for CPUs, or fp16 (float16) for GPUs")
-    )
-    max_drop: float = Field(
-        0.5, ge=0, description="points of validation accuracy that int8 or fp16 may lose at any exit"
-    )
-    calibration_images: Positive = Field(
-        512, description="training images, not augmented, that the ranges of int8 are taken from"
-    )
-    reduce_range: bool = Field(
-        True,
-        description="int8 weights of 7 bits, right on any CPU; without, of 8 bits, for CPUs with VNNI alone",
-    )
-    gather_rows: bool = Field(
-        False, description="segments take `rows` and gather the survivors themselves, for GPUs"
-    )
 
 
 def lower(

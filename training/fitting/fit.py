@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from serving.command_line import program
 from training.config import FitConfig
-from training.data import Data
+from training.data.batches import Data
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
 from training.fitting.parallel import ALONE, Processes
 from training.fitting.problem import Recipe, TrainingProblem
-from training.fitting.progress import EpochWatch, FitProgress, Quiet, ShowRun
+from training.fitting.progress import EpochWatch, FitProgress, NoProgress, ShowRun
 from training.fitting.weight_average import KeptWeights, LastWeights, WeightAverage
 from training.methods import Method, method, method_entry
 from training.methods.backbone_first import BackboneFirst
@@ -28,6 +29,8 @@ from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
+from training.setup import whitening
+from training.setup.whitening import freeze, whiten
 
 
 def fit(
@@ -50,23 +53,21 @@ def fit(
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
     """
     config, device = run.config, use_device(run.config.device, run.config.threads)
-    model = untrained(run)
+    model = untrained(run, data)
     problem = problem_of(run, model, data, device, processes)
     how, kept = method_of(config, problem), _kept_weights(config, model, problem)
     done, history, seconds = _restore(run, model, how, kept)
     phases = (*how.phases(), *kept.phases)
     steps = [data.steps(phase.share) for phase in phases]
     logs = RunLogs(run.folder, history) if processes.first else None
-    with (show if processes.first else Quiet)(config.epochs, phases, steps, done) as progress:
+    with (show if processes.first else NoProgress)(config.epochs, phases, steps, done) as progress:
         now = environment(torch.get_num_threads(), config.workers, device)
         for difference in differences(run.facts.environment, now):
             progress.say(
                 f"warning: {difference} since the run began: the weights may differ in bits", "yellow"
             )
         if done >= config.epochs:
-            progress.say(
-                f"all {done} epochs are done: nothing to go on with; python -m training.export is next"
-            )
+            progress.say(f"all {done} epochs are done: nothing to go on with; {program('export')} is next")
         for epoch in range(done, config.epochs):
             begun = clock()
             done_of_stage, epochs_of_stage = stage(epoch, config.epochs, config.backbone_epochs)
@@ -89,7 +90,8 @@ def fit(
                 )
                 seconds += clock() - begun
                 state = kept.model.state_dict(), how.state_dict()
-                Checkpoint(epoch + 1, *state, history, seconds, kept.trained()).save(run.checkpoint_path)
+                trained_on = kept.trained(), kept.averaged
+                Checkpoint(epoch + 1, *state, history, seconds, *trained_on).save(run.checkpoint_path)
                 logs.epoch(history)
                 progress.epoch(history[-1])
             expected = seconds + clock() - begun
@@ -101,12 +103,19 @@ def fit(
         logs.close()
 
 
-def untrained(run: Run) -> MultiExitModel:
-    """Return the model as the run's first epoch meets it."""
+def untrained(run: Run, data: Data) -> MultiExitModel:
+    """Return the model as the run's first epoch meets it, on the CPU.
+
+    Args:
+        run: whose model.
+        data: the run's; a whitening is of its training images.
+    """
     torch.manual_seed(run.config.seed)
     model = run.fresh_model()
     if run.config.init_from:
         model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
+    if run.config.whiten and run.config.init_from is None and not run.checkpoint_path.exists():
+        whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
 
 
@@ -117,6 +126,8 @@ def problem_of(
     config = run.config
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.feature_split = config.feature_split
+    if config.whiten:
+        freeze(model)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -136,6 +147,10 @@ def problem_of(
             untaught_epochs=0 if stepwise or config.init_from else 1,
         ),
         backbone_epochs=config.backbone_epochs,
+        nesterov=config.nesterov,
+        decoupled_weight_decay=config.decoupled_weight_decay,
+        start_size=config.start_size,
+        compiled=config.compile,
     )
     return TrainingProblem(model, data, recipe, processes)
 

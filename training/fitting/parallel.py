@@ -10,17 +10,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from training.config import Divide
+
 PATIENCE = timedelta(hours=4)
 """How long a process waits for the others; the first validates alone, and tasks are not of one length."""
-
-
-Divide = Literal["batches", "tasks"]
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,15 @@ from torch.optim.swa_utils import update_bn
 
 from training.data.seeds import generator
 from training.errors import NonFiniteLossError
+from training.fitting.image_sizes import resized, side_at
 from training.fitting.losses import CROSS_ENTROPY, ExitLosses, LossRecipe
 from training.fitting.parallel import ALONE, Processes, balance
 from training.methods.interface import Batch, Phase, Snapshot
 from training.models.flops import exit_flops, segment_flops
 from training.models.multi_exit import MultiExitModel
-from training.models.reach import reach
+from training.models.reach import reach, trainable
 from training.schedules import LossWeighting, plain, stage
+from training.setup.compiling import compiled
 
 
 class Means:
@@ -71,6 +73,11 @@ class Recipe:
         loss_weighting: what each exit's loss counts, as a function of exits, epoch and epochs of the stage.
         loss: what each exit's loss is made of.
         backbone_epochs: length of the stage that trains the last exit alone.
+        nesterov: look ahead along the momentum.
+        decoupled_weight_decay: `weight_decay` is the share of the weights that a step takes at the schedule's
+            factor 1, before momentum adds steps up; otherwise it is that share over the learning rate.
+        start_size: side of the training images at first, in pixels; see `training.fitting.image_sizes`.
+        compiled: train the model as compiled by `torch.compile`.
     """
 
     lr: float
@@ -83,6 +90,15 @@ class Recipe:
     loss_weighting: LossWeighting = plain
     loss: LossRecipe = CROSS_ENTROPY
     backbone_epochs: int = 0
+    nesterov: bool = False
+    decoupled_weight_decay: bool = False
+    start_size: int | None = None
+    compiled: bool = False
+
+    @property
+    def l2_penalty(self) -> float:
+        """SGD's weight decay, which it multiplies by the learning rate."""
+        return self.weight_decay / self.lr if self.decoupled_weight_decay else self.weight_decay
 
 
 @dataclass(frozen=True)
@@ -112,12 +128,13 @@ class TrainingProblem:
     def __init__(
         self, model: MultiExitModel, images: TrainingImages, recipe: Recipe, processes: Processes = ALONE
     ) -> None:
-        self.parameters: Sequence[nn.Parameter] = list(model.parameters())
+        self.parameters: Sequence[nn.Parameter] = trainable(model)
         self.reach: Tensor = reach(model)
         self._epoch = 0
         self.on_progress: Callable[[Progress], None] = lambda _: None
         self.on_step: Callable[[], None] = lambda: None
         self._model, self._images, self._recipe, self._processes = model, images, recipe, processes
+        self._forward: Callable[..., list[Tensor]] = compiled(model) if recipe.compiled else model
         self._exit_losses = ExitLosses(model, recipe.loss)
         self._progress = 0.0
         self._losses: list[tuple[Sequence[int], Tensor]] = []
@@ -133,7 +150,14 @@ class TrainingProblem:
         self._exit_losses.begin(epoch)
 
     def batches(self, phase: Phase) -> Iterator[Batch]:
-        """Yield the phase's batches and keep count; the model is in training mode meanwhile."""
+        """Yield the phase's batches and keep count; the model is in training mode meanwhile.
+
+        Images are as small as the recipe says.
+        """
+        for batch in self._full_size_batches(phase):
+            yield self._resized(batch)
+
+    def _full_size_batches(self, phase: Phase) -> Iterator[Batch]:
         self._model.train()
         part, parts = self._processes.slice  # dropout is drawn anew for every slice of a batch
         torch.manual_seed(_stream_seed(self._recipe.seed, self.epoch, phase.name, *[part] * (parts > 1)))
@@ -150,7 +174,7 @@ class TrainingProblem:
     def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
         """Return the mean loss of each of `exits` over the batch, made and weighted as the recipe says."""
         with self._autocast(batch.labels.device.type):
-            logits = self._model(batch.images, exits)
+            logits = self._forward(batch.images, exits)
             cross_entropies, losses = self._exit_losses(batch, exits, logits, self.epoch)
         # What is reported, and watched for NaN, is the plain cross-entropy: weights that change, smoothing
         # and distillation hide how it goes.
@@ -193,7 +217,11 @@ class TrainingProblem:
         """Return fresh SGD."""
         recipe = self._recipe
         return torch.optim.SGD(
-            self.parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            self.parameters,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.l2_penalty,
+            nesterov=recipe.nesterov,
         )
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -219,7 +247,7 @@ class TrainingProblem:
                 buffer.copy_(snapshot.buffers[name])
 
     def estimate_batchnorm(self, phase: Phase, model: MultiExitModel | None = None) -> None:
-        """Replace BatchNorm's running statistics by the average over the phase's batches.
+        """Replace BatchNorm's running statistics by the average over the phase's batches, at full size.
 
         Args:
             phase: the pass over the data.
@@ -227,8 +255,14 @@ class TrainingProblem:
         """
         model = self._model if model is None else model
         with self._autocast(model.mean.device.type):
-            update_bn((batch.images for batch in self.batches(phase)), model)
+            update_bn((batch.images for batch in self._full_size_batches(phase)), model)
         self.average(_statistics(model))
+
+    def _resized(self, batch: Batch) -> Batch:
+        start, full = self._recipe.start_size, self._model.image_size
+        if start is None:
+            return batch
+        return _Resized(resized(batch.images, side_at(self._progress, start, full)), batch.labels)
 
     def _stage(self) -> tuple[int, int]:
         return stage(self.epoch, self._recipe.epochs, self._recipe.backbone_epochs)
@@ -249,6 +283,14 @@ class TrainingProblem:
                         f"lower --lr (now {self._recipe.lr}) or use --precision float32"
                     )
         return fetched
+
+
+@dataclass(frozen=True)
+class _Resized:
+    """A batch whose images have another size."""
+
+    images: Tensor
+    labels: Tensor
 
 
 def _statistics(model: MultiExitModel) -> list[Tensor]:

@@ -2,7 +2,8 @@
 
 Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; exponential, as in
 Tarvainen and Valpola, "Mean Teachers Are Better Role Models", NeurIPS 2017. The first weights begin the
-average, so that it spans about the last 1/(1 − decay) updates once there were that many.
+average, and update n = 1, 2 … keeps min(decay, (1 + n)/(10 + n)) of it (the warm-up of TensorFlow's
+`ExponentialMovingAverage`), so that it soon forgets them and later spans about the last 1/(1 − decay).
 
 BatchNorm's running statistics belong to one set of weights: averaged along, they would be those of no net.
 They are re-estimated for the averaged weights after every epoch, as Izmailov et al., "Averaging Weights Leads
@@ -13,7 +14,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+import torch
 
 from training.fitting.problem import TrainingProblem
 from training.methods.interface import Phase
@@ -29,6 +30,7 @@ class KeptWeights(Protocol):
 
     model: MultiExitModel
     phases: Sequence[Phase]
+    averaged: int
 
     def after_epoch(self, problem: TrainingProblem) -> None:
         """Take in an epoch that is done."""
@@ -48,6 +50,7 @@ class LastWeights:
     """
 
     phases: Sequence[Phase] = ()
+    averaged = 0
 
     def __init__(self, model: MultiExitModel) -> None:
         self.model = model
@@ -82,9 +85,9 @@ class WeightAverage:
     ) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._source, self._each_step = model, each_step
-        self._blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._decay = decay
         self._averaged, self._sources = list(self.model.parameters()), list(model.parameters())
-        self._begun = False
+        self.averaged = 0
         if each_step:
             problem.on_step = self._update
 
@@ -101,12 +104,26 @@ class WeightAverage:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from the average of a checkpoint."""
         self.model.load_state_dict(checkpoint.model)
-        self._begun = True
+        self.averaged = checkpoint.averaged
 
     def _update(self) -> None:
         sources = [parameter.detach() for parameter in self._sources]
-        if self._begun:
-            self._blend(self._averaged, sources, 0)
+        if self.averaged:
+            new = 1 - kept_share(self._decay, self.averaged)
+            torch._foreach_lerp_([parameter.detach() for parameter in self._averaged], sources, new)
         else:
             self.model.load_state_dict(self._source.state_dict())
-            self._begun = True
+        self.averaged += 1
+
+
+def kept_share(decay: float, update: int) -> float:
+    """Return how much of the average an update keeps.
+
+    Args:
+        decay: the most it keeps.
+        update: its number, from 1.
+
+    >>> kept_share(0.9, 1), kept_share(0.9, 1000)
+    (0.18181818181818182, 0.9)
+    """
+    return min(decay, (1 + update) / (10 + update))

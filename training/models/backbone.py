@@ -7,7 +7,9 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +17,7 @@ from torch import nn
 
 from training.errors import ConfigError
 from training.models import torchvision_nets
-from training.models.cutting import cut
+from training.models.cutting import split_at_layers
 from training.models.fields import Names, Positive
 from training.models.multi_exit import MultiExitModel
 from training.models.tracing import trace
@@ -95,7 +97,7 @@ def _with_exits(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> MultiExitModel:
-    segments = cut(trace(net, options.image_size, name), options.exits, classes)
+    segments = split_at_layers(trace(net, options.image_size, name), options.exits, classes)
     return MultiExitModel(segments, mean, std, options.image_size)
 
 
@@ -110,6 +112,9 @@ def _where_wanted(build: Callable[..., MultiExitModel]) -> Callable[..., MultiEx
 
 def _imported(place: str) -> Callable[..., object]:
     module_name, _, attribute = place.partition(":")
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)  # as `python -m` has it; last, so that no installed package is hidden
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError, TypeError) as error:

@@ -1,19 +1,24 @@
 """The settings that choose a model: each field is a flag of the training commands."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.models.fields import Names
-from training.models.registry import MODELS, Architecture, architecture
+from training.models.presets import PRESETS
+
+if TYPE_CHECKING:
+    from training.models.registry import Architecture
 
 
 class ModelConfig(BaseModel):
     """Which model, with which options."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="model")
 
     model: str = Field(
         "msdnet-small",
-        description=f"{', '.join(sorted(MODELS))}, torchvision:NAME or package.module:factory",
+        description=f"{', '.join(sorted(PRESETS))}, torchvision:NAME or package.module:factory",
     )
     model_option: dict[str, str] = Field({}, description="key=value over the preset's own options")
     exits: Names = Field(
@@ -21,7 +26,7 @@ class ModelConfig(BaseModel):
     )
     pretrained: bool = Field(False, description="start a torchvision model from its ImageNet weights")
 
-    def architecture(self, image_size: int | None = None) -> Architecture:
+    def architecture(self, image_size: int | None = None) -> "Architecture":
         """Settle the model's options.
 
         Args:
@@ -30,6 +35,8 @@ class ModelConfig(BaseModel):
         Raises:
             ConfigError: an unknown model or option, or values that do not fit together.
         """
+        from training.models.registry import architecture  # only now: it needs torch
+
         given: dict[str, object] = {} if image_size is None else {"image_size": image_size}
         given |= self.model_option
         if self.exits:

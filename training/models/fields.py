@@ -31,6 +31,7 @@ def _distinct(exits: tuple[int, ...]) -> tuple[int, ...]:
 
 Positive = Annotated[int, Field(ge=1)]
 Factors = Annotated[tuple[Positive, ...], BeforeValidator(_split), Field(min_length=1)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 Places = Annotated[
     tuple[Positive, ...], BeforeValidator(_split), AfterValidator(_distinct), Field(min_length=1)

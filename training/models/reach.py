@@ -5,7 +5,7 @@ reach exit k. A fusion weight given to such a pair would take softmax mass for a
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.models.multi_exit import MultiExitModel
 
@@ -13,12 +13,13 @@ from training.models.multi_exit import MultiExitModel
 def reach(model: MultiExitModel) -> Tensor:
     """Return bool [exits, parameters]: entry (k, p) tells whether exit k's logits depend on parameter p.
 
-    Parameters are in the order of `model.parameters()`. The model's buffers and gradients stay as they were.
+    Parameters are those that are not frozen, in the order of `model.parameters()`. The model's buffers and
+    gradients stay as they were.
 
     Where features are passed on half detached, autograd's graph still holds the detached half, with a
     gradient of zero. There the gradient itself is asked: a parameter is reached when any of its elements is.
     """
-    parameters = list(model.parameters())
+    parameters = trainable(model)
     was_training = model.training
     model.eval()
     model.training = True  # the model's own flag: features are passed on between segments as in training
@@ -32,6 +33,11 @@ def reach(model: MultiExitModel) -> Tensor:
         ]
     model.train(was_training)
     return torch.tensor([[_reaches(gradient, model.feature_split) for gradient in row] for row in used])
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen, in order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _reaches(gradient: Tensor | None, split: bool) -> bool:

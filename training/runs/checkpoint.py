@@ -22,6 +22,7 @@ class Checkpoint:
         history: one record per epoch done.
         seconds: training time so far.
         trained: the parameters and buffers that training goes on from; None where they are `model`.
+        averaged: how many weights `model` is the average of; 0 where it is none.
     """
 
     epoch: int
@@ -30,6 +31,7 @@ class Checkpoint:
     history: list[dict[str, Any]]
     seconds: float
     trained: dict[str, Any] | None = None
+    averaged: int = 0
 
     def save(self, path: Path) -> None:
         """Write the checkpoint so that `path` holds either the old one or this one, whole."""

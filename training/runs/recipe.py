@@ -9,7 +9,8 @@ from training.runs.run import Run
 KEPT = (
     *("batch_size", "lr", "momentum", "weight_decay", "schedule", "precision", "augment", "train_limit"),
     *("loss_weighting", "backbone_epochs", "label_smoothing", "distil", "distil_temperature"),
-    *("weight_ema", "feature_split"),
+    *("weight_ema", "feature_split", "whiten", "nesterov", "decoupled_weight_decay", "start_size"),
+    *("recipe", "alternate_flip", "border", "max_shift"),
 )
 """The settings of `training.fit` that decide what is learned, beside data, model and method.
 

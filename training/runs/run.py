@@ -15,11 +15,12 @@ from typing import Any
 from serving.atomic import write_atomically
 from serving.images.preprocessing import Preprocessing
 from training.config import FitConfig
-from training.data import Data, open_data
+from training.data.batches import Data
+from training.data.opening import open_data
 from training.data.split import Split
 from training.errors import RunError
-from training.models import Architecture
 from training.models.multi_exit import MultiExitModel
+from training.models.registry import Architecture
 from training.runs.checkpoint import Checkpoint
 
 

@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from training import cli
+from serving.command_line import flag
 from training.config import RESUMABLE, FitConfig, check_options
-from training.data import Data, open_data, open_split
+from training.data.batches import Data
+from training.data.opening import open_data, open_split
 from training.data.split import Split
 from training.errors import ConfigError, RunError
 from training.methods import method_entry, method_options
-from training.models import Architecture
 from training.models.flops import segment_flops
+from training.models.registry import Architecture
 from training.runs.checkpoint import Checkpoint
 from training.runs.devices import use_device
 from training.runs.environment import environment
 from training.runs.run import Run, RunFacts
+from training.setup.checks import check_recipe
 
 
 def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> tuple[Run, Data]:
@@ -93,7 +95,9 @@ def checked(config: FitConfig) -> Architecture:
     with torch.device("meta"):
         # A layer that cannot be a cut, an operator without a FLOPs rule, or weights that cannot be had show
         # here, and not after hours of training.
-        exits = len(segment_flops(settled.model(classes=2)))
+        model = settled.model(classes=2)
+        exits = len(segment_flops(model))
+        check_recipe(config, model)
     check_options(config, exits, config.epochs, method_entry(config.method).stepwise)
     return settled
 
@@ -115,7 +119,7 @@ def check_unchanged(run: Run, config: FitConfig) -> None:
         ConfigError: a setting differs that is not in `RESUMABLE`.
     """
     changed = [
-        f"{cli.flag(name)} is {getattr(run.config, name)!r}, found {getattr(config, name)!r}"
+        f"{flag(name)} is {getattr(run.config, name)!r}, found {getattr(config, name)!r}"
         for name in FitConfig.model_fields
         if name not in RESUMABLE and getattr(config, name) != getattr(run.config, name)
     ]

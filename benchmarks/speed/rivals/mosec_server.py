@@ -16,7 +16,7 @@ BATCH = 32
 WAIT_MS = 5
 
 
-class Classify(Worker):
+class Classify(Worker):  # type: ignore[misc] # of another environment
     """Decodes images and runs the whole net on a batch of them."""
 
     def __init__(self) -> None:

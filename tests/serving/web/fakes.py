@@ -11,7 +11,7 @@ import numpy.typing as npt
 from serving.bundle.manifest import Manifest
 from serving.events import Event
 from serving.monitoring.health import Health
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.policy.budget import parse_budget
 from serving.policy.guarantee import Certificate, Guaranteed
 from serving.policy.plan import Plan
@@ -52,7 +52,7 @@ class FakeModel:
     failure: Exception | None = None
     """What `submit` raises."""
     works: list[FakeWork] = field(default_factory=list)
-    asked: list[tuple[npt.NDArray[np.uint8], Ask]] = field(default_factory=list)
+    asked: list[tuple[npt.NDArray[np.uint8], ClassifyOptions]] = field(default_factory=list)
     default_budget: str = "100%"
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     features_on: str = "host"
@@ -76,7 +76,7 @@ class FakeModel:
     def health(self) -> Health:
         return self.state
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: Ask, *, received_at: float) -> FakeWork:
+    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> FakeWork:
         if self.failure is not None:
             raise self.failure
         self.asked.append((images, ask))
@@ -85,7 +85,7 @@ class FakeModel:
             self.works[-1].future.set_result([self._answer(image, ask) for image in images])
         return self.works[-1]
 
-    def _answer(self, image: npt.NDArray[np.uint8], ask: Ask) -> FakeAnswer:
+    def _answer(self, image: npt.NDArray[np.uint8], ask: ClassifyOptions) -> FakeAnswer:
         classes = self.manifest.classes
         index = int(image[0, 0, 0]) % len(classes)
         budget_flops = parse_budget(str(ask.budget or self.default_budget), self.exit_flops)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from serving.errors import ClosedError, DeadlineError, EngineError, OverloadedError
 from serving.events import RequestRefused
-from serving.options import Ask
+from serving.options import ClassifyOptions
 from serving.web.app import create_app
 from serving.web.caller import EXTENSION
 from serving.web.service import Service
@@ -79,7 +79,7 @@ def test_what_is_not_asked_for_is_the_models_to_decide() -> None:
     response = post(fake_service(model)[0], "/classify")
     assert response.json()["budget_flops"] == 2000
     assert "deadline_met" not in response.json()
-    assert model.asked[0][1] == Ask()
+    assert model.asked[0][1] == ClassifyOptions()
 
 
 def test_all_that_is_asked_for_reaches_the_model() -> None:
@@ -87,7 +87,10 @@ def test_all_that_is_asked_for_reaches_the_model() -> None:
     response = post(fake_service(model)[0], "/classify?budget=50%25&mode=hard&deadline_ms=250&model=tiny")
     assert response.json()["deadline_met"] is True
     assert post(fake_service(model)[0], "/classify?max_drop=0.02").status_code == 200
-    assert [ask for _, ask in model.asked] == [Ask("50%", "hard", 0.25, model="tiny"), Ask(max_drop=0.02)]
+    assert [ask for _, ask in model.asked] == [
+        ClassifyOptions("50%", "hard", 0.25, model="tiny"),
+        ClassifyOptions(max_drop=0.02),
+    ]
 
 
 def test_a_missed_deadline_is_a_504_that_says_what_to_do() -> None:
@@ -366,7 +369,7 @@ def test_a_server_that_says_so_itself_needs_no_watching() -> None:
                 caller.disconnected = True
                 caller.message_event.set()
             else:
-                model.works[0].future.set_result([model._answer(IMAGES[0], Ask())])
+                model.works[0].future.set_result([model._answer(IMAGES[0], ClassifyOptions())])
             await asyncio.wait_for(running, 10)
 
     asyncio.run(scenario())
@@ -399,7 +402,7 @@ def test_who_hangs_up_before_the_decoding_costs_no_more() -> None:
 
 
 def test_the_documented_route_answers_the_same() -> None:
-    """The framework's own way, which `Shortcut` spares requests, leads to the same endpoint."""
+    """The framework's own way, which `ClassifyApp` spares requests, leads to the same endpoint."""
     service, _ = fake_service()
     gate = create_app(service)
     gate._shortcuts = {}

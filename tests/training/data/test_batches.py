@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from serving.images.preprocessing import Preprocessing
 from tests.training.data.conftest import Picture
-from training.data import Batch, Data, open_data
-from training.data.batches import grouped
+from training.data.batches import Data, grouped
 from training.data.config import DataConfig
-from training.data.opening import preprocessing
+from training.data.feeds import Batch
+from training.data.opening import open_data, preprocessing
 from training.data.source import load_source
 from training.data.split import Split
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 
 
 def opened(dataset: str | Path, *, seed: int = 0, streamed: bool = False, **settings: object) -> Data:
@@ -107,6 +108,40 @@ def test_large_images_are_cropped_at_random(image_folder: Path) -> None:
     images, reference = all_of(data.train(0, "joint"))[0], all_of(plain.train(0, "joint"))[0]
     assert images.shape == reference.shape
     assert all(not torch.equal(*pair) for pair in zip(images, reference, strict=True))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("alternate", [False, True])
+def test_mirrors_alternate(tmp_path: Path, streamed: bool, alternate: bool) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            darker = np.linspace(255, number, 40, dtype=np.uint8)  # from left to right
+            Image.fromarray(np.tile(darker, (30, 1))).save(tmp_path / name / f"{number}.png")
+    data = opened(tmp_path, streamed=streamed, augment="crop-flip", alternate_flip=alternate)
+
+    even, odd, later = (mirrors_of(data, epoch) for epoch in (0, 1, 2))
+
+    assert 0 < int(even.sum()) < len(even)
+    assert torch.equal(odd, ~even) == torch.equal(later, even) == alternate
+
+
+def mirrors_of(data: Data, epoch: int) -> torch.Tensor:
+    """Tell which images grow brighter to the right, bool [N] by sample number."""
+    mirrored = torch.zeros(len(data.split.train), dtype=torch.bool)
+    for samples, batch in zip(data.order(epoch, "joint"), data.train(epoch, "joint"), strict=True):
+        columns = batch.images.double().mean((1, 3))
+        mirrored[torch.from_numpy(samples)] = columns[:, -4:].mean(1) > columns[:, :4].mean(1)
+    return mirrored
+
+
+def test_a_shift_is_as_wide_as_was_asked(image_folder: Path) -> None:
+    still = opened(image_folder, augment="crop", max_shift=0)
+    plain = opened(image_folder, augment="none")
+
+    assert_same(still.train(0, "joint"), plain.train(0, "joint"))
+    with pytest.raises(ConfigError, match="--max-shift 16: expected less than the images' side of 16 pixels"):
+        opened(image_folder, max_shift=16)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

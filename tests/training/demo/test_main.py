@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from training.demo.__main__ import DemoConfig, check, keep_samples, make_bundle, table_of
+from training.demo.config import DemoConfig
+from training.demo.road import check, keep_samples, make_bundle, table_of
 from training.demo.traffic import Summary
 from training.errors import DemoError, RunError
 

@@ -6,9 +6,9 @@ from torch import Tensor
 from tests.training.fakes import Quadratics
 from training.methods.gradient_equilibrium import GradientEquilibrium, GradientEquilibriumOptions
 from training.methods.interface import Phase
-from training.models import architecture
 from training.models.multi_exit import MultiExitModel
 from training.models.reach import reach
+from training.models.registry import architecture
 
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 3.0], [2.0, 3.0]], dtype=torch.float64)
 

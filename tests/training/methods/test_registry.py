@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.training.fakes import Quadratics
+from training.config import FitConfig
 from training.errors import ConfigError
 from training.methods import METHODS, method, method_options
 
@@ -94,3 +95,8 @@ def test_what_cannot_be_used_is_refused_by_name(name: str, options: dict[str, st
         method_options(name, options)
 
     assert says in str(refused.value)
+
+
+def test_the_help_of_the_command_line_names_every_method() -> None:
+    text = FitConfig.model_fields["method"].description or ""
+    assert [name for name in METHODS if name not in text] == []

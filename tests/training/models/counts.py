@@ -2,9 +2,9 @@
 
 import torch
 
-from training.describe import describe
-from training.models import architecture
+from training.models.cost_table import describe
 from training.models.multi_exit import MultiExitModel
+from training.models.registry import architecture
 
 
 def on_meta(preset: str, classes: int, **options: object) -> MultiExitModel:

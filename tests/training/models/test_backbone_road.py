@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from tests.training.runs import TINY, trained
 from training.calibration.collect import engine_probabilities
@@ -33,7 +33,7 @@ def test_from_settings_to_answers(tmp_path: Path) -> None:
     bundle = exported.bundle
 
     assert exported.difference.largest <= MAX_DIFFERENCE
-    assert [verdict.detail for verdict in judge(bundle.folder) if not verdict.ok] == []
+    assert [verdict.detail for verdict in check_bundle(bundle.folder) if not verdict.ok] == []
     assert bundle.manifest.architecture.name == "torchvision:resnet18"
     assert bundle.manifest.architecture.options == {
         "exits": ["layer1", "layer2"],

@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor, nn
 
-from training.models import architecture
 from training.models.feature_split import half_detached
 from training.models.multi_exit import Features, MultiExitModel, Segment
 from training.models.reach import reach
+from training.models.registry import architecture
 
 
 class Halves(nn.Module):

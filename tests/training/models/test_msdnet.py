@@ -3,7 +3,8 @@ import torch
 
 from tests.training.models.counts import mflops, mparams, on_meta
 from training.errors import ConfigError
-from training.models import MODELS, architecture
+from training.models.presets import PRESETS
+from training.models.registry import architecture
 
 # The Meta-GF poster, table 1 (ECCV 2022): MSDNet-7 with 100 classes.
 POSTER_MFLOPS = [56.43, 101.00, 155.31, 198.10, 249.53, 298.05, 340.64]
@@ -56,7 +57,7 @@ def test_heads_see_the_widths_of_the_original() -> None:
     assert widths == [320, 448, 320, 448, 576, 384, 512]
 
 
-@pytest.mark.parametrize("preset", sorted(MODELS))
+@pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_preset_gives_logits_at_every_exit(preset: str) -> None:
     model = on_meta(preset, 12)
     size = model.image_size

@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor, nn
 
-from training.models import architecture
 from training.models.multi_exit import Features, MultiExitModel, Segment
+from training.models.registry import architecture
 
 
 class Counting(nn.Module):

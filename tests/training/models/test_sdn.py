@@ -5,8 +5,8 @@ import torch
 
 from tests.training.models.counts import mflops, mparams, on_meta
 from training.errors import ConfigError
-from training.models import architecture
 from training.models.reach import reach
+from training.models.registry import architecture
 from training.models.sdn_head import InternalClassifier
 
 # The Meta-GF poster, table 3 (ECCV 2022): VGG-16 SDN with 10 classes.

@@ -10,8 +10,9 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, VisionTransformer
 
 from training.errors import ConfigError
-from training.models import architecture, torchvision_nets
+from training.models import torchvision_nets
 from training.models.config import ModelConfig
+from training.models.registry import architecture
 
 PRETRAINED = ModelConfig(model="torchvision:resnet18", exits=("layer1",), pretrained=True)
 

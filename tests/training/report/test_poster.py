@@ -3,8 +3,8 @@ import torch
 
 from training.comparison.poster import differences, poster_table
 from training.config import FitConfig
-from training.models import architecture
 from training.models.flops import exit_flops, segment_flops
+from training.models.registry import architecture
 
 MSDNET_7 = tuple(round(1e6 * m) for m in (56.43, 101.00, 155.31, 198.10, 249.53, 298.05, 340.64))
 

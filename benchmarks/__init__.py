@@ -1,0 +1,1 @@
+"""Measurements of serving and training; each entry point is `python -m benchmarks.NAME`."""

@@ -1,0 +1,109 @@
+"""A bundle's model card, as Markdown: all numbers come from the manifest and from a measurement."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from serving.bundle import Bundle, Manifest
+from training.evaluation.curves import Point
+from training.evaluation.evaluation import Evaluation
+
+BUDGETS = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
+"""The budgets of the card, as shares of the full depth; those under the cheapest exit are left out."""
+
+DATA = {
+    "cifar10": "CIFAR-10: 60,000 colour photographs of 32×32 pixels in ten classes (Krizhevsky, *Learning "
+    "Multiple Layers of Features from Tiny Images*, 2009). Its publishers state no licence. It is a labelled "
+    "part of the 80 Million Tiny Images, which were gathered from the web and withdrawn in 2020: use it, and "
+    "models trained on it, for research and demonstration.",
+    "cifar100": "CIFAR-100: 60,000 colour photographs of 32×32 pixels in a hundred classes (Krizhevsky, "
+    "2009). Its publishers state no licence; it comes from the same images as CIFAR-10: for research and "
+    "demonstration.",
+    "digits": "scikit-learn's 1,797 handwritten digits of 8×8 pixels (Alpaydin and Kaynak, UCI, 1998), CC BY "
+    "4.0.",
+}
+"""What is to be said of a data set, by the last part of its name."""
+
+
+def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> str:
+    """Write the card of a bundle as Markdown.
+
+    Args:
+        bundle: what it describes.
+        evaluation: of the bundle, on test images.
+        budgets: a few budgets, measured on the same images.
+    """
+    manifest = bundle.manifest
+    data = DATA.get(manifest.data_set.name.rpartition("/")[2], f"{manifest.data_set.name}.")
+    blocks = (
+        f"# {bundle.name}",
+        f"An image classifier with {len(manifest.segments)} exits ({manifest.architecture.name}, "
+        f"{manifest.precision}, {_megabytes(bundle)} MB) for [Offramp](../../README.md): easy images leave "
+        "early.",
+        "## Accuracy",
+        f"{evaluation.images:,} {evaluation.split} images of {evaluation.data_set}, computed by the serving "
+        "engine. "
+        "Every image at one exit:",
+        _table(_exit_heads(manifest), _exit_rows(manifest, evaluation)),
+        f"Leaving early under a budget ({manifest.calibration.policy.name} thresholds on "
+        f"{manifest.calibration.confidence}, fitted on {evaluation.fitted_on}):",
+        _table(
+            ("budget", "MFLOPs", "spent MFLOPs", "accuracy %", "share of each exit %"), _budget_rows(budgets)
+        ),
+        "## Data",
+        f"{data} Trained on {manifest.data_set.train_images or 0:,} images; "
+        f"{manifest.data_set.validation_images or 0:,} were kept to choose thresholds on.",
+        "## Recipe",
+        "```json\n"
+        + json.dumps({"method": manifest.method.name, **manifest.method.options}, indent=1)
+        + "\n```",
+        f"Architecture: `{json.dumps(manifest.architecture.options)}`. Code: `{manifest.git_revision}`. "
+        + ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+        + ".",
+        "## Limits",
+        f"Every image is given one of {len(manifest.classes)} classes ({', '.join(manifest.classes[:12])}"
+        f"{', …' if len(manifest.classes) > 12 else ''}), whatever it shows. Images are scaled to "
+        f"{manifest.preprocessing.width}×{manifest.preprocessing.height} pixels. The figures are of one "
+        "training run; budgets hold on average for images like those above, and `/models/NAME/health` says "
+        "when they are not like them. Not for decisions about people.",
+        f"Remade by `offramp card exported_models/{bundle.name}`.",
+    )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _megabytes(bundle: Bundle) -> str:
+    sizes = (bundle.segment_path(index).stat().st_size for index in range(len(bundle.manifest.segments)))
+    return f"{sum(sizes) / 1e6:.1f}"
+
+
+def _exit_heads(manifest: Manifest) -> Sequence[str]:
+    held_against = ("validation, as float32 %",) if manifest.float_validation_accuracy else ()
+    return ("exit", "MFLOPs", "accuracy %", "validation %", *held_against)
+
+
+def _exit_rows(manifest: Manifest, evaluation: Evaluation) -> Iterator[Sequence[str]]:
+    held_against = manifest.float_validation_accuracy
+    for index, segment in enumerate(manifest.segments):
+        row = (
+            f"{index + 1}",
+            f"{evaluation.exit_flops[index] / 1e6:.2f}",
+            f"{100 * evaluation.exit_accuracy[index]:.2f}",
+            f"{100 * segment.validation_accuracy:.2f}",
+        )
+        yield (*row, f"{100 * held_against[index]:.2f}") if held_against else row
+
+
+def _budget_rows(points: Sequence[Point]) -> Iterator[Sequence[str]]:
+    full = points[-1].budget_flops
+    for point in points:
+        yield (
+            f"{point.budget_flops / full:.0%}",
+            f"{point.budget_flops / 1e6:.2f}",
+            f"{point.spent_flops / 1e6:.2f}",
+            f"{100 * point.accuracy:.2f}",
+            " ".join(f"{100 * share:.0f}" for share in point.shares),
+        )
+
+
+def _table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

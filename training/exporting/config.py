@@ -1,0 +1,33 @@
+"""The settings of an export: each field is an argument of `offramp export`."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from training.models.fields import Positive
+
+Precision = Literal["float32", "float16", "int8"]
+"""Those of `serving.bundle.manifest`, which loads onnx: a type checker holds the one against the other."""
+
+
+class ExportSettings(BaseModel):
+    """How a run becomes a bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    precision: Annotated[Precision, BeforeValidator(lambda given: {"fp16": "float16"}.get(given, given))] = (
+        Field("float32", description="float32, int8 for CPUs, or fp16 (float16) for GPUs")
+    )
+    max_drop: float = Field(
+        0.5, ge=0, description="points of validation accuracy that int8 or fp16 may lose at any exit"
+    )
+    calibration_images: Positive = Field(
+        512, description="training images, not augmented, that the ranges of int8 are taken from"
+    )
+    reduce_range: bool = Field(
+        True,
+        description="int8 weights of 7 bits, right on any CPU; without, of 8 bits, for CPUs with VNNI alone",
+    )
+    gather_rows: bool = Field(
+        False, description="segments take `rows` and gather the survivors themselves, for GPUs"
+    )
