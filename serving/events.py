@@ -35,6 +35,15 @@ class StageRan:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsBroken:
+    """On so many rows of a batch the net overflowed on its way to an exit; their requests fail."""
+
+    model: str
+    exit_index: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDone:
     """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed.
 
@@ -139,6 +148,7 @@ class DriftMeasured:
 
 Event = (
     StageRan
+    | RowsBroken
     | RequestDone
     | RequestFailed
     | RequestRefused

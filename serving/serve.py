@@ -2,14 +2,18 @@
 
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 
+from serving.address_lock import only_server
+from serving.bundle.files import links_root
+from serving.errors import OfframpError
 from serving.events import fan_out
 from serving.model import Model, ServingConfig
 from serving.monitoring.state import keep_state
 from serving.repository import load_models
-from serving.settings import Settings
+from serving.settings import Settings, unknown_variables
 from serving.telemetry import logs
 from serving.telemetry.metrics import Metrics
 from serving.web.app import create_app
@@ -58,9 +62,13 @@ def serve(settings: Settings) -> int:
             device_features=settings.device_features,
             rules=rules,
             emit=emit,
+            links_below=links_root(settings.models),
         )
 
-    with reserve(settings) as reserved:
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        logger.warning("unknown_variables", variables=unknown)
+    with only_server(settings.host, settings.port), reserve(settings) as reserved:
         models = load_models(settings, load, logger)
         keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
         host, port = reserved.getsockname()[:2]
@@ -78,6 +86,8 @@ def serve(settings: Settings) -> int:
         gc.freeze()
         try:
             server.run([reserved])
+        except OSError as error:
+            raise OfframpError(f"cannot listen on {host} port {port}: {error.strerror}") from error
         finally:
             for model in models.values():  # Nobody waits any more: at most one batch is under way.
                 patience = 0 if server.force_exit else settings.shutdown_timeout_seconds

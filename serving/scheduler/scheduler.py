@@ -11,10 +11,11 @@ from typing import Generic
 import numpy as np
 
 from serving.errors import EngineError, OfframpError
-from serving.events import Listener, StageRan, shielded
-from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, Mask, RunStage, Tensors
+from serving.events import Listener, RowsBroken, StageRan, shielded
+from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, IndexArray, Mask, RunStage, Tensors
 from serving.scheduler.admission import Admission
 from serving.scheduler.barrier import Barrier
+from serving.scheduler.broken_rows import broken_rows
 from serving.scheduler.deadlines import Deadlines
 from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch
 from serving.scheduler.head_skipping import goes_straight, needs_head
@@ -30,7 +31,8 @@ class Scheduler(Generic[ResultT]):
     Args:
         name: of the model, for events.
         exit_flops: the cost of leaving at each exit, in FLOPs per image; there are as many stages.
-        run: runs a stage. An exception fails the requests with rows in the batch, and only these.
+        run: runs a stage. An exception fails the requests with rows in the batch, and only these; NaN or
+            infinity in a row fails its request alone.
         decide: says who leaves. An exception does the same.
         start: says who may start a stage. An exception does the same.
         answer: makes the results of requests whose rows have all left.
@@ -212,26 +214,58 @@ class Scheduler(Generic[ResultT]):
         queue_seconds = tuple([started - row.queued_at for row in rows])  # before they join another queue
         try:
             exit_index, skipped, probabilities, features = self._compute(stage, rows, inputs)
-            found = {
-                len(tensor) for tensor in (*features, *([] if probabilities is None else [probabilities]))
-            }
+            tensors = features if probabilities is None else (probabilities, *features)
+            found = {len(tensor) for tensor in tensors}
             if found != {len(rows)}:
                 raise EngineError(f"expected outputs of {len(rows)} rows, found {sorted(found)}")
+            broken = broken_rows(tensors)
             seconds = self._clock() - started
-            if probabilities is None:
-                self._queues[stage + 1].push(rows, features, None, self._clock())
         except Exception as error:
             self._fail(
                 rows, f"stage {min(stage, self._last) + 1} failed on a batch of {len(rows)} images", error
             )
             return
         self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds, skipped))
-        answered_rows = 0
+        if broken.size:
+            rows, probabilities, features = self._fail_broken(
+                exit_index, rows, broken, probabilities, features
+            )
+        answered_rows = self._go_on(exit_index, rows, probabilities, features) if rows else 0
+        self._admission.note_throughput(answered_rows, seconds)
+
+    def _go_on(
+        self, exit_index: int, rows: list[Row], probabilities: FloatArray | None, features: Tensors
+    ) -> int:
+        """Send rows that reached an exit where they belong, and say how many left."""
         if probabilities is not None:
             batch = Batch(exit_index, rows, probabilities, features)
             ready = [batch] if exit_index == self._last else self._barrier.split(batch)
-            answered_rows = sum(self._settle(exit_index, part) for part in ready)
-        self._admission.note_throughput(answered_rows, seconds)
+            return sum(self._settle(exit_index, part) for part in ready)
+        try:
+            self._queues[exit_index + 1].push(rows, features, None, self._clock())
+        except Exception as error:
+            self._fail(rows, f"queueing {len(rows)} images failed after stage {exit_index + 1}", error)
+        return 0
+
+    def _fail_broken(
+        self,
+        exit_index: int,
+        rows: list[Row],
+        broken: IndexArray,
+        probabilities: FloatArray | None,
+        features: Tensors,
+    ) -> tuple[list[Row], FloatArray | None, Tensors]:
+        """Fail the requests of rows on which the net overflowed; return what there is of the others."""
+        self._emit(RowsBroken(self._name, exit_index, len(broken)))
+        cause = EngineError("the net put out values that are not numbers, or not finite ones")
+        failing = requests_of([rows[index] for index in broken.tolist()])
+        gone = np.array([row.request in failing for row in rows])
+        self._fail([row for row in rows if row.request in failing], f"exit {exit_index + 1}", cause)
+        return (
+            [row for row in rows if row.request not in failing],
+            None if probabilities is None else probabilities[~gone],
+            tuple(tensor[~gone] for tensor in features),
+        )
 
     def _compute(
         self, stage: int, rows: Sequence[Row], inputs: Tensors

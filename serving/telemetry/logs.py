@@ -7,7 +7,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from serving.events import AgreementMeasured, DriftMeasured, Event, RequestFailed, WorkerDied
+from serving.events import AgreementMeasured, DriftMeasured, Event, RequestFailed, RowsBroken, WorkerDied
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -77,6 +77,8 @@ class EventLog:
         match event:
             case WorkerDied(model, error):
                 self._logger.critical("worker_died", model=model, error=error)
+            case RowsBroken(model, exit_index, rows):
+                self._logger.warning("images_broken", model=model, exit=exit_index + 1, images=rows)
             case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
                 found |= {"of": event.of, "images": event.rows}

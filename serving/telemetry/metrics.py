@@ -11,7 +11,16 @@ from typing import TypeVar, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from serving.events import BudgetKind, Event, RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.events import (
+    BudgetKind,
+    Event,
+    RequestDone,
+    RequestFailed,
+    RequestRefused,
+    RowsBroken,
+    StageRan,
+    WorkerDied,
+)
 from serving.telemetry.batch_histogram import BatchHistogram
 from serving.telemetry.monitoring_metrics import MonitoringMetrics
 
@@ -126,6 +135,12 @@ class Metrics:
             ("model",),
             registry=registry,
         )
+        self._broken = Counter(
+            "offramp_broken_images",
+            "Images on which the net put out NaN or infinity on its way to an exit.",
+            ("model", "exit"),
+            registry=registry,
+        )
         self._up = Gauge(
             "offramp_model_up", "1 while the model's worker lives, else 0.", ("model",), registry=registry
         )
@@ -169,6 +184,8 @@ class Metrics:
             case RequestFailed(model, error, rows):
                 self._errors.labels(error).inc()
                 self._failed_rows.labels(model).inc(rows)
+            case RowsBroken(model, exit_index, rows):
+                self._broken.labels(model, str(exit_index + 1)).inc(rows)
             case RequestRefused(error):
                 self._errors.labels(error).inc()
             case WorkerDied(model):
@@ -193,6 +210,7 @@ class Metrics:
             self._asked.labels(model, kind)
         for number in range(1, len(exit_flops) + 1):
             self._exits.labels(model, str(number))
+            self._broken.labels(model, str(number))
         self._promises.loaded(model, len(exit_flops))
         if head_flops:
             self._head_flops[model] = tuple(head_flops)
