@@ -4,6 +4,7 @@ PYTHON ?= python3
 PORT ?= 8000
 MODEL ?= cifar10-msdnet
 PYTEST_ARGS ?=
+export FUZZ_EXAMPLES ?= 5000
 BENCH_ARGS ?=
 
 VENV := .venv
@@ -15,7 +16,7 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test attack soak bench sbom audit lint format docs lock clean
+.PHONY: help demo serve test fuzz attack soak bench sbom audit lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000, MODEL=cifar10-
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARGS=...)
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(PYTEST) $(PYTEST_ARGS)
+
+fuzz: $(EVERYTHING) ## compare decoders and plans with references on random input, FUZZ_EXAMPLES=5000 each, and count them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests --hypothesis-profile fuzz --hypothesis-show-statistics
 
 attack: $(EVERYTHING) ## attack a server as one would from outside, under five minutes, and print what held
 	$(BIN)/python -m benchmarks.attack

@@ -38,7 +38,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 def group_exits(path: GroupPath, score: ScoreArray, flops: IntArray, budget_flops: float) -> IntArray:
-    """The exits of the M images of one request, int64 [M], as `GroupDecider` decides them."""
+    """The exits of the M images of one request, int64 [M], as `HardBudgetRule` decides them."""
     exits = np.zeros(len(score), np.int64)
     there = np.arange(len(score))
     for exit_index in range(len(flops) - 1):

@@ -95,7 +95,7 @@ class TimedImages:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Variant:
     """What is timed: `epoch` is one (outer) epoch on `images`, from a model of its own."""
 
     epoch: Callable[[], None]
@@ -114,18 +114,18 @@ class Contender:
         return {**parts, "between": took}
 
 
-def contender(name: str, preset: str, steps: int, batch_size: int) -> Contender:
+def contender(name: str, preset: str, steps: int, batch_size: int) -> Variant:
     """Build one, by its name in the results."""
     built = architecture(preset)
     images = TimedImages(steps, batch_size, built.image_size)
     torch.manual_seed(0)
     model = built.model(CLASSES)
     if name == PUBLIC:
-        return Contender(PublicWay(model, images).epoch, images)
+        return Variant(PublicWay(model, images).epoch, images)
     label, _, precision = name.partition(", ")
     recipe = Recipe(0.01, 0.9, 1e-4, constant, epochs=10**6, bf16=precision == "bf16")
     problem = TrainingProblem(model.to(memory_format=torch.channels_last), images, recipe)
-    return Contender(method(label.partition(":")[0], problem, CHEAPER.get(label)).epoch, images)
+    return Variant(method(label.partition(":")[0], problem, CHEAPER.get(label)).epoch, images)
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:

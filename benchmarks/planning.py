@@ -26,7 +26,7 @@ from serving.bundle import Bundle, read_bundle
 from serving.interfaces import ScoreArray
 from serving.monitoring.controller import BudgetController
 from serving.options import ClassifyOptions, ServingConfig
-from serving.planner import Offers
+from serving.planner import Planner
 from serving.policy.confidence import calibration_score
 from serving.policy.plan import PathPolicy, Plan
 from serving.policy.registry import POLICIES, fit_policy
@@ -72,7 +72,7 @@ def measured(bundle: Bundle) -> dict[str, Any]:
         lambda _: fit_policy("geometric", score, correct, EXIT_FLOPS), 3
     )
     controller = BudgetController(bundle.name, bundle.manifest.exit_flops)
-    offers, ask = Offers(bundle, ServingConfig(), controller), ClassifyOptions(budget="50%")
+    offers, ask = Planner(bundle, ServingConfig(), controller), ClassifyOptions(budget="50%")
     controller.learn(offers.terms(ask, 0.0).budget_flops, [bundle.manifest.exit_flops[-1]] * 100)
     found["seen before, plan"] = timed(lambda _: offers.plan("50%"), ROUNDS, SEEN)
     found["seen before, terms"] = timed(lambda _: offers.terms(ask, 0.0), ROUNDS, SEEN)

@@ -20,7 +20,7 @@ from serving.bundle import Bundle, read_bundle
 from serving.bundle.manifest import Named
 from serving.bundle.served_policy import DEFAULT_POLICY
 from serving.policy.searched import DEFAULT_STIFFNESS
-from training.evaluation.candidates import DEFAULT_RIVAL, Rival, outcome, spread_budgets
+from training.evaluation.candidates import DEFAULT_CANDIDATE, Candidate, outcome, spread_budgets
 from training.evaluation.evaluation import Scored
 from training.evaluation.plots import Line, gains_over_flops
 
@@ -33,7 +33,9 @@ def main() -> int:
     """Run the benchmark and write its results."""
     given = command_line(__doc__).parse_args()
     results = measured(read_bundle(given.bundle), given.data)
-    lines = [Line(rival["name"], rival["name"], rival["gains"]) for rival in results["rivals"]]
+    lines = [
+        Line(candidate["name"], candidate["name"], candidate["gains"]) for candidate in results["candidates"]
+    ]
     title = f"gain over {results['base']}: {results['bundle']}, {results['images']:,} test images"
     gains_over_flops(given.out.with_suffix(".png"), title, results["budgets_flops"], lines)
     publish(given.out, results, as_markdown(results))
@@ -46,26 +48,28 @@ def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
     data = opened(bundle, dataset)
     answers = answered(bundle, data)
     budgets = spread_budgets(costs)
-    shipped = Rival(spec.confidence, spec.policy)
-    same_measure = Rival(spec.confidence, DEFAULT_POLICY)
-    others = (same_measure, Rival(spec.confidence, SEARCHED), DEFAULT_RIVAL)
-    rivals = {str(rival): rival for rival in (shipped, *others)}
+    shipped = Candidate(spec.confidence, spec.policy)
+    same_measure = Candidate(spec.confidence, DEFAULT_POLICY)
+    others = (same_measure, Candidate(spec.confidence, SEARCHED), DEFAULT_CANDIDATE)
+    candidates = {str(candidate): candidate for candidate in (shipped, *others)}
     found = {}
-    for name, rival in rivals.items():
-        score, fit = calibration.score(rival.measure), calibration.fit
-        policy = rival.fit(Scored(score[fit], calibration.correct[fit]), costs)
-        found[name] = outcome(policy, Scored.of(*answers, calibration.scorer(rival.measure)), budgets, costs)
-    base = found[str(DEFAULT_RIVAL)]
+    for name, candidate in candidates.items():
+        score, fit = calibration.score(candidate.measure), calibration.fit
+        policy = candidate.fit(Scored(score[fit], calibration.correct[fit]), costs)
+        found[name] = outcome(
+            policy, Scored.of(*answers, calibration.scorer(candidate.measure)), budgets, costs
+        )
+    base = found[str(DEFAULT_CANDIDATE)]
     standings = [
         {
             "name": name,
-            "accuracy": rival.accuracy.tolist(),
-            "budget_error": (rival.spent_flops / budgets - 1).tolist(),
-            "gains": (rival.accuracy - base.accuracy).tolist(),
-            "mean_gain": float(rival.per_image.mean() - base.per_image.mean()),
-            "interval_95": bootstrap(rival.per_image - base.per_image),
+            "accuracy": candidate.accuracy.tolist(),
+            "budget_error": (candidate.spent_flops / budgets - 1).tolist(),
+            "gains": (candidate.accuracy - base.accuracy).tolist(),
+            "mean_gain": float(candidate.per_image.mean() - base.per_image.mean()),
+            "interval_95": bootstrap(candidate.per_image - base.per_image),
         }
-        for name, rival in found.items()
+        for name, candidate in found.items()
     ]
     first = standings[0]
     against_same_measure = bootstrap(found[str(shipped)].per_image - found[str(same_measure)].per_image)
@@ -76,8 +80,8 @@ def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
         "fitted_on": int(calibration.fit.sum()),
         "budgets_flops": budgets,
         "shipped": str(shipped),
-        "base": str(DEFAULT_RIVAL),
-        "rivals": standings,
+        "base": str(DEFAULT_CANDIDATE),
+        "candidates": standings,
         "budgets_kept": max(abs(error) for error in first["budget_error"]) <= ALLOWED_ERROR,
         "non_inferior": min(first["interval_95"][0], against_same_measure[0]) > -ALLOWED_LOSS,
     }
@@ -86,17 +90,22 @@ def measured(bundle: Bundle, dataset: str | None) -> dict[str, Any]:
 def as_markdown(results: dict[str, Any]) -> str:
     """Return the results as a page."""
     base = results["base"]
-    others = [rival for rival in results["rivals"] if rival["name"] != base]
-    ordered = [*others, *(rival for rival in results["rivals"] if rival["name"] == base)]
+    others = [candidate for candidate in results["candidates"] if candidate["name"] != base]
+    ordered = [*others, *(candidate for candidate in results["candidates"] if candidate["name"] == base)]
     head = ["budget MFLOPs"]
-    for rival in ordered:
-        head += [f"{rival['name']}: spent over budget %", "accuracy %"] + ["gain"] * (rival["name"] != base)
+    for candidate in ordered:
+        head += [f"{candidate['name']}: spent over budget %", "accuracy %"] + ["gain"] * (
+            candidate["name"] != base
+        )
     rows = []
     for index, budget in enumerate(results["budgets_flops"]):
         row = [f"{budget / 1e6:.2f}"]
-        for rival in ordered:
-            row += [f"{100 * rival['budget_error'][index]:+.2f}", f"{100 * rival['accuracy'][index]:.2f}"]
-            row += [f"{100 * rival['gains'][index]:+.2f}"] * (rival["name"] != base)
+        for candidate in ordered:
+            row += [
+                f"{100 * candidate['budget_error'][index]:+.2f}",
+                f"{100 * candidate['accuracy'][index]:.2f}",
+            ]
+            row += [f"{100 * candidate['gains'][index]:+.2f}"] * (candidate["name"] != base)
         rows.append(row)
     lines = [
         f"# Policies on held-out images: {results['bundle']}",
@@ -108,10 +117,10 @@ def as_markdown(results: dict[str, Any]) -> str:
         *table(head, rows),
         "",
     ]
-    for rival in others:
-        low, high = rival["interval_95"]
+    for candidate in others:
+        low, high = candidate["interval_95"]
         lines.append(
-            f"- {rival['name']}: mean gain {100 * rival['mean_gain']:+.2f} points "
+            f"- {candidate['name']}: mean gain {100 * candidate['mean_gain']:+.2f} points "
             f"(95% of paired bootstraps: {100 * low:+.2f} to {100 * high:+.2f})."
         )
     lines += [

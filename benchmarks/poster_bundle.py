@@ -41,7 +41,7 @@ from training.calibration.collect import (
     engine_probabilities,
     unknown_calibration,
 )
-from training.exporting.graph import Boundary, boundaries, cut, export_whole, gathering
+from training.exporting.graph import Boundary, boundaries, export_whole, gathering, split_at_boundaries
 from training.models.flops import segment_flops
 from training.models.multi_exit import MultiExitModel
 from training.models.registry import architecture
@@ -155,7 +155,7 @@ def make(
     """
     model = poster_model(seed)
     parts = gathering(boundaries(model)) if gather_rows else boundaries(model)
-    segments = cut(export_whole(model), parts)
+    segments = split_at_boundaries(export_whole(model), parts)
     return write(folder, model, segments, parts, pool() if images is None else images, force=force)
 
 

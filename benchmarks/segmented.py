@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from benchmarks.poster_bundle import pool, poster_model
 from serving.bundle import ROWS, read_bundle
-from training.exporting.graph import Boundary, boundaries, cut, export_whole
+from training.exporting.graph import Boundary, boundaries, export_whole, split_at_boundaries
 from training.exporting.int8 import quantize
 
 
@@ -60,7 +60,7 @@ def _poster(precision: str) -> Segmented:
     if precision == "int8":
         images = pool(256, seed=1)
         whole, parts = quantize(whole, parts, np.split(images, 8), reduce_range=True)
-    return Segmented("MSDNet-7, untrained", precision, cut(whole, parts), parts)
+    return Segmented("MSDNet-7, untrained", precision, split_at_boundaries(whole, parts), parts)
 
 
 def _from_bundle(folder: Path) -> Segmented:

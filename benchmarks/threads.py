@@ -19,10 +19,10 @@ import onnxruntime
 from benchmarks.plain_session import plain_session
 from benchmarks.reporting import publish, spread, table
 from benchmarks.segmented import chosen, command_line
-from serving.engine.buffer_pool import Recycled
-from serving.engine.row_parallel import SlicedSession
+from serving.engine.buffer_pool import BufferPool
+from serving.engine.row_parallel import RowParallelSession
 from serving.engine.sessions import cores
-from serving.engine.thread_pool import Helpers
+from serving.engine.thread_pool import DaemonPool
 from training.exporting.graph import Boundary
 
 Way = Callable[[Any], None]
@@ -45,10 +45,10 @@ def ways(segments: Sequence[bytes], parts: Sequence[Boundary], most: int) -> dic
     single = [plain_session(segment, 1, arena=True) for segment in segments]
     found = {"1 thread": chain(single, parts)}
     for threads in sorted({*(1 << power for power in range(1, most.bit_length())), most} - {1}):
-        helpers = Helpers(threads - 1)
+        helpers = DaemonPool(threads - 1)
         shared = [plain_session(segment, threads, arena=True) for segment in segments]
         sliced = [
-            SlicedSession(together, alone, threads, helpers, Recycled())
+            RowParallelSession(together, alone, threads, helpers, BufferPool())
             for together, alone in zip(shared, single, strict=True)
         ]
         found[f"{threads} threads, shared"] = chain(shared, parts)

@@ -8,7 +8,7 @@ import numpy as np
 from serving.answer import Answer
 from serving.interfaces import ClassArray, FloatArray, ScoreArray, Thresholds
 from serving.policy.confidence import Scorer, max_probability
-from serving.scheduler.resolver import Answered
+from serving.scheduler.resolver import FinishedRequest
 
 Observe = Callable[[int, ScoreArray, ClassArray, Sequence[Thresholds]], None]
 """Told of the scores [N] at an exit, of the classes [N] it answers, and of the thresholds of the N rows."""
@@ -43,7 +43,7 @@ class AnswerBuilder:
         self._scorer, self._clock, self._observe = scorer, clock, observe
         self._straight_is_calibrated = straight_is_calibrated
 
-    def __call__(self, requests: Sequence[Answered]) -> list[list[Answer]]:
+    def __call__(self, requests: Sequence[FinishedRequest]) -> list[list[Answer]]:
         """Return the answers of each request, one per image."""
         probabilities = np.concatenate([request.probabilities for request in requests])
         self._observe_last(requests, probabilities)
@@ -71,7 +71,7 @@ class AnswerBuilder:
             results.append(answers)
         return results
 
-    def _observe_last(self, requests: Sequence[Answered], probabilities: FloatArray) -> None:
+    def _observe_last(self, requests: Sequence[FinishedRequest], probabilities: FloatArray) -> None:
         last, place = len(self._exit_flops) - 1, 0
         there: list[int] = []
         thresholds: list[Thresholds] = []

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["average", "hard", "deadline", "guarantee"]
+BudgetKind = Literal["average", "hard", "deadline", "guarantee"]
 """Which promise a request was given; the closed loop of budgets counts `average` alone."""
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,6 +32,15 @@ class StageRan:
     seconds: float
     queue_seconds: tuple[float, ...]
     skipped_heads: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RowsBroken:
+    """On so many rows of a batch the net overflowed on its way to an exit; their requests fail."""
+
+    model: str
+    exit_index: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ class BudgetCorrected:
 
 
 @dataclass(frozen=True, slots=True)
-class ExitWatched:
+class ExitShadowed:
     """An image that had left early was run to the end: did its exit and the last one name the same class?"""
 
     model: str
@@ -152,13 +161,14 @@ class DriftMeasured:
 
 Event = (
     StageRan
+    | RowsBroken
     | RequestDone
     | RequestFailed
     | RequestRefused
     | WorkerDied
     | ModelStalled
     | BudgetCorrected
-    | ExitWatched
+    | ExitShadowed
     | AgreementMeasured
     | DriftMeasured
 )

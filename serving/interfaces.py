@@ -15,21 +15,21 @@ IndexArray = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 Thresholds = tuple[float, ...]
 
-Run = Callable[[int, Tensors], tuple[FloatArray, Tensors]]
+RunStage = Callable[[int, Tensors], tuple[FloatArray, Tensors]]
 """(stage, inputs, each [N, ...]) -> probabilities float32 [N, C], features; new arrays, not views."""
 WaitingFeatures = Callable[[int], Sequence[Tensors]]
 """(stage from 1) -> the features that wait for it, as `run` returned them; `run` may change them in place."""
 
 
-class MakeRun(Protocol):
+class MakeRunStage(Protocol):
     """Makes the `run` of one scheduler, whose waiting features it can look up."""
 
-    def __call__(self, waiting: WaitingFeatures, *, max_batch: int) -> Run:
+    def __call__(self, waiting: WaitingFeatures, *, max_batch: int) -> RunStage:
         """Make one for batches of up to `max_batch` rows."""
 
 
 @dataclass(frozen=True)
-class Shortcuts:
+class FastPaths:
     """What can be run in the place of segments as they are.
 
     Attributes:
@@ -44,9 +44,9 @@ class Shortcuts:
     whole_is_exact: bool = True
 
     @property
-    def steps_only(self) -> "Shortcuts":
+    def steps_only(self) -> "FastPaths":
         """Those that are no longer than a stage, for work that callers must not wait for."""
-        return Shortcuts(self.headless)
+        return FastPaths(self.headless)
 
 
-NO_SHORTCUTS = Shortcuts()
+NO_FAST_PATHS = FastPaths()

@@ -23,12 +23,13 @@ from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
-from serving.interfaces import NO_SHORTCUTS, Shortcuts
+from serving.interfaces import NO_FAST_PATHS, FastPaths
+from serving.judgements import refuse_unfit
 from serving.monitoring.health import Health
 from serving.options import Budget, ClassifyOptions, ServingConfig
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
-from serving.runtime import Machinery, RuntimeOptions
+from serving.runtime import Runtime, RuntimeOptions
 from serving.scheduler.cost import CostModel, measure
 from serving.scheduler.deadlines import refuse_if_late
 from serving.scheduler.request import Request
@@ -61,7 +62,7 @@ class Model:
         options: RuntimeOptions = _OPTIONS,
         *,
         cost: CostModel | None = None,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
+        shortcuts: FastPaths = NO_FAST_PATHS,
     ) -> None:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
@@ -71,7 +72,7 @@ class Model:
         self._image_shape = image_shape(bundle.manifest.preprocessing)
         self._max_queue_rows = options.max_queue_rows
         self._clock = options.clock
-        self._machinery = Machinery(
+        self._machinery = Runtime(
             bundle, engine.make_run, options, cost=cost or CostModel(engine.stages), shortcuts=shortcuts
         )
         self._offers, self._worker = self._machinery.offers, self._machinery.worker
@@ -91,6 +92,7 @@ class Model:
         rules: ServingConfig = _OPTIONS.rules,
         emit: Listener | None = None,
         warm_up_seconds: float = 300.0,
+        links_below: Path | None = None,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
 
@@ -106,13 +108,15 @@ class Model:
             rules: the default budget, and how promises are kept.
             emit: gets the events of `serving.events`.
             warm_up_seconds: how long the first runs may take together.
+            links_below: the folder that links of the bundle's files may not lead out of (see `read_bundle`).
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
             EngineError: a provider is missing and `strict` is set, or `device_features` is on and cannot be.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
-        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below)
+        refuse_unfit(whole)
         engine = Engine(
             whole,
             threads=threads,

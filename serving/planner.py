@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 
 from serving.bundle import Bundle
 from serving.bundle.served_policy import served_policy
-from serving.events import Kind
+from serving.events import BudgetKind
 from serving.monitoring.controller import BudgetController
 from serving.options import Budget, ClassifyOptions, ServingConfig, check
 from serving.policy.budget import affordable, parse_budget
@@ -14,12 +14,12 @@ from serving.policy.guarantee import Certifier, Guaranteed
 from serving.policy.plan import Plan
 from serving.scheduler.deadlines import answer_seconds
 from serving.scheduler.head_skipping import next_exits
-from serving.scheduler.request import Terms
+from serving.scheduler.request import Constraints
 
 _KEPT = 1024
 
 
-class Offers:
+class Planner:
     """The policy, the guarantee and the closed loop of one model, and what they make of a request.
 
     Args:
@@ -71,7 +71,7 @@ class Offers:
         check(ClassifyOptions(budget=budget, max_drop=max_drop))
         return self._guarantee(max_drop, None if budget is None else self._read(budget))
 
-    def terms(self, ask: ClassifyOptions, received_at: float) -> Terms:
+    def terms(self, ask: ClassifyOptions, received_at: float) -> Constraints:
         """What a request is served under: thresholds as they stand now, a deadline by the clock.
 
         Args:
@@ -89,7 +89,7 @@ class Offers:
             return _terms(plan.budget_flops, plan, "guarantee")
         budget_flops = self._read(self._rules.default_budget if ask.budget is None else ask.budget)
         if ask.mode == "hard":
-            terms = Terms(budget_flops, (), "hard")
+            terms = Constraints(budget_flops, (), "hard")
         else:
             planned = budget_flops if self._controller is None else self._controller.effective(budget_flops)
             terms = self._average(budget_flops, planned)
@@ -100,7 +100,7 @@ class Offers:
             return parse_budget(budget, self._exit_flops)
         return min(affordable(float(budget), self._exit_flops), float(self._exit_flops[-1]))
 
-    def _plan_average(self, budget_flops: float, planned_flops: float) -> Terms:
+    def _plan_average(self, budget_flops: float, planned_flops: float) -> Constraints:
         return _terms(budget_flops, self._plan(planned_flops), "average")
 
     @cached_property
@@ -114,16 +114,16 @@ class Offers:
         return self._certifier.plan(max_drop, self._rules.delta, cap_flops)
 
 
-def _terms(budget_flops: float, plan: Plan, kind: Kind) -> Terms:
+def _terms(budget_flops: float, plan: Plan, kind: BudgetKind) -> Constraints:
     """Terms under which the thresholds of a plan decide."""
     thresholds = tuple(plan.thresholds.tolist())
-    return Terms(
+    return Constraints(
         budget_flops, thresholds, kind, next_exits=next_exits(thresholds), planned_flops=plan.budget_flops
     )
 
 
-def _due(terms: Terms, received_at: float, deadline_seconds: float) -> Terms:
+def _due(terms: Constraints, received_at: float, deadline_seconds: float) -> Constraints:
     """Give terms a deadline; the answer is taken a moment before it, the time it takes to hand it over."""
-    kind: Kind = "hard" if terms.kind == "hard" else "deadline"
+    kind: BudgetKind = "hard" if terms.kind == "hard" else "deadline"
     answer_at = received_at + answer_seconds(deadline_seconds)
     return replace(terms, kind=kind, answer_at=answer_at, deadline_at=received_at + deadline_seconds)

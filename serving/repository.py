@@ -73,7 +73,7 @@ def load_models(
             "sample_bundles", folder=str(SAMPLES), reason=f"no --models, and no folder {str(place)!r} here"
         )
         place = SAMPLES
-    folders = bundle_folders(place.resolve()) if place.is_dir() else []
+    folders = bundle_folders(_named(place)) if place.is_dir() else []
     if not folders:
         raise BundleError(
             f"no bundle in {str(place)!r}: train and export one with `{program('demo')}`, export a run of "
@@ -148,6 +148,14 @@ def within(seconds: float, call: Callable[[], Loaded]) -> Loaded:
         raise BundleError(
             f"not loaded within {seconds:g} s (--load-timeout-seconds); its thread is left behind"
         ) from None
+
+
+def _named(models: Path) -> Path:
+    """Return an absolute path whose last part is a name, for one bundle is called by it.
+
+    Links stay: what a Kubernetes volume calls by name leads to a folder that starts with dots.
+    """
+    return models.absolute() if models.name not in ("", "..") else models.resolve()
 
 
 def _check_defaults(settings: Settings, models: dict[str, Loaded]) -> None:

@@ -11,25 +11,25 @@ from serving.answer_builder import AnswerBuilder
 from serving.bundle import Bundle
 from serving.engine.batch_limits import kept_rows, most_rows
 from serving.events import Listener, fan_out, shielded
-from serving.interfaces import NO_SHORTCUTS, MakeRun, Shortcuts, Tensors
+from serving.interfaces import NO_FAST_PATHS, FastPaths, MakeRunStage, Tensors
 from serving.monitoring.agreement import AgreementMonitor
 from serving.monitoring.controller import BudgetController
 from serving.monitoring.drift import DriftMonitor
 from serving.monitoring.health import Health
-from serving.monitoring.reorder import InOrder
-from serving.monitoring.shadow import Watcher
+from serving.monitoring.reorder import ReorderBuffer
+from serving.monitoring.shadow import ShadowEvaluator
 from serving.options import ServingConfig
-from serving.planner import Offers
+from serving.planner import Planner
 from serving.scheduler.cost import CostModel
-from serving.scheduler.dispatch import deepest_full, in_time, worthwhile
+from serving.scheduler.dispatch import cost_aware, deadline_aware, deepest_full
 from serving.scheduler.exit_rules import (
-    BudgetDecider,
-    DeadlineDecider,
-    GroupDecider,
-    RowsOrGroups,
+    DeadlineRule,
+    HardBudgetRule,
+    RuleSwitch,
+    ThresholdRule,
     nobody_leaves,
 )
-from serving.scheduler.request import Request, Terms
+from serving.scheduler.request import Constraints, Request
 from serving.scheduler.scheduler import Scheduler
 from serving.scheduler.worker import Worker
 
@@ -63,7 +63,7 @@ class RuntimeOptions:
     emit: Listener | None = None
 
 
-class Machinery:
+class Runtime:
     """All that a model is made of besides its bundle and its engine.
 
     Args:
@@ -80,34 +80,34 @@ class Machinery:
     def __init__(
         self,
         bundle: Bundle,
-        make_run: MakeRun,
+        make_run: MakeRunStage,
         options: RuntimeOptions,
         *,
         cost: CostModel,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
+        shortcuts: FastPaths = NO_FAST_PATHS,
     ) -> None:
         rules, exit_flops = options.rules, bundle.manifest.exit_flops
         emit = shielded(options.emit)
         self._exit_flops = exit_flops
         self.controller = BudgetController(bundle.name, exit_flops, emit=emit) if rules.controller else None
-        self.offers = Offers(bundle, rules, self.controller)
+        self.offers = Planner(bundle, rules, self.controller)
         self._agreement, self._drift = _monitors(bundle, rules, emit)
         largest = most_rows(bundle.manifest.segments, options.max_batch, options.max_batch_bytes)
         largest.append(_whole_rows(cost, largest))
-        learners: list[Listener] = [cost, *([InOrder(self.controller)] if self.controller else [])]
+        learners: list[Listener] = [cost, *([ReorderBuffer(self.controller)] if self.controller else [])]
         served = _scheduler(
             bundle,
             make_run,
             options,
             largest=largest,
             cost=cost,
-            groups=GroupDecider(bundle.scorer, self.offers.group_path(), exit_flops),
+            groups=HardBudgetRule(bundle.scorer, self.offers.group_path(), exit_flops),
             drift=self._drift,
             emit=fan_out(*learners, emit),
             shortcuts=shortcuts,
         )
         self._idle = _idle_scheduler(bundle, make_run, options, largest=largest, shortcuts=shortcuts)
-        self.watcher = Watcher(
+        self.watcher = ShadowEvaluator(
             bundle.name,
             exit_flops,
             share=rules.sample_share,
@@ -131,7 +131,7 @@ class Machinery:
 
     def _submit_idle(self, inputs: Tensors) -> Request[Sequence[int]]:
         last = len(self._exit_flops) - 1
-        terms = Terms(float(self._exit_flops[-1]), (), next_exits=(last,) * (last + 1))
+        terms = Constraints(float(self._exit_flops[-1]), (), next_exits=(last,) * (last + 1))
         request = self._idle.submit(inputs, terms)
         self.worker.wake()
         return request
@@ -155,15 +155,15 @@ def _monitors(bundle: Bundle, rules: ServingConfig, emit: Listener) -> tuple[Agr
 
 def _scheduler(
     bundle: Bundle,
-    make_run: MakeRun,
+    make_run: MakeRunStage,
     options: RuntimeOptions,
     *,
     largest: Sequence[int],
     cost: CostModel,
-    groups: GroupDecider,
+    groups: HardBudgetRule,
     drift: DriftMonitor,
     emit: Listener,
-    shortcuts: Shortcuts,
+    shortcuts: FastPaths,
 ) -> Scheduler[list[Answer]]:
     """The scheduler of requests."""
     manifest, clock = bundle.manifest, options.clock
@@ -176,7 +176,7 @@ def _scheduler(
         name=bundle.name,
         exit_flops=manifest.exit_flops,
         run=make_run(waiting, max_batch=max(largest)),
-        decide=RowsOrGroups(BudgetDecider(bundle.scorer, drift.observe), groups),
+        decide=RuleSwitch(ThresholdRule(bundle.scorer, drift.observe), groups),
         answer=AnswerBuilder(
             bundle.name,
             manifest.classes,
@@ -187,11 +187,11 @@ def _scheduler(
             straight_is_calibrated=shortcuts.whole_is_exact,
         ),
         capacity=options.max_queue_rows,
-        start=DeadlineDecider(cost.most_seconds, clock, cost.doubt),
+        start=DeadlineRule(cost.most_seconds, clock, cost.invalidate),
         dispatch=partial(
-            in_time,
+            deadline_aware,
             dispatch=partial(
-                worthwhile,
+                cost_aware,
                 expected=cost.expected,
                 most_rows=largest,
                 max_age_seconds=options.max_age_seconds,
@@ -209,11 +209,11 @@ def _scheduler(
 
 def _idle_scheduler(
     bundle: Bundle,
-    make_run: MakeRun,
+    make_run: MakeRunStage,
     options: RuntimeOptions,
     *,
     largest: Sequence[int],
-    shortcuts: Shortcuts,
+    shortcuts: FastPaths,
 ) -> Scheduler[Sequence[int]]:
     """The scheduler of what has time: every row goes to the last exit, and its classes are the answer."""
     manifest = bundle.manifest

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import socket
 import sys
 import time
@@ -9,13 +10,16 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from serving.address_lock import only_server
+from serving.bundle.files import links_root
+from serving.errors import OfframpError
 from serving.events import fan_out
 from serving.model import Model, ServingConfig
 from serving.monitoring.heartbeat import Heartbeat
 from serving.monitoring.state import keep_state
 from serving.repository import load_models
 from serving.resources import resources
-from serving.settings import Settings
+from serving.settings import Settings, unknown_variables
 from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
 from serving.telemetry.malloc import set_thresholds
@@ -89,14 +93,15 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             device_features=settings.device_features,
             rules=rules,
             emit=emit,
+            links_below=links_root(settings.models),
             warm_up_seconds=settings.load_timeout_seconds,
         )
 
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        logger.warning("unknown_variables", variables=unknown)
     with ExitStack() as stack:
-        sockets = [stack.enter_context(reserve(settings.host, settings.port))]
-        if settings.admin_port is not None:
-            admin = reserve(settings.admin_host, settings.admin_port, "--admin-host and --admin-port")
-            sockets.append(stack.enter_context(admin))
+        sockets = _take_ports(settings, stack)
         models = load_models(settings, load, logger)
         keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
         logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
@@ -124,6 +129,9 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         gc.freeze()
         try:
             server.run(sockets)
+        except OSError as error:
+            listening = " and ".join(url_of(one, scheme) for one in sockets)
+            raise OfframpError(f"cannot listen on {listening}: {error.strerror}") from error
         finally:
             heartbeat.close()
             until = time.monotonic() + (0 if server.force_exit else _CLOSE_SECONDS)
@@ -133,6 +141,17 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
                 keeper.close()
     logger.info("stopped", graceful=not server.force_exit)
     return 0
+
+
+def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:
+    """Take the port, and the second one where there is one, until `stack` is left."""
+    stack.enter_context(only_server(settings.host, settings.port))
+    sockets = [stack.enter_context(reserve(settings.host, settings.port))]
+    if settings.admin_port is not None:
+        stack.enter_context(only_server(settings.admin_host, settings.admin_port))
+        admin = reserve(settings.admin_host, settings.admin_port, "--admin-host and --admin-port")
+        sockets.append(stack.enter_context(admin))
+    return sockets
 
 
 def url_of(listening: socket.socket, scheme: str) -> str:

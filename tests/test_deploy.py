@@ -17,7 +17,7 @@ from serving.events import (
     BudgetCorrected,
     DriftMeasured,
     Event,
-    ExitWatched,
+    ExitShadowed,
     RequestDone,
     RequestFailed,
     RequestRefused,
@@ -46,7 +46,7 @@ def exposition() -> str:
         RequestFailed("m", EngineError.__name__, rows=1),
         RequestRefused(OverloadedError.__name__),
         BudgetCorrected("m", "24.1%", factor=1.1, error=0.1),
-        ExitWatched("m", 0, agreed=True, extra_flops=80),
+        ExitShadowed("m", 0, agreed=True, extra_flops=80),
         AgreementMeasured("m", 0, share=0.9, expected=0.9, alarm=False, changed=False, images=100),
         DriftMeasured("m", 0, score=0.1, limit=0.2, alarm=False, changed=False, of="scores", rows=9),
     )

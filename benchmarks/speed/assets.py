@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks.poster_bundle import pool as poster_pool
 from benchmarks.poster_bundle import poster_model, write, write_pngs
 from serving.bundle import ROWS, Bundle, read_bundle
-from training.exporting.graph import boundaries, cut, export_whole
+from training.exporting.graph import boundaries, export_whole, split_at_boundaries
 from training.exporting.int8 import quantize
 
 from .processes import ROOT
@@ -106,8 +106,15 @@ def _make_poster(folder: Path, images: npt.NDArray[np.uint8]) -> None:
     batches = np.array_split(images[: 32 * _QUANTISING_BATCHES], _QUANTISING_BATCHES)
     # As `training.export --precision int8` does by default.
     quantised, int8_parts = quantize(whole, parts, batches, reduce_range=True)
-    write(folder / "float32", model, cut(whole, parts), parts, images)
-    write(folder / "int8", model, cut(quantised, int8_parts), int8_parts, images, precision="int8")
+    write(folder / "float32", model, split_at_boundaries(whole, parts), parts, images)
+    write(
+        folder / "int8",
+        model,
+        split_at_boundaries(quantised, int8_parts),
+        int8_parts,
+        images,
+        precision="int8",
+    )
 
 
 def _key() -> str:

@@ -18,7 +18,7 @@ _PACKAGES = {"fastapi": ("fastapi", "uvicorn[standard]", *_COMMON), "mosec": ("m
 
 
 @dataclass(frozen=True)
-class Rival:
+class Peer:
     """A full-depth server.
 
     Args:
@@ -42,14 +42,14 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number > 1 else ''}"
 
 
-def rivals() -> tuple[Rival, ...]:
+def rivals() -> tuple[Peer, ...]:
     """What is tried: each server with one thread, and with all."""
     cores = os.cpu_count() or 1
     return (
-        Rival("fastapi", 1, 1),
-        Rival("fastapi", 1, cores),
-        Rival("mosec", cores, 1),
-        Rival("mosec", 1, cores),
+        Peer("fastapi", 1, 1),
+        Peer("fastapi", 1, cores),
+        Peer("mosec", cores, 1),
+        Peer("mosec", 1, cores),
     )
 
 
@@ -76,7 +76,7 @@ def python_of(kind: str, work: Path) -> Path:
     return python
 
 
-def serve(rival: Rival, model: Path, work: Path) -> "AbstractContextManager[Running]":
+def serve(rival: Peer, model: Path, work: Path) -> "AbstractContextManager[Running]":
     """Run a rival over a whole net.
 
     Raises:
@@ -92,6 +92,6 @@ def serve(rival: Rival, model: Path, work: Path) -> "AbstractContextManager[Runn
     return started(command, port, log, variables)
 
 
-def path_of(rival: Rival) -> str:
+def path_of(rival: Peer) -> str:
     """Where a rival answers."""
     return "/classify" if rival.kind == "fastapi" else "/inference"

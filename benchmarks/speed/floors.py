@@ -10,7 +10,7 @@ import numpy.typing as npt
 from benchmarks.plain_session import plain_session
 from serving.bundle import ROWS, Bundle
 from serving.options import ServingConfig
-from serving.planner import Offers
+from serving.planner import Planner
 
 BATCH = 32
 
@@ -49,7 +49,7 @@ class Raw:
 
     def path(self, images: npt.NDArray[np.uint8], budget: str, batch: int = BATCH) -> "Path":
         """Find out which images reach which stage under a budget, and cut their features into batches."""
-        thresholds = Offers(self._bundle, ServingConfig(), None).plan(budget).thresholds
+        thresholds = Planner(self._bundle, ServingConfig(), None).plan(budget).thresholds
         features: list[npt.NDArray[Any]] = [images]
         batches: list[tuple[int, Feed]] = []
         exits = np.zeros(len(images), np.int64)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from . import wrk
 from .client import request_bytes, wait_for_answer
-from .environments import Rival, path_of, rivals, serve
+from .environments import Peer, path_of, rivals, serve
 from .floors import Raw, RawWhole
 from .processes import Running
 from .ratios import Spread, ratios
@@ -64,7 +64,7 @@ def _start_all(bench: Bench, stack: ExitStack) -> dict[str, str]:
     return servers
 
 
-def _start(bench: Bench, stack: ExitStack, rival: Rival, precision: str) -> Running | None:
+def _start(bench: Bench, stack: ExitStack, rival: Peer, precision: str) -> Running | None:
     try:
         running = stack.enter_context(serve(rival, bench.assets.nets[precision].full, bench.work))
         wait_for_answer(running.port, request_bytes(path_of(rival), bench.pngs[0]))

@@ -35,13 +35,15 @@ def check_segment(data: bytes, spec: SegmentSpec) -> None:
     model = parse_model(data)
     check_size(model)
     check_self_contained(model)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    _check_tensors("inputs", [value for value in model.graph.input if value.name not in weights], spec.inputs)
+    _check_tensors("inputs", model.graph.input, spec.inputs)
     _check_tensors("outputs", model.graph.output, spec.outputs)
 
 
 def parse_model(data: bytes) -> onnx.ModelProto:
     """Parse an ONNX file.
+
+    Weights that older exporters list among the inputs too, so that a caller may replace them, are taken from
+    that list: nobody replaces them here, and the tools for graphs take them for inputs.
 
     Raises:
         BundleError: the bytes are no ONNX model.
@@ -53,6 +55,11 @@ def parse_model(data: bytes) -> onnx.ModelProto:
         raise BundleError("not an ONNX model: its bytes cannot be parsed; export it again") from error
     if not model.graph.node:
         raise BundleError("not an ONNX model: it has no operators; export it again")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
     return model
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 _MOST_SPARE = 4  # pieces of a size: a stage's outputs, and those of the batch before
 
 
-class Recycled:
+class BufferPool:
     """Hands out arrays; from any thread."""
 
     def __init__(self) -> None:

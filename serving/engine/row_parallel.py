@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle.manifest import ROWS
-from serving.engine.buffer_pool import Recycled
-from serving.engine.thread_pool import Helpers
+from serving.engine.buffer_pool import BufferPool
+from serving.engine.thread_pool import DaemonPool
 
 Tensor = npt.NDArray[Any]
 Feed = Mapping[str, Tensor]
@@ -27,7 +27,7 @@ _ENOUGH_ROWS = 4  # of a slice, where there are more slices than threads
 _DTYPES = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(uint8)": "u1", "tensor(int64)": "i8"}
 
 
-class SlicedSession:
+class RowParallelSession:
     """Stands in for an `onnxruntime.InferenceSession` on the CPU; `run` is for one caller at a time.
 
     Args:
@@ -38,7 +38,9 @@ class SlicedSession:
         memory: of the outputs.
     """
 
-    def __init__(self, shared: Any, single: Any, threads: int, helpers: Helpers, memory: Recycled) -> None:
+    def __init__(
+        self, shared: Any, single: Any, threads: int, helpers: DaemonPool, memory: BufferPool
+    ) -> None:
         self._shared, self._single, self._threads = shared, single, threads
         self._helpers, self._memory = helpers, memory
         self._outputs = {value.name: value for value in single.get_outputs()}
@@ -68,7 +70,7 @@ class SlicedSession:
             return outputs
         made = [self._empty(self._outputs[name], rows) for name in names]
         given = {name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}
-        slices = iter(cut(rows, self._threads))
+        slices = iter(row_slices(rows, self._threads))
         others = [
             self._helpers.submit(partial(self._run_some, slices, given, names, made, options))
             for _ in range(self._threads - 1)
@@ -108,14 +110,14 @@ def can_slice(session: Any) -> bool:
     return all(map(_rows_of_known_size, (*session.get_inputs(), *session.get_outputs())))
 
 
-def cut(rows: int, threads: int) -> list[slice]:
+def row_slices(rows: int, threads: int) -> list[slice]:
     """Cut a batch into slices of about the same size: two for each thread, where they are large enough.
 
     With two of them, a thread that lost its core for a while leaves one to another.
 
-    >>> [part.stop - part.start for part in cut(18, 2)]
+    >>> [part.stop - part.start for part in row_slices(18, 2)]
     [4, 5, 4, 5]
-    >>> [part.stop - part.start for part in cut(5, 2)]
+    >>> [part.stop - part.start for part in row_slices(5, 2)]
     [2, 3]
     """
     parts = max(threads, min(2 * threads, rows // _ENOUGH_ROWS))

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 _Calls = SimpleQueue[tuple[Callable[[], None], Future[None]] | None]
 
 
-class Helpers:
+class DaemonPool:
     """A few threads that take calls; they end when nobody holds this any more.
 
     `concurrent.futures.ThreadPoolExecutor` would be waited for at the end of the process.

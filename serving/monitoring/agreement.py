@@ -31,7 +31,7 @@ _PROFILES_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class _Shadowed:
     """One image: whether the exits agreed, the share expected, and one over the rows that this rests on."""
 
     agreed: bool
@@ -60,7 +60,7 @@ class AgreementMonitor:
         self._score = score
         self._agrees = answer == answer[:, -1:]
         self._emit = emit
-        self._windows: list[deque[_Watched]] = [deque(maxlen=WINDOW) for _ in score.T]
+        self._windows: list[deque[_Shadowed]] = [deque(maxlen=WINDOW) for _ in score.T]
         self._latest: dict[int, AgreementMeasured] = {}
         self._lock = threading.Lock()
         self._expected = lru_cache(maxsize=_PROFILES_KEPT)(self._profile)
@@ -80,7 +80,7 @@ class AgreementMonitor:
             if rows < _FEWEST:
                 return
             window = self._windows[exit_index]
-            window.append(_Watched(agreed, expected, 1 / rows))
+            window.append(_Shadowed(agreed, expected, 1 / rows))
             if len(window) < _FEWEST:
                 return
             event = self._measure(exit_index, window)
@@ -91,7 +91,7 @@ class AgreementMonitor:
         with self._lock:
             return dict(self._latest)
 
-    def _measure(self, exit_index: int, window: deque[_Watched]) -> AgreementMeasured:
+    def _measure(self, exit_index: int, window: deque[_Shadowed]) -> AgreementMeasured:
         images, agreed = len(window), sum(watched.agreed for watched in window)
         expected = sum(watched.expected for watched in window) / images
         rows = images / sum(watched.inverse_rows for watched in window)

@@ -9,7 +9,7 @@ import threading
 from serving.events import Event, Listener, RequestDone, RequestFailed
 
 
-class InOrder:
+class ReorderBuffer:
     """Holds an event back until every request that was admitted before has ended; safe from any thread.
 
     Every admitted request ends in exactly one event, so nothing is held for longer than requests are in.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from serving.answer import Answer
 from serving.errors import OfframpError
-from serving.events import Event, ExitWatched
+from serving.events import Event, ExitShadowed
 from serving.interfaces import Tensors
 from serving.scheduler.request import Request
 
@@ -35,7 +35,7 @@ class Agreement:
     agreed: int
 
 
-class Watcher:
+class ShadowEvaluator:
     """Samples requests, has early answers checked, and says how that went.
 
     Args:
@@ -44,7 +44,7 @@ class Watcher:
         share: of the images that is sampled, 0 to 1.
         seed: of the draw.
         submit: admits images to run to the end in idle time.
-        emit: gets `ExitWatched`.
+        emit: gets `ExitShadowed`.
         observe: told of the exit, whether the last one agreed, and the thresholds of the request.
     """
 
@@ -129,5 +129,5 @@ class Watcher:
             with self._lock:
                 watched, agreeing = self._seen[exit_index]
                 self._seen[exit_index] = (watched + 1, agreeing + agreed)
-            self._emit(ExitWatched(self._model, exit_index, agreed, self._exit_flops[-1]))
+            self._emit(ExitShadowed(self._model, exit_index, agreed, self._exit_flops[-1]))
             self._observe(exit_index, agreed, thresholds)

@@ -27,7 +27,7 @@ class _Document(msgspec.Struct):
 _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
-class Remembering(Protocol):
+class Stateful(Protocol):
     """A model that has something to remember (`serving.model.Model`)."""
 
     @property
@@ -58,7 +58,7 @@ class StateFolder:
         self._folder = folder
         self._logger = logger
 
-    def load(self, model: Remembering) -> None:
+    def load(self, model: Stateful) -> None:
         """Give a model its state back; one that cannot be used is logged, and the model starts without."""
         path = self._path(model)
         try:
@@ -71,7 +71,7 @@ class StateFolder:
         except Exception as error:  # no file, whatever it is, keeps a server from starting
             self._logger.warning("state_unusable", file=path.name, reason=f"{type(error).__name__}: {error}")
 
-    def save(self, model: Remembering) -> None:
+    def save(self, model: Stateful) -> None:
         """Write a model's state, whole or not at all; what goes wrong is logged, and serving goes on."""
         path = self._path(model)
         document = {"format": _FORMAT, "budget_classes": model.state()}
@@ -81,7 +81,7 @@ class StateFolder:
         except (OSError, ValueError) as error:
             self._logger.error("state_not_written", file=path.name, reason=str(error))
 
-    def _path(self, model: Remembering) -> Path:
+    def _path(self, model: Stateful) -> Path:
         return self._folder / f"{bundle_hash(model.manifest)}.json"
 
 
@@ -114,9 +114,7 @@ class StateKeeper:
         interval_seconds: between two saves.
     """
 
-    def __init__(
-        self, folder: StateFolder, models: Mapping[str, Remembering], interval_seconds: float
-    ) -> None:
+    def __init__(self, folder: StateFolder, models: Mapping[str, Stateful], interval_seconds: float) -> None:
         self._folder = folder
         self._models = models
         self._interval_seconds = interval_seconds
@@ -142,7 +140,7 @@ class StateKeeper:
 def keep_state(
     state_dir: Path | None,
     interval_seconds: float,
-    models: Mapping[str, Remembering],
+    models: Mapping[str, Stateful],
     logger: FilteringBoundLogger,
 ) -> StateKeeper | None:
     """Give models back what they had learned, and keep what they learn.

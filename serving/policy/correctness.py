@@ -17,7 +17,7 @@ _SURE = 1e-4  # scores are kept this far from 0 and 1, where their logits would 
 BoolArray = npt.NDArray[np.bool_]
 
 
-def chance_of_right(score: ScoreArray, correct: BoolArray) -> ScoreArray:
+def correctness_probability(score: ScoreArray, correct: BoolArray) -> ScoreArray:
     """How likely each exit was to be right about each row, in the light of all exits' scores.
 
     Logistic regression with a ridge penalty, by Newton's method; the features are the logits of all K scores

@@ -21,7 +21,7 @@ import numpy as np
 
 from serving.interfaces import ScoreArray
 from serving.policy.plan import ExitArray
-from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, rising
+from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, monotone_path
 
 FIGURE_GRID = tuple(step / 20 for step in range(1, 41))
 """The values of q at which MSDNet's figures are drawn."""
@@ -56,7 +56,7 @@ def geometric_table(score: ScoreArray) -> ScoreArray:
     reach = np.log(max(len(score), 2))
     ratios = np.exp(np.linspace(-reach, reach, 2 * _STEPS + 1))
     table = np.stack([_cut(score, ranking, q) for q in ratios])
-    return rising(table, middle=_STEPS)
+    return monotone_path(table, middle=_STEPS)
 
 
 def _cut(score: ScoreArray, ranking: ExitArray, q: float) -> ScoreArray:

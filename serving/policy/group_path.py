@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from serving.interfaces import Mask, ScoreArray
-from serving.policy.threshold_path import along, refined
+from serving.policy.threshold_path import interpolate_path, refine_path
 
 _POINTS = 4
 """How many points of the path lie between two rows of the policy's table."""
@@ -34,14 +34,14 @@ class GroupPath:
     """
 
     def __init__(self, table: ScoreArray, score: ScoreArray, exit_flops: Sequence[int]) -> None:
-        self._table = refined(table, _POINTS)
+        self._table = refine_path(table, _POINTS)
         flops = np.asarray(exit_flops, np.float64)
         beyond = np.arange(len(flops))
         self._ahead_flops: list[ScoreArray] = []
         for exit_index, here in enumerate(flops[:-1]):
             going = np.broadcast_to(beyond > exit_index, score.shape)
-            rows = along(score, self._table, going)
-            total = along(score, self._table, going * (flops - here))
+            rows = interpolate_path(score, self._table, going)
+            total = interpolate_path(score, self._table, going * (flops - here))
             step = flops[exit_index + 1] - here
             # Nobody of the calibration goes on at the path's first points: who does is the least sure of all.
             self._ahead_flops.append(np.maximum(total / np.maximum(rows, 1), step))

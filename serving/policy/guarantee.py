@@ -25,7 +25,7 @@ from serving.interfaces import ScoreArray
 from serving.policy.budget import format_flops
 from serving.policy.plan import PathPolicy, Plan
 from serving.policy.risk import DEFAULT_DELTA, check_probability, least_n, most_errors, p_value
-from serving.policy.threshold_path import along, refined
+from serving.policy.threshold_path import interpolate_path, refine_path
 
 _STEPS_BETWEEN = 32  # tested points from one row of the path's table to the next
 
@@ -69,9 +69,9 @@ class Certifier:
     def __init__(self, policy: PathPolicy, score: ScoreArray, correct: npt.NDArray[np.bool_]) -> None:
         self._policy = policy
         self._images = len(score)
-        self._path = refined(policy.table, _STEPS_BETWEEN)
+        self._path = refine_path(policy.table, _STEPS_BETWEEN)
         lost = correct[:, -1:] & ~correct
-        self._errors = np.rint(along(score, self._path, lost)).astype(np.int64)
+        self._errors = np.rint(interpolate_path(score, self._path, lost)).astype(np.int64)
 
     def plan(
         self, max_drop: float, delta: float = DEFAULT_DELTA, budget_flops: float | None = None

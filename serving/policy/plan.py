@@ -18,7 +18,7 @@ import numpy.typing as npt
 from serving.errors import BudgetError
 from serving.interfaces import ScoreArray
 from serving.policy.confidence import TIE
-from serving.policy.threshold_path import along
+from serving.policy.threshold_path import interpolate_path
 
 _BISECTIONS = 50  # the step left over is 2^-50 of one table step: the midpoints stay exact in float64
 
@@ -61,7 +61,7 @@ def exits_taken(score: ScoreArray, thresholds: ScoreArray) -> ExitArray:
     return exits
 
 
-def judge(
+def evaluate_thresholds(
     score: ScoreArray,
     correct: npt.NDArray[np.bool_],
     exit_flops: Sequence[int],
@@ -130,7 +130,7 @@ class PathPolicy:
         self._exit_flops = np.asarray(exit_flops, np.int64)
         self._table = table
         costs = np.broadcast_to(self._exit_flops, score.shape)
-        self._table_flops = along(self._score, self._table, costs) / len(score)
+        self._table_flops = interpolate_path(self._score, self._table, costs) / len(score)
 
     @property
     def table(self) -> ScoreArray:
@@ -157,7 +157,9 @@ class PathPolicy:
             thresholds: from wherever they come.
             budget_flops: what they are meant for; what they cost if None.
         """
-        plan = judge(self._score, self._correct, self._exit_flops.tolist(), thresholds, budget_flops or 0)
+        plan = evaluate_thresholds(
+            self._score, self._correct, self._exit_flops.tolist(), thresholds, budget_flops or 0
+        )
         return plan if budget_flops is not None else replace(plan, budget_flops=plan.expected_flops)
 
     def _thresholds(self, budget_flops: float) -> ScoreArray:

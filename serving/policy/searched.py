@@ -27,10 +27,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.interfaces import ScoreArray
-from serving.policy.correctness import BoolArray, chance_of_right
+from serving.policy.correctness import BoolArray, correctness_probability
 from serving.policy.geometric import geometric_table
 from serving.policy.plan import ExitArray, PathPolicy, exits_taken
-from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, along, rising
+from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, interpolate_path, monotone_path
 
 DEFAULT_STIFFNESS = 100.0
 """Where nobody chose one: close to the geometric thresholds, and hardly ever worse."""
@@ -63,15 +63,15 @@ def searched_table(
     if score.shape[1] == 1:
         return geometric.table
     cost = np.asarray(exit_flops, np.float64) / exit_flops[-1]
-    chance = chance_of_right(score, correct)
+    chance = correctness_probability(score, correct)
     ranking = np.argsort(-score, axis=0, kind="stable")
-    curve_right = along(score, geometric.table, chance) / len(score)
-    curve_cost = along(score, geometric.table, np.broadcast_to(cost, score.shape)) / len(score)
+    curve_right = interpolate_path(score, geometric.table, chance) / len(score)
+    curve_cost = interpolate_path(score, geometric.table, np.broadcast_to(cost, score.shape)) / len(score)
     found = []
     for begun_at in np.geomspace(cost[0], 1, _COSTS + 2)[1:-1]:
         goal = _Goal(chance, cost, _slope(curve_cost, curve_right, begun_at), stiffness, begun_at)
         found.append(_ascend(score, ranking, geometric.plan(begun_at * exit_flops[-1]).thresholds, goal))
-    return rising(np.stack(found), middle=_COSTS // 2)
+    return monotone_path(np.stack(found), middle=_COSTS // 2)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ EVERYBODY_LEAVES = -16 * TIE
 """A threshold below every score; finite, unlike the last exit's, so that one can interpolate towards it."""
 
 
-def along(score: ScoreArray, table: ScoreArray, value: npt.NDArray[Any]) -> ScoreArray:
+def interpolate_path(score: ScoreArray, table: ScoreArray, value: npt.NDArray[Any]) -> ScoreArray:
     """The sum over rows of what each gets at the exit it takes, under every threshold vector of a table.
 
     Since thresholds never fall, exit k lets a row out in the first so many vectors of the table, and what the
@@ -47,7 +47,7 @@ def along(score: ScoreArray, table: ScoreArray, value: npt.NDArray[Any]) -> Scor
     return np.cumsum(changes[:-1])
 
 
-def rising(table: ScoreArray, middle: int) -> ScoreArray:
+def monotone_path(table: ScoreArray, middle: int) -> ScoreArray:
     """Make a path of threshold vectors [R, K] that were found one by one, from cheap to dear.
 
     From the middle row outwards a threshold may only rise with the cost and only fall with it, whatever
@@ -65,7 +65,7 @@ def rising(table: ScoreArray, middle: int) -> ScoreArray:
     return path
 
 
-def refined(table: ScoreArray, steps: int) -> ScoreArray:
+def refine_path(table: ScoreArray, steps: int) -> ScoreArray:
     """Put points of the straight lines between the rows of a table [R, K]: [(R - 1) * steps + 1, K]."""
     near, far = table[:-1, None, :-1], table[1:, None, :-1]
     weight = np.arange(steps)[:, None] / steps

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from serving.events import Event, StageRan
-from serving.interfaces import Run, Tensors
+from serving.interfaces import RunStage, Tensors
 
 TOLERANCE = 0.03
 """Costs per row that differ by less than this are the same."""
@@ -21,7 +21,7 @@ CLEARLY = 0.1
 _LEAST_SHARE = 4  # of the largest size that is known
 
 
-class Rates:
+class BatchCostCurve:
     """Seconds at a few sizes, joined by straight lines.
 
     Args:
@@ -56,7 +56,7 @@ class Rates:
         At least a quarter of the largest: a few noisy runs may call any size cheap, and nobody idles while a
         larger batch gathers, but other stages run. 0 where nothing is known.
 
-        >>> Rates({1: 0.010, 8: 0.048, 32: 0.190}).efficient_rows
+        >>> BatchCostCurve({1: 0.010, 8: 0.048, 32: 0.190}).efficient_rows
         8
         """
         per_row = [seconds / size for size, seconds in zip(self._sizes, self._seconds, strict=True)]
@@ -69,7 +69,7 @@ class Rates:
     def cheapest_rows(self, rows: int) -> int:
         """How many of `rows` to run together: all, unless a smaller size that is known costs less per row.
 
-        >>> rates = Rates({1: 0.010, 8: 0.048, 32: 0.256})
+        >>> rates = BatchCostCurve({1: 0.010, 8: 0.048, 32: 0.256})
         >>> rates.cheapest_rows(5), rates.cheapest_rows(32)
         (5, 8)
         """
@@ -108,8 +108,8 @@ class CostModel:
         self._lock = threading.Lock()
         self._known: list[dict[int, tuple[float, float]]] = [{} for _ in range(stages + 1)]
         self._quickest: list[dict[int, float]] = [{} for _ in range(stages + 1)]
-        self._expected = [Rates({}) for _ in range(stages + 1)]
-        self._bounds = [Rates({}) for _ in range(stages + 1)]
+        self._expected = [BatchCostCurve({}) for _ in range(stages + 1)]
+        self._bounds = [BatchCostCurve({}) for _ in range(stages + 1)]
 
     def __call__(self, event: Event) -> None:
         """Learn from `StageRan`; other events say nothing, nor does a segment that ran without its head."""
@@ -137,7 +137,7 @@ class CostModel:
                 known[size] = (scaled, 0.0)
             self._refresh(stage)
 
-    def doubt(self, stage: int) -> None:
+    def invalidate(self, stage: int) -> None:
         """Move what is believed of a stage towards the quickest that was seen, since nobody may start it now.
 
         Without that a single slow batch could close a stage for good: what never runs is never learned anew.
@@ -151,7 +151,7 @@ class CostModel:
                 self._known[stage][size] = (believed, _DEVIATION_MEMORY * deviation)
             self._refresh(stage)
 
-    def expected(self, stage: int) -> Rates:
+    def expected(self, stage: int) -> BatchCostCurve:
         """How long a stage is expected to take on batches, a step of the scheduler included."""
         return self._expected[stage]
 
@@ -161,12 +161,16 @@ class CostModel:
 
     def _refresh(self, stage: int) -> None:
         known = self._known[stage]
-        self._expected[stage] = Rates({size: mean + _STEP_SECONDS for size, (mean, _) in known.items()})
-        self._bounds[stage] = Rates({size: mean + _DEVIATIONS * far for size, (mean, far) in known.items()})
+        self._expected[stage] = BatchCostCurve(
+            {size: mean + _STEP_SECONDS for size, (mean, _) in known.items()}
+        )
+        self._bounds[stage] = BatchCostCurve(
+            {size: mean + _DEVIATIONS * far for size, (mean, far) in known.items()}
+        )
 
 
 def measure(
-    run: Run,
+    run: RunStage,
     image_shape: Sequence[int],
     stages: int,
     sizes: Sequence[int],

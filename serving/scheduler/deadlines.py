@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from serving.errors import DeadlineError
-from serving.scheduler.request import Request, Terms
+from serving.scheduler.request import Constraints, Request
 
 TOO_LATE = (
     "the deadline came before the images were received and decoded: allow more milliseconds, or send "
@@ -66,7 +66,7 @@ def answer_seconds(deadline_seconds: float) -> float:
     return deadline_seconds - min(_LEAD_SECONDS, _LEAD_SHARE * deadline_seconds)
 
 
-def refuse_if_late(terms: Terms, now: float) -> None:
+def refuse_if_late(terms: Constraints, now: float) -> None:
     """Turn a request away whose deadline came before it could be admitted.
 
     Raises:

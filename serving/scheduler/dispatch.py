@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from serving.scheduler.cost import Rates
+from serving.scheduler.cost import BatchCostCurve
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ def deepest_full(loads: Sequence[StageLoad], *, max_batch: int, max_age_seconds:
 DEFAULT_DISPATCH: Dispatch = partial(deepest_full, max_batch=32, max_age_seconds=0.05)
 
 
-def worthwhile(
+def cost_aware(
     loads: Sequence[StageLoad],
     *,
-    expected: Callable[[int], Rates],
+    expected: Callable[[int], BatchCostCurve],
     most_rows: Sequence[int],
     max_age_seconds: float,
     entries: Sequence[int] = (0,),
@@ -74,8 +74,8 @@ def worthwhile(
         entries: the stages that new rows wait for. They are the shallowest; among themselves the one whose
             first row is older goes first, at the latest when that row is old.
 
-    >>> rates = Rates({1: 0.004, 4: 0.010, 8: 0.020})
-    >>> choose = partial(worthwhile, expected=lambda stage: rates, most_rows=(8, 8), max_age_seconds=0.1)
+    >>> rates = BatchCostCurve({1: 0.004, 4: 0.010, 8: 0.020})
+    >>> choose = partial(cost_aware, expected=lambda stage: rates, most_rows=(8, 8), max_age_seconds=0.1)
     >>> choose([StageLoad(9, 0.01), StageLoad(5, 0.01)])
     (1, 5)
     >>> choose([StageLoad(9, 0.01), StageLoad(3, 0.01)])
@@ -108,7 +108,7 @@ def worthwhile(
     return chosen(next(filter(worth_it, waiting), deepest_first[0]))
 
 
-def in_time(
+def deadline_aware(
     loads: Sequence[StageLoad], *, dispatch: Dispatch, seconds: Callable[[int, int], float]
 ) -> tuple[int, int]:
     """Change what `dispatch` chose where that would make urgent rows late.
@@ -125,9 +125,9 @@ def in_time(
 
     >>> load = StageLoad(8, 0.0, slack_seconds=0.5)
     >>> choose = lambda loads: (len(loads) - 1, loads[-1].rows)
-    >>> in_time([load], dispatch=choose, seconds=lambda stage, rows: rows / 10)
+    >>> deadline_aware([load], dispatch=choose, seconds=lambda stage, rows: rows / 10)
     (0, 4)
-    >>> in_time([load, StageLoad(8, 0.0)], dispatch=choose, seconds=lambda stage, rows: rows / 20)
+    >>> deadline_aware([load, StageLoad(8, 0.0)], dispatch=choose, seconds=lambda stage, rows: rows / 20)
     (0, 8)
     """
     stage, size = dispatch(loads)

@@ -19,7 +19,7 @@ Observe = Callable[[int, ScoreArray, ClassArray, Sequence[tuple[float, ...]]], N
 """Told of the scores [N] at an exit, of the classes [N] it answers, and of the thresholds of the N rows."""
 
 
-class BudgetDecider:
+class ThresholdRule:
     """A row leaves where its score reaches the threshold that its own request brought along.
 
     Thresholds are frozen at admission and the score is the row's own, so requests with different budgets
@@ -44,7 +44,7 @@ class BudgetDecider:
         return np.asarray(scores >= limits)
 
 
-class GroupDecider:
+class HardBudgetRule:
     """Decides on all rows of one request at once, so that they keep to their sum.
 
     The path says who goes on. The rows come together (the request is submitted with a barrier), and what the
@@ -70,7 +70,7 @@ class GroupDecider:
         return ~self._path.choose(stage, self._scorer(stage, probabilities), flops_left)
 
 
-class RowsOrGroups:
+class RuleSwitch:
     """Asks one decider about rows that stand for themselves, another about requests as a whole.
 
     Args:
@@ -93,7 +93,7 @@ def nobody_leaves(stage: int, rows: Sequence[Row], probabilities: FloatArray) ->
     return np.zeros(len(rows), np.bool_)
 
 
-class DeadlineDecider:
+class DeadlineRule:
     """A row starts a stage only if the stage is likely to be done in time; a `serving.scheduler.hooks.Start`.
 
     Args:

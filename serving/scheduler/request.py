@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from serving.events import Kind
+from serving.events import BudgetKind
 from serving.interfaces import FloatArray, Tensors
 
 ResultT = TypeVar("ResultT")
@@ -18,7 +18,7 @@ ExitAnswer = tuple[int, FloatArray, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Constraints:
     """What a request asked for, frozen when it is admitted; deciders read it, the scheduler does not.
 
     Attributes:
@@ -34,7 +34,7 @@ class Terms:
 
     budget_flops: float
     thresholds: tuple[float, ...]
-    kind: Kind = "average"
+    kind: BudgetKind = "average"
     answer_at: float = math.inf
     deadline_at: float = math.inf
     next_exits: tuple[int, ...] = ()
@@ -63,7 +63,7 @@ class Request(Generic[ResultT]):
         "unanswered",
     )
 
-    def __init__(self, size: int, terms: Terms, *, barrier: bool, admitted_at: float) -> None:
+    def __init__(self, size: int, terms: Constraints, *, barrier: bool, admitted_at: float) -> None:
         self.size = size
         self.terms = terms
         self.barrier = barrier

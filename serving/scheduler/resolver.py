@@ -7,18 +7,18 @@ from serving.errors import DeadlineError, EngineError, OfframpError
 from serving.events import Listener, RequestDone, RequestFailed
 from serving.interfaces import FloatArray
 from serving.scheduler.admission import Admission
-from serving.scheduler.request import Request, ResultT, Terms
+from serving.scheduler.request import Constraints, Request, ResultT
 
 
-class Answered(NamedTuple):
+class FinishedRequest(NamedTuple):
     """A request whose N rows have left: its terms, the exit index of each, what these say, float32 [N, C]."""
 
-    terms: Terms
+    terms: Constraints
     exits: tuple[int, ...]
     probabilities: FloatArray
 
 
-Answer = Callable[[Sequence[Answered]], Sequence[ResultT]]
+MakeAnswers = Callable[[Sequence[FinishedRequest]], Sequence[ResultT]]
 """Requests -> what each one's future gets."""
 
 _ABANDONED = "CancelledError"
@@ -44,7 +44,7 @@ class Resolver(Generic[ResultT]):
         *,
         name: str,
         exit_flops: Sequence[int],
-        answer: Answer[ResultT],
+        answer: MakeAnswers[ResultT],
         admission: Admission,
         clock: Callable[[], float],
         emit: Listener,
@@ -58,7 +58,7 @@ class Resolver(Generic[ResultT]):
 
     def finish(self, requests: Sequence[Request[Any]]) -> None:
         """Answer requests whose rows have all left; one whose answer cannot be made fails alone."""
-        answered = [Answered(request.terms, *request.take()) for request in requests]
+        answered = [FinishedRequest(request.terms, *request.take()) for request in requests]
         try:
             results = self._answer(answered)
         except Exception as error:

@@ -11,16 +11,17 @@ from typing import Generic
 import numpy as np
 
 from serving.errors import EngineError, OfframpError
-from serving.events import Listener, StageRan, shielded
-from serving.interfaces import NO_SHORTCUTS, FloatArray, Mask, Run, Shortcuts, Tensors
+from serving.events import Listener, RowsBroken, StageRan, shielded
+from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, IndexArray, Mask, RunStage, Tensors
 from serving.scheduler.admission import Admission
 from serving.scheduler.barrier import Barrier
+from serving.scheduler.broken_rows import broken_rows
 from serving.scheduler.deadlines import Deadlines
 from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch, StageLoad
 from serving.scheduler.head_skipping import goes_straight, needs_head
 from serving.scheduler.hooks import Decide, Start, checked, everybody_starts
-from serving.scheduler.request import Batch, Request, ResultT, Row, Terms, requests_of
-from serving.scheduler.resolver import Answer, Resolver, deadline_error, engine_error
+from serving.scheduler.request import Batch, Constraints, Request, ResultT, Row, requests_of
+from serving.scheduler.resolver import MakeAnswers, Resolver, deadline_error, engine_error
 from serving.scheduler.stage_queue import StageQueue
 from serving.scheduler.turns import Turns
 
@@ -31,7 +32,8 @@ class Scheduler(Generic[ResultT]):
     Args:
         name: of the model, for events.
         exit_flops: the cost of leaving at each exit, in FLOPs per image; there are as many stages.
-        run: runs a stage. An exception fails the requests with rows in the batch, and only these.
+        run: runs a stage. An exception fails the requests with rows in the batch, and only these; NaN or
+            infinity in a row fails its request alone.
         decide: says who leaves. An exception does the same.
         start: says who may start a stage. An exception does the same.
         answer: makes the results of requests whose rows have all left.
@@ -49,16 +51,16 @@ class Scheduler(Generic[ResultT]):
         *,
         name: str,
         exit_flops: Sequence[int],
-        run: Run,
+        run: RunStage,
         decide: Decide,
-        answer: Answer[ResultT],
+        answer: MakeAnswers[ResultT],
         capacity: int,
         start: Start = everybody_starts,
         dispatch: Dispatch = DEFAULT_DISPATCH,
         clock: Callable[[], float] = time.monotonic,
         emit: Listener | None = None,
         keep_rows: int | Sequence[int] = 128,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
+        shortcuts: FastPaths = NO_FAST_PATHS,
     ) -> None:
         self._name = name
         self._run = run
@@ -109,7 +111,7 @@ class Scheduler(Generic[ResultT]):
         queue = self._queues[stage]
         return [*([queue.tensors] if queue else []), *self._barrier.held_after(stage - 1)]
 
-    def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
+    def submit(self, inputs: Tensors, terms: Constraints, *, barrier: bool = False) -> Request[ResultT]:
         """Admit a request; its rows wait for stage 0 from the next step on.
 
         Args:
@@ -242,26 +244,58 @@ class Scheduler(Generic[ResultT]):
         queue_seconds = tuple([started - row.queued_at for row in rows])  # before they join another queue
         try:
             exit_index, skipped, probabilities, features = self._compute(stage, rows, inputs)
-            found = {
-                len(tensor) for tensor in (*features, *([] if probabilities is None else [probabilities]))
-            }
+            tensors = features if probabilities is None else (probabilities, *features)
+            found = {len(tensor) for tensor in tensors}
             if found != {len(rows)}:
                 raise EngineError(f"expected outputs of {len(rows)} rows, found {sorted(found)}")
+            broken = broken_rows(tensors)
             seconds = self._clock() - started
-            if probabilities is None:
-                self._queues[stage + 1].push(rows, features, None, self._clock())
         except Exception as error:
             self._fail(
                 rows, f"stage {min(stage, self._last) + 1} failed on a batch of {len(rows)} images", error
             )
             return
         self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds, skipped))
-        answered_rows = 0
+        if broken.size:
+            rows, probabilities, features = self._fail_broken(
+                exit_index, rows, broken, probabilities, features
+            )
+        answered_rows = self._go_on(exit_index, rows, probabilities, features) if rows else 0
+        self._admission.note_throughput(answered_rows, seconds)
+
+    def _go_on(
+        self, exit_index: int, rows: list[Row], probabilities: FloatArray | None, features: Tensors
+    ) -> int:
+        """Send rows that reached an exit where they belong, and say how many left."""
         if probabilities is not None:
             batch = Batch(exit_index, rows, probabilities, features)
             ready = [batch] if exit_index == self._last else self._barrier.split(batch)
-            answered_rows = sum(self._settle(exit_index, part) for part in ready)
-        self._admission.note_throughput(answered_rows, seconds)
+            return sum(self._settle(exit_index, part) for part in ready)
+        try:
+            self._queues[exit_index + 1].push(rows, features, None, self._clock())
+        except Exception as error:
+            self._fail(rows, f"queueing {len(rows)} images failed after stage {exit_index + 1}", error)
+        return 0
+
+    def _fail_broken(
+        self,
+        exit_index: int,
+        rows: list[Row],
+        broken: IndexArray,
+        probabilities: FloatArray | None,
+        features: Tensors,
+    ) -> tuple[list[Row], FloatArray | None, Tensors]:
+        """Fail the requests of rows on which the net overflowed; return what there is of the others."""
+        self._emit(RowsBroken(self._name, exit_index, len(broken)))
+        cause = EngineError("the net put out values that are not numbers, or not finite ones")
+        failing = requests_of([rows[index] for index in broken.tolist()])
+        gone = np.array([row.request in failing for row in rows])
+        self._fail([row for row in rows if row.request in failing], f"exit {exit_index + 1}", cause)
+        return (
+            [row for row in rows if row.request not in failing],
+            None if probabilities is None else probabilities[~gone],
+            tuple(tensor[~gone] for tensor in features),
+        )
 
     def _compute(
         self, stage: int, rows: Sequence[Row], inputs: Tensors

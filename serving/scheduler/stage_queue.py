@@ -11,7 +11,7 @@ from serving.scheduler.dispatch import StageLoad
 from serving.scheduler.request import Row
 
 
-def close_up(tensors: Tensors, chosen: IndexArray) -> Sequence[int]:
+def compact(tensors: Tensors, chosen: IndexArray) -> Sequence[int]:
     """Make the first N rows of every tensor those that were chosen.
 
     Rows that are there already stay where they are; the gaps are filled from behind. So no more rows are
@@ -25,7 +25,7 @@ def close_up(tensors: Tensors, chosen: IndexArray) -> Sequence[int]:
         For each of the N places, which of `chosen` is there now.
 
     >>> tensor = np.array([10, 11, 12, 13, 14])
-    >>> close_up((tensor,), np.array([1, 2, 4])), tensor[:3].tolist()
+    >>> compact((tensor,), np.array([1, 2, 4])), tensor[:3].tolist()
     ([2, 0, 1], [14, 11, 12])
     """
     count = len(chosen)
@@ -95,7 +95,7 @@ class StageQueue:
             tensor.flags.c_contiguous and (chosen is None or tensor.flags.writeable) for tensor in tensors
         ):
             if chosen is not None:
-                rows = [rows[index] for index in close_up(tensors, chosen)]
+                rows = [rows[index] for index in compact(tensors, chosen)]
             self._buffers, self._head = tensors, 0
         else:
             self._make_room(count, tensors)

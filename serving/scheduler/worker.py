@@ -11,7 +11,7 @@ from typing import Any, Generic
 from serving.errors import ClosedError
 from serving.events import Listener, WorkerDied, shielded
 from serving.interfaces import Tensors
-from serving.scheduler.request import Request, ResultT, Terms
+from serving.scheduler.request import Constraints, Request, ResultT
 from serving.scheduler.scheduler import Scheduler
 
 
@@ -115,7 +115,7 @@ class Worker(Generic[ResultT]):
             lambda: ClosedError(f"the worker of model {self._name!r} hangs; the request was given up")
         )
 
-    def submit(self, inputs: Tensors, terms: Terms, *, barrier: bool = False) -> Request[ResultT]:
+    def submit(self, inputs: Tensors, terms: Constraints, *, barrier: bool = False) -> Request[ResultT]:
         """Admit a request and wake the thread (arguments and errors: `Scheduler.submit`)."""
         with self._changed:
             request = self._scheduler.submit(inputs, terms, barrier=barrier)

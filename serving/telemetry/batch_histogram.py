@@ -24,7 +24,7 @@ class _Series:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class ManyHistogram(Collector):
+class BatchHistogram(Collector):
     """A histogram with labels.
 
     Args:

@@ -11,7 +11,15 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from serving.events import AgreementMeasured, DriftMeasured, Event, ModelStalled, RequestFailed, WorkerDied
+from serving.events import (
+    AgreementMeasured,
+    DriftMeasured,
+    Event,
+    ModelStalled,
+    RequestFailed,
+    RowsBroken,
+    WorkerDied,
+)
 from serving.telemetry.log_rates import RateLimit
 from serving.telemetry.log_writer import LogWriter
 
@@ -139,6 +147,8 @@ class EventLog:
                 self._logger.warning("model_goes_on", model=model, seconds=round(seconds, 1))
             case ModelStalled(model, seconds):
                 self._logger.critical("model_stalled", model=model, seconds=round(seconds, 1))
+            case RowsBroken(model, exit_index, rows):
+                self._logger.warning("images_broken", model=model, exit=exit_index + 1, images=rows)
             case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
                 found |= {"of": event.of, "images": event.rows}

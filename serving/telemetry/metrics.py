@@ -14,19 +14,20 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from serving.events import (
+    BudgetKind,
     Event,
-    Kind,
     ModelStalled,
     RequestDone,
     RequestFailed,
     RequestRefused,
+    RowsBroken,
     StageRan,
     WorkerDied,
 )
-from serving.telemetry.batch_histogram import ManyHistogram
-from serving.telemetry.monitoring_metrics import PromiseMetrics
+from serving.telemetry.batch_histogram import BatchHistogram
+from serving.telemetry.monitoring_metrics import MonitoringMetrics
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -111,7 +112,7 @@ class Metrics:
         )
         self._full_flops: dict[str, int] = {}
         self._head_flops: dict[str, tuple[int, ...]] = {}
-        self._promises = PromiseMetrics(registry)
+        self._promises = MonitoringMetrics(registry)
         self._request_seconds = Histogram(
             "offramp_request_seconds",
             "From admission to answer.",
@@ -133,7 +134,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._queue_seconds = ManyHistogram(
+        self._queue_seconds = BatchHistogram(
             "offramp_queue_seconds",
             "How long an image waited for a stage.",
             ("model", "stage"),
@@ -147,6 +148,12 @@ class Metrics:
             "offramp_failed_images",
             "Admitted images whose request failed or was abandoned.",
             ("model",),
+            registry=registry,
+        )
+        self._broken = Counter(
+            "offramp_broken_images",
+            "Images on which the net put out NaN or infinity on its way to an exit.",
+            ("model", "exit"),
             registry=registry,
         )
         self._up = Gauge(
@@ -198,15 +205,21 @@ class Metrics:
             case RequestFailed(model, error, rows):
                 self._errors.labels(error).inc()
                 self._failed_rows.labels(model).inc(rows)
+            case RowsBroken(model, exit_index, rows):
+                self._broken.labels(model, str(exit_index + 1)).inc(rows)
             case RequestRefused(error):
                 self._errors.labels(error).inc()
-            case WorkerDied(model, goes_on=goes_on):
-                self._restarts.labels(model).inc()
-                self._up.labels(model).set(int(goes_on))
-            case ModelStalled(model, _, over):
-                self._up.labels(model).set(int(over))
+            case WorkerDied() | ModelStalled():
+                self._note_worker(event)
             case _:
                 self._promises(event)
+
+    def _note_worker(self, event: WorkerDied | ModelStalled) -> None:
+        if isinstance(event, WorkerDied):
+            self._restarts.labels(event.model).inc()
+            self._up.labels(event.model).set(int(event.goes_on))
+        else:
+            self._up.labels(event.model).set(int(event.over))
 
     def loaded(self, model: str, exit_flops: Sequence[int], head_flops: Sequence[int] = ()) -> None:
         """Declare a model, so that its counters start at 0 instead of appearing with the first image.
@@ -225,6 +238,7 @@ class Metrics:
             self._asked.labels(model, kind)
         for number in range(1, len(exit_flops) + 1):
             self._exits.labels(model, str(number))
+            self._broken.labels(model, str(number))
         self._promises.loaded(model, len(exit_flops))
         if head_flops:
             self._head_flops[model] = tuple(head_flops)

@@ -6,10 +6,10 @@ by their lower edge.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event, ExitWatched
+from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event, ExitShadowed
 
 
-class PromiseMetrics:
+class MonitoringMetrics:
     """Listens to the controller, the watcher and the drift monitor.
 
     Args:
@@ -82,7 +82,7 @@ class PromiseMetrics:
             case BudgetCorrected(model, budget_class, factor, error):
                 self._correction.labels(model, budget_class).set(factor)
                 self._error.labels(model, budget_class).set(error)
-            case ExitWatched(model, exit_index, agreed, extra_flops):
+            case ExitShadowed(model, exit_index, agreed, extra_flops):
                 labels = (model, str(exit_index + 1))
                 self._watched.labels(*labels).inc()
                 self._agreed.labels(*labels).inc(agreed)

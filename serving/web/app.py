@@ -8,15 +8,15 @@ from fastapi_offline import FastAPIOffline
 from serving.telemetry.logs import get_logger
 from serving.web import classify_route, health_routes, models_routes, problems
 from serving.web.access import Access
-from serving.web.classify import Classify, Shortcut
-from serving.web.gate import Gate
+from serving.web.classify import Classify, ClassifyApp
+from serving.web.gate import ServerMiddleware
 from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
 ANYBODY = Access()
 
 
-def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> Gate:
+def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ServerMiddleware:
     """Build the application over one service; nothing is global, so that tests may hold several.
 
     Args:
@@ -40,8 +40,10 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         heads = [segment.head_flops for segment in model.manifest.segments]
         service.metrics.loaded(model.name, model.exit_flops, heads)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
-    shortcuts = {("POST", classify_route.PATH): Shortcut(hot, logger)}
-    return Gate(app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process))
+    shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
+    return ServerMiddleware(
+        app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
+    )
 
 
 def _version() -> str:

@@ -6,10 +6,10 @@ from typing import Protocol
 from starlette.types import Receive, Scope
 
 EXTENSION = "offramp.caller"
-"""The ASGI extension in which a server offers the request's `Caller`, under the key "caller"."""
+"""The ASGI extension in which a server offers the request's `ClientConnection`, under the key "caller"."""
 
 
-class Caller(Protocol):
+class ClientConnection(Protocol):
     """Who waits for an answer (uvicorn's `RequestResponseCycle` is one)."""
 
     disconnected: bool
@@ -20,8 +20,8 @@ class Caller(Protocol):
     """Set when one of these changes; whoever wants to end the waiting may set it, too."""
 
 
-class WatchedCaller:
-    """A caller behind a server that offers no `Caller`: a task reads on until it hears of the end.
+class WatchedConnection:
+    """A caller behind a server that offers no `ClientConnection`: a task reads on until it hears of the end.
 
     Args:
         receive: ASGI's; nobody else may use it from now on.
@@ -44,7 +44,7 @@ class WatchedCaller:
         self.message_event.set()
 
 
-def caller_of(scope: Scope) -> Caller | None:
+def caller_of(scope: Scope) -> ClientConnection | None:
     """Return what the server offers, if it does."""
-    caller: Caller | None = scope.get("extensions", {}).get(EXTENSION, {}).get("caller")
+    caller: ClientConnection | None = scope.get("extensions", {}).get(EXTENSION, {}).get("caller")
     return caller

@@ -16,9 +16,9 @@ from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.answer_bytes import AnswerResponse
 from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
-from serving.web.caller import Caller, WatchedCaller, caller_of
-from serving.web.job import Job
-from serving.web.mailbox import Mailbox
+from serving.web.caller import ClientConnection, WatchedConnection, caller_of
+from serving.web.job import ClassifyJob
+from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of
 from serving.web.query import PARAMETERS, read_options, read_query
 from serving.web.reading import BodyReader
@@ -37,7 +37,7 @@ class Classify:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._mailbox: Mailbox | None = None
+        self._mailbox: LoopMailbox | None = None
         self._kept = lru_cache(_KEPT_QUERIES)(self._read_query)
 
     async def __call__(self, scope: Scope, receive: Receive) -> AnswerResponse:
@@ -54,7 +54,7 @@ class Classify:
             raise
         return AnswerResponse(job.answers(), listed=job.listed)
 
-    async def _start(self, scope: Scope, receive: Receive) -> Job:
+    async def _start(self, scope: Scope, receive: Receive) -> ClassifyJob:
         """Take a request to its end, or to the error that it is refused with."""
         received_at = time.monotonic()
         query = scope["query_string"]
@@ -70,9 +70,9 @@ class Classify:
             reader = BodyReader(body, headers.content_type, model.manifest.preprocessing, service.read_limits)
             scope.setdefault("state", {})["received_bytes"] = len(body)
             del body  # the reader lets go of it when the images are there
-            waiting = caller or WatchedCaller(receive)
+            waiting = caller or WatchedConnection(receive)
             try:
-                job = Job(
+                job = ClassifyJob(
                     model,
                     ask,
                     received_at=received_at,
@@ -83,7 +83,7 @@ class Classify:
                 del reader
                 await self._end(job, waiting, late_at)
             finally:
-                if isinstance(waiting, WatchedCaller):
+                if isinstance(waiting, WatchedConnection):
                     waiting.close()
         if job.refusal is not None:
             raise job.refusal
@@ -93,7 +93,7 @@ class Classify:
         self,
         headers: BodyHeaders,
         receive: Receive,
-        caller: Caller | None,
+        caller: ClientConnection | None,
         late_at: float | None,
         share: Share,
     ) -> bytes:
@@ -108,7 +108,7 @@ class Classify:
         except TimeoutError as error:  # No image has an answer before all are here.
             raise DeadlineError(TOO_LATE) from error
 
-    async def _end(self, job: Job, caller: Caller, late_at: float | None) -> None:
+    async def _end(self, job: ClassifyJob, caller: ClientConnection, late_at: float | None) -> None:
         """Start a job and wait until it is over.
 
         Raises:
@@ -138,14 +138,14 @@ class Classify:
             parse_budget(str(ask.budget), model.exit_flops)
         return model, ask
 
-    def _mailbox_of_this_loop(self) -> Mailbox:
+    def _mailbox_of_this_loop(self) -> LoopMailbox:
         loop = asyncio.get_running_loop()
         if self._mailbox is None or self._mailbox.loop is not loop:
-            self._mailbox = Mailbox(loop)
+            self._mailbox = LoopMailbox(loop)
         return self._mailbox
 
 
-class Shortcut:
+class ClassifyApp:
     """An ASGI app that is `POST /classify` alone, its errors included.
 
     Args:

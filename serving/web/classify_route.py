@@ -21,7 +21,7 @@ _BODY = {
 
 
 def router(classify: Classify) -> APIRouter:
-    """Make the route, which documents it; a `Shortcut` past the framework leads to the same."""
+    """Make the route, which documents it; a `ClassifyApp` past the framework leads to the same."""
     routes = APIRouter()
 
     @routes.post(

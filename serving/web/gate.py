@@ -16,7 +16,7 @@ from serving.web.service import Service
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
-class Gate:
+class ServerMiddleware:
     """ASGI middleware around the whole app.
 
     Args:

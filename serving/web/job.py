@@ -8,12 +8,12 @@ from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
-from serving.web.mailbox import Mailbox
+from serving.web.mailbox import LoopMailbox
 from serving.web.reading import BodyReader
 from serving.web.service import ServedModel, Work
 
 
-class Job:
+class ClassifyJob:
     """Decodes a body and submits its images in threads; the event loop hears of it once, at the end.
 
     Args:
@@ -37,7 +37,7 @@ class Job:
         *,
         received_at: float,
         reader: BodyReader,
-        mailbox: Mailbox,
+        mailbox: LoopMailbox,
         woken: asyncio.Event,
     ) -> None:
         self.over = False

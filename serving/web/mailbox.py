@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 
-class Mailbox:
+class LoopMailbox:
     """Calls that other threads want made in an event loop.
 
     A worker answers a batch of requests in a row. The loop is woken for the first of them alone, and finds

@@ -42,7 +42,7 @@ _FULL = Refusal(503, "the server has as many connections as it takes: try again 
 _CONTINUE = b"HTTP/1.1 100"
 
 
-class OnePiece:
+class CoalescingTransport:
     """Stands in for the transport of one response, whose body comes right behind its head.
 
     uvicorn writes the head as soon as the app starts to answer, and then the body. Answers to HEAD have none
@@ -163,7 +163,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Offer the app a `Caller`, which costs less than a task that waits; answer in one piece."""
+        """Offer the app a `ClientConnection`, which costs less than a waiting task; answer in one piece."""
         self._head_is_whole = True
         if self.parser.should_upgrade():
             return  # the parser takes this for the end of HTTP: `_feed` has the request read again
@@ -174,7 +174,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._has_cycle = True
         self.scope["extensions"] = {EXTENSION: {"caller": self.cycle}}
         if self.scope["method"] != "HEAD":
-            self.cycle.transport = cast("asyncio.Transport", OnePiece(self.transport))
+            self.cycle.transport = cast("asyncio.Transport", CoalescingTransport(self.transport))
         self.flow.resume_reading()  # of what is pipelined little is kept; a caller who hangs up is noticed
 
     def on_chunk_header(self) -> None:

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 
 from serving.events import Event, Listener
-from serving.interfaces import NO_SHORTCUTS, Shortcuts, Tensors
+from serving.interfaces import NO_FAST_PATHS, FastPaths, Tensors
 from serving.scheduler.dispatch import deepest_full
-from serving.scheduler.request import Row, Terms
+from serving.scheduler.request import Constraints, Row
 from serving.scheduler.scheduler import Scheduler
 
 EXIT_FLOPS = (10, 30, 60)
@@ -83,9 +83,9 @@ class Fixture:
             clock=self.clock,
             emit=listener or self.events.append,
             keep_rows=8,
-            shortcuts=Shortcuts({stage: self.net.without_head(stage) for stage in (0, 1)}, self.net.whole)
+            shortcuts=FastPaths({stage: self.net.without_head(stage) for stage in (0, 1)}, self.net.whole)
             if shortcuts
-            else NO_SHORTCUTS,
+            else NO_FAST_PATHS,
         )
 
     def decide(self, stage: int, rows: Sequence[Row], probabilities: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ class Fixture:
         return leaves
 
     @staticmethod
-    def answer(terms: Terms, exits: Sequence[int], probabilities: np.ndarray) -> Answers:
+    def answer(terms: Constraints, exits: Sequence[int], probabilities: np.ndarray) -> Answers:
         return list(zip(probabilities[:, 0].astype(int).tolist(), exits, strict=True))
 
     def inputs(self, exits: Sequence[int]) -> tuple[Tensors, Answers]:

@@ -11,7 +11,7 @@ from serving.interfaces import Tensors
 from serving.policy.confidence import Scorer
 from serving.scheduler.dispatch import deepest_full
 from serving.scheduler.hooks import Decide, Start, everybody_starts
-from serving.scheduler.resolver import Answered
+from serving.scheduler.resolver import FinishedRequest
 from serving.scheduler.scheduler import Scheduler
 from tests.serving.fakes import Clock
 
@@ -70,7 +70,7 @@ class TableScheduler:
         return self.table[inputs[0], stage], (inputs[0].copy(),) if stage < EXITS - 1 else ()
 
     @staticmethod
-    def answer(requests: Sequence[Answered]) -> list[Exits]:
+    def answer(requests: Sequence[FinishedRequest]) -> list[Exits]:
         return [list(request.exits) for request in requests]
 
     def drain(self) -> None:

@@ -4,11 +4,11 @@ import pytest
 
 from serving.errors import BodyTooLargeError, ClosedError, OverloadedError
 from serving.scheduler.admission import Admission
-from serving.scheduler.request import Request, Terms
+from serving.scheduler.request import Constraints, Request
 
 
 def of(size: int) -> Request[None]:
-    return Request(size, Terms(1.0, ()), barrier=False, admitted_at=0.0)
+    return Request(size, Constraints(1.0, ()), barrier=False, admitted_at=0.0)
 
 
 def test_rows_are_admitted_up_to_the_capacity_and_again_when_there_is_room() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.events import BudgetCorrected, Event, RequestDone
 from serving.monitoring.controller import CLASS_WIDTH, BudgetController
-from serving.monitoring.reorder import InOrder
+from serving.monitoring.reorder import ReorderBuffer
 from serving.policy.confidence import calibration_score
 from serving.policy.plan import Plan, exits_taken
 from serving.policy.registry import fit_policy
@@ -231,7 +231,7 @@ def test_a_budget_that_can_be_met_exactly_is_not_corrected(
 
 def test_bursts_whose_cheap_images_are_answered_first_do_not_look_like_changing_traffic() -> None:
     controller = BudgetController("m", EXIT_FLOPS)
-    listen = InOrder(controller)
+    listen = ReorderBuffer(controller)
     random = np.random.default_rng(3)
     for burst in range(20):
         planned = controller.effective(40.0)

@@ -78,6 +78,6 @@ def test_a_slow_batch_does_not_close_a_stage_for_good() -> None:
     assert model.most_seconds(1, 1) > 1
 
     for _ in range(80):  # nobody may start, so nothing runs and nothing is learned
-        model.doubt(1)
+        model.invalidate(1)
 
     assert model.most_seconds(1, 1) == pytest.approx(0.01, rel=0.05)

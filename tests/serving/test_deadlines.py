@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from serving.errors import DeadlineError
 from serving.events import RequestDone, RequestFailed
 from serving.scheduler.deadlines import Deadlines
-from serving.scheduler.exit_rules import DeadlineDecider, nobody_leaves
-from serving.scheduler.request import Request, Row, Terms
+from serving.scheduler.exit_rules import DeadlineRule, nobody_leaves
+from serving.scheduler.request import Constraints, Request, Row
 from tests.serving.fakes import Clock
 from tests.serving.tables import EXIT_FLOPS, EXITS, TableScheduler, random_table
 
@@ -22,9 +22,9 @@ START = Clock().now
 STAGE_SECONDS = 0.01
 
 
-def due(seconds: float) -> Terms:
+def due(seconds: float) -> Constraints:
     """Terms of a request that is to be answered so many seconds after the clock's start."""
-    return Terms(80.0, (), "deadline", answer_at=START + seconds, deadline_at=START + seconds)
+    return Constraints(80.0, (), "deadline", answer_at=START + seconds, deadline_at=START + seconds)
 
 
 def deep(max_batch: int = 4) -> TableScheduler:
@@ -32,7 +32,7 @@ def deep(max_batch: int = 4) -> TableScheduler:
     return TableScheduler(
         random_table(64, seed=0),
         nobody_leaves,
-        start=lambda clock: DeadlineDecider(lambda stage, rows: STAGE_SECONDS, clock),
+        start=lambda clock: DeadlineRule(lambda stage, rows: STAGE_SECONDS, clock),
         max_batch=max_batch,
     )
 
@@ -57,7 +57,7 @@ def test_a_row_leaves_with_the_deepest_exit_that_is_done_in_time(seconds: float,
 def test_a_row_that_cannot_finish_the_first_stage_is_not_started() -> None:
     fixture = deep()
     request = fixture.scheduler.submit(rows(1, 2), due(0.005))
-    other = fixture.scheduler.submit(rows(3), Terms(80.0, ()))
+    other = fixture.scheduler.submit(rows(3), Constraints(80.0, ()))
     fixture.drain()
     with pytest.raises(DeadlineError, match="no exit was done for 2 of 2 images"):
         request.future.result(0)
@@ -102,7 +102,7 @@ def test_a_group_whose_last_row_may_not_start_goes_on_without_it() -> None:
         return np.array([stage != 1 or row.position == 0 or allowed[0] for row in rows])
 
     fixture = TableScheduler(random_table(8, 0), nobody_leaves, start=lambda _: start, max_batch=1)
-    request = fixture.scheduler.submit(rows(0, 1), Terms(80.0, ()), barrier=True)
+    request = fixture.scheduler.submit(rows(0, 1), Constraints(80.0, ()), barrier=True)
     for _ in range(3):
         fixture.scheduler.step()
     allowed[0] = False

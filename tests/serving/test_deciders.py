@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.policy.confidence import Scorer, score
-from serving.scheduler.exit_rules import BudgetDecider
-from serving.scheduler.request import Request, Row, Terms
+from serving.scheduler.exit_rules import ThresholdRule
+from serving.scheduler.request import Constraints, Request, Row
 
 
 def row(*thresholds: float) -> Row:
-    request: Request[None] = Request(1, Terms(1.0, thresholds), barrier=False, admitted_at=0.0)
+    request: Request[None] = Request(1, Constraints(1.0, thresholds), barrier=False, admitted_at=0.0)
     return Row(request, 0)
 
 
 def test_every_row_is_held_against_its_own_threshold_at_the_stage() -> None:
-    decide = BudgetDecider(Scorer("max_probability", (1.0, 1.0)))
+    decide = ThresholdRule(Scorer("max_probability", (1.0, 1.0)))
     rows = [row(0.5, 0.9), row(0.8, 0.1), row(0.5, 0.9)]
     probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.5, 0.5]], np.float32)
     assert decide(0, rows, probabilities).tolist() == [True, False, True]
@@ -24,8 +24,8 @@ def test_every_row_is_held_against_its_own_threshold_at_the_stage() -> None:
 
 def test_the_measure_is_the_one_that_was_asked_for() -> None:
     probabilities = np.array([[0.6, 0.4]], np.float32)  # the margin is 0.2
-    assert not BudgetDecider(Scorer("margin", (1.0, 1.0)))(0, [row(0.5)], probabilities).any()
-    assert BudgetDecider(Scorer("margin", (1.0, 1.0)))(0, [row(0.15)], probabilities).all()
+    assert not ThresholdRule(Scorer("margin", (1.0, 1.0)))(0, [row(0.5)], probabilities).any()
+    assert ThresholdRule(Scorer("margin", (1.0, 1.0)))(0, [row(0.15)], probabilities).all()
 
 
 def test_saturated_confidences_can_still_be_cut() -> None:
@@ -33,7 +33,7 @@ def test_saturated_confidences_can_still_be_cut() -> None:
     low, high = np.sort(score(probabilities, "max_probability"))
     between = row((low + high) / 2)
     assert (
-        BudgetDecider(Scorer("max_probability", (1.0, 1.0)))(0, [between, between], probabilities).sum() == 1
+        ThresholdRule(Scorer("max_probability", (1.0, 1.0)))(0, [between, between], probabilities).sum() == 1
     )
 
 
@@ -42,7 +42,7 @@ def test_neighbours_have_no_say(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.full(3, 0.3), count).astype(np.float32)
     rows = [row(float(threshold)) for threshold in random.random(count)]
-    decide = BudgetDecider(Scorer("max_probability", (1.0, 1.0)))
+    decide = ThresholdRule(Scorer("max_probability", (1.0, 1.0)))
     together = decide(0, rows, probabilities)
     order = random.permutation(count)
     shuffled = decide(0, [rows[index] for index in order], probabilities[order])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.scheduler.cost import Rates
-from serving.scheduler.dispatch import StageLoad, deepest_full, in_time, worthwhile
+from serving.scheduler.cost import BatchCostCurve
+from serving.scheduler.dispatch import StageLoad, cost_aware, deadline_aware, deepest_full
 
 YOUNG, OLD = 0.01, 0.5
 
@@ -59,15 +59,15 @@ def test_rows_without_an_answer_go_before_rows_that_have_one_when_time_is_short(
     slack: float, expected: tuple[int, int]
 ) -> None:
     loads = [StageLoad(4, 0.0, slack), StageLoad(8, 0.0)]
-    assert in_time(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == expected
+    assert deadline_aware(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == expected
 
 
 def test_a_late_row_at_a_deeper_stage_makes_its_batch_smaller() -> None:
     loads = [StageLoad(4, 0.0), StageLoad(8, 0.0, 0.5)]
-    assert in_time(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == (1, 4)
+    assert deadline_aware(loads, dispatch=choose_deepest, seconds=lambda stage, rows: rows / 10) == (1, 4)
 
 
-FOUR_IS_ENOUGH = Rates({1: 0.004, 4: 0.008, 8: 0.016, 16: 0.048})
+FOUR_IS_ENOUGH = BatchCostCurve({1: 0.004, 4: 0.008, 8: 0.016, 16: 0.048})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ FOUR_IS_ENOUGH = Rates({1: 0.004, 4: 0.008, 8: 0.016, 16: 0.048})
 def test_costs_choose_the_stage_and_the_size(
     loads: list[tuple[int, float]], expected: tuple[int, int]
 ) -> None:
-    chosen = worthwhile(
+    chosen = cost_aware(
         [StageLoad(*load) for load in loads],
         expected=lambda stage: FOUR_IS_ENOUGH,
         most_rows=(16, 16, 5),
@@ -103,7 +103,7 @@ def test_of_two_entries_the_one_that_waited_longer_goes_first(
     rows: int, ahead: int, ages: tuple[float, float], expected: int
 ) -> None:
     loads = [StageLoad(rows, ages[0]), StageLoad(ahead, YOUNG), StageLoad(rows, ages[1])]
-    stage, _ = worthwhile(
+    stage, _ = cost_aware(
         loads,
         expected=lambda stage: FOUR_IS_ENOUGH,
         most_rows=(8, 8, 8),
@@ -123,9 +123,9 @@ def test_of_two_entries_the_one_that_waited_longer_goes_first(
 def test_costs_never_choose_to_wait_nor_rows_that_are_not_there(
     loads: list[StageLoad], seconds_at: dict[int, float], largest: int
 ) -> None:
-    stage, size = worthwhile(
+    stage, size = cost_aware(
         loads,
-        expected=lambda stage: Rates(seconds_at),
+        expected=lambda stage: BatchCostCurve(seconds_at),
         most_rows=[largest] * len(loads),
         max_age_seconds=0.1,
         entries=(0, len(loads) - 1),
@@ -137,7 +137,7 @@ def test_costs_never_choose_to_wait_nor_rows_that_are_not_there(
 def test_a_lone_row_at_one_entry_is_not_forgotten_while_the_other_is_always_worth_it(busy: int) -> None:
     loads = [StageLoad(1, 2.0), StageLoad(0, 0.0), StageLoad(1, 2.0)]
     loads[busy] = StageLoad(40, 1.9)
-    stage, _ = worthwhile(
+    stage, _ = cost_aware(
         loads, expected=lambda stage: FOUR_IS_ENOUGH, most_rows=(8, 8, 8), max_age_seconds=0.1, entries=(0, 2)
     )
     assert stage == 2 - busy
@@ -155,7 +155,7 @@ def test_nobody_starves(arrivals: list[int | None], share: float) -> None:
             waiting[arrival].append(now)
         loads = [StageLoad(len(rows), now - rows[0] if rows else 0.0) for rows in waiting]
         if any(load.rows for load in loads):
-            stage, size = worthwhile(
+            stage, size = cost_aware(
                 loads,
                 expected=lambda stage: FOUR_IS_ENOUGH,
                 most_rows=[8] * 4,
@@ -173,9 +173,9 @@ def test_nobody_starves(arrivals: list[int | None], share: float) -> None:
 
 def test_rows_are_not_old_before_full_batches_of_all_stages_could_have_run() -> None:
     loads = [StageLoad(4, YOUNG), StageLoad(1, OLD)]
-    ten_times_slower = Rates({1: 0.04, 4: 0.08, 8: 0.16, 16: 0.48})
+    ten_times_slower = BatchCostCurve({1: 0.04, 4: 0.08, 8: 0.16, 16: 0.48})
     chosen = [
-        worthwhile(loads, expected=lambda stage: rates, most_rows=(16, 16), max_age_seconds=0.1)  # noqa: B023
+        cost_aware(loads, expected=lambda stage: rates, most_rows=(16, 16), max_age_seconds=0.1)  # noqa: B023
         for rates in (FOUR_IS_ENOUGH, ten_times_slower)
     ]
     assert chosen == [(1, 1), (0, 4)]

@@ -11,8 +11,8 @@ from serving.interfaces import Mask
 from serving.policy.geometric import geometric_table
 from serving.policy.group_path import GroupPath
 from serving.policy.plan import PathPolicy, exits_taken
-from serving.scheduler.exit_rules import BudgetDecider, GroupDecider, RowsOrGroups
-from serving.scheduler.request import Row, Terms
+from serving.scheduler.exit_rules import HardBudgetRule, RuleSwitch, ThresholdRule
+from serving.scheduler.request import Constraints, Row
 from tests.serving.tables import EXIT_FLOPS, EXITS, SCORER, TableScheduler, random_table, scores_of
 
 CALIBRATION = random_table(1000, seed=5)
@@ -22,8 +22,8 @@ PATH = GroupPath(geometric_table(SCORES), SCORES, EXIT_FLOPS)
 budgets = st.floats(EXIT_FLOPS[0], EXIT_FLOPS[-1])
 
 
-def decider() -> RowsOrGroups:
-    return RowsOrGroups(BudgetDecider(SCORER), GroupDecider(SCORER, PATH, EXIT_FLOPS))
+def decider() -> RuleSwitch:
+    return RuleSwitch(ThresholdRule(SCORER), HardBudgetRule(SCORER, PATH, EXIT_FLOPS))
 
 
 def spent(exits: Sequence[int]) -> int:
@@ -41,7 +41,7 @@ def test_no_request_ever_costs_more_than_its_images_times_its_budget(
 ) -> None:
     fixture = TableScheduler(random_table(20, seed), decider(), max_batch=max_batch)
     sent = [
-        fixture.scheduler.submit((np.arange(size),), Terms(budget, (), "hard"), barrier=True)
+        fixture.scheduler.submit((np.arange(size),), Constraints(budget, (), "hard"), barrier=True)
         for size, budget in asked
     ]
     fixture.drain()
@@ -97,7 +97,7 @@ def test_a_large_request_is_served_as_open_thresholds_of_its_budget_are() -> Non
     for budget_flops in (15.0, 35.0, 60.0):
         fixture = TableScheduler(CALIBRATION, decider(), max_batch=64)
         rows = np.arange(len(CALIBRATION))
-        request = fixture.scheduler.submit((rows,), Terms(budget_flops, (), "hard"), barrier=True)
+        request = fixture.scheduler.submit((rows,), Constraints(budget_flops, (), "hard"), barrier=True)
         fixture.drain()
         exits = request.future.result(0)
         open_exits = exits_taken(SCORES, policy.plan(budget_flops).thresholds)
@@ -117,7 +117,7 @@ def test_a_rows_exit_depends_on_no_neighbour_unless_its_budget_is_hard(seed: int
         numbers = random.integers(0, 40, random.integers(1, 6))
         thresholds = (*np.sort(random.random(EXITS - 1)).tolist(), -np.inf)
         hard = bool(random.random() < 0.3)
-        terms = Terms(30.0, (), "hard") if hard else Terms(30.0, thresholds)
+        terms = Constraints(30.0, (), "hard") if hard else Constraints(30.0, thresholds)
         sent.append((fixture.scheduler.submit((numbers,), terms, barrier=hard), numbers, thresholds, hard))
         for _ in range(random.integers(0, 4)):
             fixture.scheduler.step()
@@ -135,9 +135,9 @@ def test_rows_and_groups_are_asked_of_their_own_decider() -> None:
     def nobody(stage: int, rows: Sequence[Row], probabilities: np.ndarray) -> Mask:
         return np.zeros(len(rows), np.bool_)
 
-    fixture = TableScheduler(random_table(4, 0), RowsOrGroups(everybody, nobody))
-    row = fixture.scheduler.submit((np.arange(2),), Terms(30.0, ()))
-    group = fixture.scheduler.submit((np.arange(2),), Terms(30.0, ()), barrier=True)
+    fixture = TableScheduler(random_table(4, 0), RuleSwitch(everybody, nobody))
+    row = fixture.scheduler.submit((np.arange(2),), Constraints(30.0, ()))
+    group = fixture.scheduler.submit((np.arange(2),), Constraints(30.0, ()), barrier=True)
     fixture.drain()
     assert (row.future.result(0), group.future.result(0)) == ([0, 0], [EXITS - 1] * 2)
 

@@ -1,4 +1,4 @@
-"""Helpers: calls are made, errors come back, and nobody is waited for at the end."""
+"""DaemonPool: calls are made, errors come back, and nobody is waited for at the end."""
 
 import gc
 import subprocess
@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from serving.engine.thread_pool import Helpers
+from serving.engine.thread_pool import DaemonPool
 
 
 def test_calls_run_side_by_side_in_other_threads() -> None:
     both = threading.Barrier(2, timeout=10)
-    helpers = Helpers(2)
+    helpers = DaemonPool(2)
     seen: list[str] = []
 
     def meet() -> None:
@@ -25,7 +25,7 @@ def test_calls_run_side_by_side_in_other_threads() -> None:
 
 
 def test_an_error_is_the_future_s_and_the_thread_goes_on() -> None:
-    helpers = Helpers(1)
+    helpers = DaemonPool(1)
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -36,7 +36,7 @@ def test_an_error_is_the_future_s_and_the_thread_goes_on() -> None:
 
 
 def test_threads_end_with_whom_they_help() -> None:
-    helpers = Helpers(2)
+    helpers = DaemonPool(2)
     started: list[threading.Thread] = []
     helpers.submit(lambda: started.append(threading.current_thread())).result(10)
     del helpers
@@ -46,7 +46,7 @@ def test_threads_end_with_whom_they_help() -> None:
 
 
 def test_a_call_that_hangs_keeps_no_process_from_ending() -> None:
-    imports = "import threading; from serving.engine.thread_pool import Helpers"
-    hanging = f"{imports}; Helpers(1).submit(threading.Event().wait); print('over')"
+    imports = "import threading; from serving.engine.thread_pool import DaemonPool"
+    hanging = f"{imports}; DaemonPool(1).submit(threading.Event().wait); print('over')"
     done = subprocess.run([sys.executable, "-c", hanging], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr

@@ -73,6 +73,12 @@ def test_the_folder_may_be_one_bundle(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(load_models(Settings(models=Path()), load, structlog.get_logger())) == ["one"]
 
 
+def test_a_bundle_keeps_the_name_that_it_is_linked_under(tmp_path: Path) -> None:
+    (models_folder(tmp_path, "..2026_11_25") / "pets").symlink_to("..2026_11_25")
+    settings = Settings(models=tmp_path / "pets")
+    assert list(load_models(settings, load, structlog.get_logger())) == ["pets"]
+
+
 @pytest.mark.parametrize("missing", [True, False])
 def test_nothing_to_load_says_how_to_make_something(missing: bool, tmp_path: Path) -> None:
     settings = Settings(models=tmp_path / "none" if missing else tmp_path)

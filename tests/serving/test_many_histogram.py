@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from serving.telemetry.batch_histogram import ManyHistogram
+from serving.telemetry.batch_histogram import BatchHistogram
 
 BOUNDS = (0.0005, 0.01, 1.0, 10.0)
 
@@ -17,7 +17,7 @@ def lines(registry: CollectorRegistry) -> list[str]:
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.0005, 0.0006, 0.25, 1.0, 9.5, 10.0, 11.0]))))
 def test_it_shows_what_the_librarys_own_would_show(batches: list[list[float]]) -> None:
     registry, other = CollectorRegistry(), CollectorRegistry()
-    ours = ManyHistogram("waited", "How long.", ("model", "stage"), buckets=BOUNDS, registry=registry)
+    ours = BatchHistogram("waited", "How long.", ("model", "stage"), buckets=BOUNDS, registry=registry)
     theirs = Histogram("waited", "How long.", ("model", "stage"), buckets=BOUNDS, registry=other)
     for batch in batches:
         ours.observe(("tiny", "1"), batch)
@@ -34,6 +34,6 @@ def test_it_shows_what_the_librarys_own_would_show(batches: list[list[float]]) -
 
 def test_a_name_is_registered_once() -> None:
     registry = CollectorRegistry()
-    ManyHistogram("waited", "How long.", ("model",), buckets=BOUNDS, registry=registry)
+    BatchHistogram("waited", "How long.", ("model",), buckets=BOUNDS, registry=registry)
     with pytest.raises(ValueError, match="waited"):
-        ManyHistogram("waited", "How long.", ("model",), buckets=BOUNDS, registry=registry)
+        BatchHistogram("waited", "How long.", ("model",), buckets=BOUNDS, registry=registry)

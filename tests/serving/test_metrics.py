@@ -2,7 +2,7 @@ from serving.events import (
     AgreementMeasured,
     BudgetCorrected,
     DriftMeasured,
-    ExitWatched,
+    ExitShadowed,
     RequestDone,
     RequestFailed,
     RequestRefused,
@@ -98,8 +98,8 @@ def test_promises_are_told_by_class_and_by_exit_from_1() -> None:
     assert value(metrics, "offramp_watched_images_total", model="m", exit="3") is None
     assert value(metrics, "offramp_drift_alarm", **labels) == 0
     metrics(BudgetCorrected("m", "24.1%", factor=0.9, error=0.02))
-    metrics(ExitWatched("m", 1, agreed=True, extra_flops=90))
-    metrics(ExitWatched("m", 1, agreed=False, extra_flops=90))
+    metrics(ExitShadowed("m", 1, agreed=True, extra_flops=90))
+    metrics(ExitShadowed("m", 1, agreed=False, extra_flops=90))
     metrics(AgreementMeasured("m", 1, share=0.5, expected=0.9, alarm=True, changed=True, images=100))
     metrics(DriftMeasured("m", 1, score=0.3, limit=0.13, alarm=True, changed=True, of="scores", rows=9))
     by_class = {"model": "m", "budget_class": "24.1%"}

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.events import Event, RequestDone, RequestFailed, WorkerDied
-from serving.monitoring.reorder import InOrder
+from serving.monitoring.reorder import ReorderBuffer
 
 
 def done(number: int | None) -> RequestDone:
@@ -14,7 +14,7 @@ def done(number: int | None) -> RequestDone:
 @given(st.permutations(range(12)), st.sets(st.integers(0, 11)))
 def test_all_are_told_in_order(ended: list[int], failed: set[int]) -> None:
     told: list[Event] = []
-    listen = InOrder(told.append)
+    listen = ReorderBuffer(told.append)
     for number in ended:
         listen(RequestFailed("m", "EngineError", 1, number) if number in failed else done(number))
     numbers = [event.number for event in told if isinstance(event, RequestDone | RequestFailed)]
@@ -23,7 +23,7 @@ def test_all_are_told_in_order(ended: list[int], failed: set[int]) -> None:
 
 def test_what_is_told_early_waits_for_those_before_it() -> None:
     told: list[Event] = []
-    listen = InOrder(told.append)
+    listen = ReorderBuffer(told.append)
     listen(done(1))
     listen(done(2))
     assert told == []
@@ -33,7 +33,7 @@ def test_what_is_told_early_waits_for_those_before_it() -> None:
 
 def test_other_events_pass_at_once() -> None:
     told: list[Event] = []
-    listen = InOrder(told.append)
+    listen = ReorderBuffer(told.append)
     listen(done(1))
     listen(WorkerDied("m", "gone"))
     listen(done(None))

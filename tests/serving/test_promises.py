@@ -9,7 +9,7 @@ import pytest
 from serving.bundle import Bundle
 from serving.engine.engine import Engine
 from serving.errors import BudgetError, DeadlineError, TermsError
-from serving.events import Event, ExitWatched, RequestDone
+from serving.events import Event, ExitShadowed, RequestDone
 from serving.interfaces import FloatArray, Tensors
 from serving.model import Model, RuntimeOptions
 from serving.options import ClassifyOptions, ServingConfig
@@ -150,7 +150,7 @@ def test_early_answers_are_checked_in_idle_time_and_counted_for_nobody(bundle: B
 
     def listen(event: Event) -> None:
         events.append(event)
-        if isinstance(event, ExitWatched):
+        if isinstance(event, ExitShadowed):
             checked.release()
 
     rules = ServingConfig(default_budget="50%", sample_share=1.0)
@@ -163,7 +163,7 @@ def test_early_answers_are_checked_in_idle_time_and_counted_for_nobody(bundle: B
             assert checked.acquire(timeout=30)
         final = model.classify(images[early], "100%")
         health = model.health()
-    watched = [event for event in events if isinstance(event, ExitWatched)]
+    watched = [event for event in events if isinstance(event, ExitShadowed)]
     agreeing = [a.class_index == answers[i].class_index for i, a in zip(early, final, strict=True)]
     assert sorted((e.exit_index, e.agreed) for e in watched) == sorted(
         (answers[index].exit - 1, agreed) for index, agreed in zip(early, agreeing, strict=True)

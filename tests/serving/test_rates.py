@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.scheduler.cost import CLEARLY, Rates
+from serving.scheduler.cost import CLEARLY, BatchCostCurve
 
 KNOWN = st.dictionaries(
     st.sampled_from([1, 2, 4, 8, 16, 32]), st.floats(1e-4, 1, allow_nan=False), min_size=1
@@ -25,7 +25,7 @@ KNOWN = st.dictionaries(
 def test_the_smallest_size_is_efficient_that_costs_no_more_per_row(
     seconds_at: dict[int, float], efficient: int
 ) -> None:
-    assert Rates(seconds_at).efficient_rows == efficient
+    assert BatchCostCurve(seconds_at).efficient_rows == efficient
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_the_smallest_size_is_efficient_that_costs_no_more_per_row(
     ],
 )
 def test_as_many_rows_run_as_cost_least_each(seconds_at: dict[int, float], rows: int, chosen: int) -> None:
-    assert Rates(seconds_at).cheapest_rows(rows) == chosen
+    assert BatchCostCurve(seconds_at).cheapest_rows(rows) == chosen
 
 
 @given(KNOWN, st.integers(1, 100))
 def test_a_choice_is_some_of_the_rows_and_no_known_size_within_them_is_cheaper(
     seconds_at: dict[int, float], rows: int
 ) -> None:
-    rates = Rates(seconds_at)
+    rates = BatchCostCurve(seconds_at)
     chosen = rates.cheapest_rows(rows)
     assert 1 <= chosen <= rows
     per_row = rates.seconds(chosen) / chosen
@@ -58,4 +58,4 @@ def test_a_choice_is_some_of_the_rows_and_no_known_size_within_them_is_cheaper(
 
 @given(KNOWN)
 def test_the_efficient_size_is_one_that_is_known(seconds_at: dict[int, float]) -> None:
-    assert Rates(seconds_at).efficient_rows in seconds_at
+    assert BatchCostCurve(seconds_at).efficient_rows in seconds_at

@@ -1,4 +1,4 @@
-"""Recycled memory: never under two arrays at once, and used again once it is free."""
+"""BufferPool memory: never under two arrays at once, and used again once it is free."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.buffer_pool import Recycled
+from serving.engine.buffer_pool import BufferPool
 
 
 def address(array: np.ndarray[Any, Any]) -> int:
@@ -14,7 +14,7 @@ def address(array: np.ndarray[Any, Any]) -> int:
 
 
 def test_memory_comes_back_with_the_last_view() -> None:
-    recycled = Recycled()
+    recycled = BufferPool()
     array = recycled.empty((4, 5), "f4")
     place, view = address(array), array[2:]
     view_of_view = view[:1]
@@ -25,14 +25,14 @@ def test_memory_comes_back_with_the_last_view() -> None:
 
 
 def test_what_is_handed_out_has_the_shape_and_the_type_and_can_be_written() -> None:
-    array = Recycled().empty((3, 2, 2), np.uint8)
+    array = BufferPool().empty((3, 2, 2), np.uint8)
     assert (array.shape, array.dtype.name, array.flags.c_contiguous) == ((3, 2, 2), "uint8", True)
     array[:] = 7
-    assert Recycled().empty((0, 3), "i8").shape == (0, 3)
+    assert BufferPool().empty((0, 3), "i8").shape == (0, 3)
 
 
 def test_no_more_is_kept_than_a_few_of_a_size() -> None:
-    recycled = Recycled()
+    recycled = BufferPool()
     held = [recycled.empty((100,), "f4") for _ in range(50)]
     places = {address(array) for array in held}
     held.clear()
@@ -43,7 +43,7 @@ def test_no_more_is_kept_than_a_few_of_a_size() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=60))
 def test_arrays_that_are_held_keep_what_was_written(moves: list[tuple[bool, int]]) -> None:
-    recycled, held = Recycled(), list[tuple[np.ndarray[Any, Any], int]]()
+    recycled, held = BufferPool(), list[tuple[np.ndarray[Any, Any], int]]()
     for number, (taking, size) in enumerate(moves):
         if taking:
             array = recycled.empty((size,), "i8")

@@ -8,11 +8,11 @@ import pytest
 
 from serving.errors import ClosedError, EngineError, OverloadedError
 from serving.events import Event, RequestDone, RequestFailed, StageRan
-from serving.scheduler.request import Request, Terms
-from serving.scheduler.resolver import Answered
+from serving.scheduler.request import Constraints, Request
+from serving.scheduler.resolver import FinishedRequest
 from tests.serving.fakes import Answers, Fixture
 
-TERMS = Terms(budget_flops=25.0, thresholds=())
+TERMS = Constraints(budget_flops=25.0, thresholds=())
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_features_that_do_not_fit_the_queue_are_an_error(
 def test_an_answer_that_cannot_be_made_fails_its_request_only(
     fixture: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(requests: Sequence[Answered]) -> list[Answers]:
+    def answer(requests: Sequence[FinishedRequest]) -> list[Answers]:
         if any(len(request.exits) == 2 for request in requests):
             raise KeyError("class")
         return [[] for _ in requests]

@@ -9,10 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from serving.errors import BodyTooLargeError, EngineError, OverloadedError
 from serving.events import RequestDone, RequestFailed, StageRan
-from serving.scheduler.request import Request, Terms
+from serving.scheduler.request import Constraints, Request
 from tests.serving.fakes import EXIT_FLOPS, STAGES, Answers, Fixture
 
-TERMS = Terms(budget_flops=25.0, thresholds=())
+TERMS = Constraints(budget_flops=25.0, thresholds=())
 exits = st.lists(st.integers(0, STAGES - 1), min_size=1, max_size=14)
 
 

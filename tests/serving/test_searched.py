@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.policy.confidence import calibration_score
-from serving.policy.correctness import chance_of_right
+from serving.policy.correctness import correctness_probability
 from serving.policy.geometric import geometric_table
-from serving.policy.plan import PathPolicy, exits_taken, judge
+from serving.policy.plan import PathPolicy, evaluate_thresholds, exits_taken
 from serving.policy.registry import fit_policy
 from serving.policy.searched import MOST_ROWS, searched_table
 from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES
@@ -27,7 +27,8 @@ def useless_second_exit(rows: int, seed: int) -> Table:
 
 def mean_accuracy(policy: PathPolicy, rows: Table) -> float:
     found = [
-        judge(rows.score, rows.correct, FLOPS, policy.plan(float(budget)).thresholds, 0) for budget in BUDGETS
+        evaluate_thresholds(rows.score, rows.correct, FLOPS, policy.plan(float(budget)).thresholds, 0)
+        for budget in BUDGETS
     ]
     return float(np.mean([plan.expected_accuracy for plan in found]))
 
@@ -106,14 +107,14 @@ def test_chances_are_those_that_the_rows_were_drawn_with() -> None:
     random = np.random.default_rng(0)
     score = random.uniform(0.05, 0.95, (20_000, 2))
     truth = np.stack([score[:, 0], 1 - 0.5 * score[:, 1]], axis=1)
-    found = chance_of_right(score, random.random(score.shape) < truth)
+    found = correctness_probability(score, random.random(score.shape) < truth)
     assert np.abs(found - truth).mean() < 0.03
 
 
 @pytest.mark.parametrize("right", [True, False])
 def test_chances_stay_finite_where_all_rows_agree(right: bool) -> None:
     score = calibration_score(np.ones((30, 2), np.float32))
-    found = chance_of_right(score, np.full((30, 2), right))
+    found = correctness_probability(score, np.full((30, 2), right))
     assert np.all((found > 0.9) if right else (found < 0.1))
 
 

@@ -13,12 +13,12 @@ from serving.events import RequestDone, StageRan
 from serving.policy.confidence import HIGHEST_SCORE, MEASURES, score
 from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES
 from serving.scheduler.head_skipping import next_exits
-from serving.scheduler.request import Request, Terms
+from serving.scheduler.request import Constraints, Request
 from tests.serving.fakes import STAGES, Answers, Fixture
 
-ANYWHERE = Terms(25.0, (), next_exits=(0, 1, 2))
-LATER = Terms(25.0, (), next_exits=(1, 1, 2))
-STRAIGHT = Terms(25.0, (), next_exits=(2, 2, 2))
+ANYWHERE = Constraints(25.0, (), next_exits=(0, 1, 2))
+LATER = Constraints(25.0, (), next_exits=(1, 1, 2))
+STRAIGHT = Constraints(25.0, (), next_exits=(2, 2, 2))
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def fixture() -> Fixture:
 
 
 def send(
-    fixture: Fixture, terms: Terms, *exits: int, barrier: bool = False
+    fixture: Fixture, terms: Constraints, *exits: int, barrier: bool = False
 ) -> tuple[Request[Answers], Answers]:
     inputs, expected = fixture.inputs(exits)
     return fixture.scheduler.submit(inputs, terms, barrier=barrier), expected

@@ -14,7 +14,7 @@ from serving.engine import fast_paths
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.graph_variants import headless, whole
-from serving.interfaces import NO_SHORTCUTS
+from serving.interfaces import NO_FAST_PATHS
 from tests.bundles import tiny_bundle, tiny_images, tiny_manifest, tiny_segments
 
 SPECS = tiny_manifest().segments
@@ -94,7 +94,7 @@ def test_a_graph_that_does_not_load_is_done_without(
 def test_features_on_a_device_are_left_there(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny", rows=True)
     engine = Engine(bundle, providers=["CPUExecutionProvider"], device_features="on")
-    assert shorten(bundle, engine) is NO_SHORTCUTS
+    assert shorten(bundle, engine) is NO_FAST_PATHS
 
 
 def nudged(file: bytes, by: float) -> bytes:

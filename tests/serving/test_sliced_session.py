@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from serving.engine.buffer_pool import Recycled
-from serving.engine.row_parallel import SlicedSession, can_slice, cut
-from serving.engine.thread_pool import Helpers
+from serving.engine.buffer_pool import BufferPool
+from serving.engine.row_parallel import RowParallelSession, can_slice, row_slices
+from serving.engine.thread_pool import DaemonPool
 from tests.bundles import tiny_images, tiny_segments
 
 THREADS = 3
@@ -27,8 +27,8 @@ def names(opened: Any) -> list[str]:
 def test_slices_put_out_what_the_whole_batch_does(rows: int) -> None:
     plain = session()
     feed = {plain.get_inputs()[0].name: tiny_images(rows)}
-    helpers = Helpers(THREADS - 1)
-    sliced = SlicedSession(plain, session(), THREADS, helpers, Recycled())
+    helpers = DaemonPool(THREADS - 1)
+    sliced = RowParallelSession(plain, session(), THREADS, helpers, BufferPool())
     found = sliced.run(names(plain), feed)
     only_features = sliced.run(names(plain)[1:], feed)
     for tensor, expected in zip(found, plain.run(None, feed), strict=True):
@@ -40,8 +40,8 @@ def test_slices_put_out_what_the_whole_batch_does(rows: int) -> None:
 def test_a_view_that_is_not_contiguous_is_read_rightly() -> None:
     plain, images = session(), tiny_images(12)[::-1]
     feed = {plain.get_inputs()[0].name: images}
-    helpers = Helpers(THREADS - 1)
-    found = SlicedSession(plain, session(), THREADS, helpers, Recycled()).run(names(plain), feed)
+    helpers = DaemonPool(THREADS - 1)
+    found = RowParallelSession(plain, session(), THREADS, helpers, BufferPool()).run(names(plain), feed)
     np.testing.assert_array_equal(found[0], plain.run(None, feed)[0])
 
 
@@ -62,8 +62,8 @@ class Failing:
 def test_a_slice_that_fails_fails_the_batch_and_the_next_one_runs() -> None:
     plain = session()
     feed = {plain.get_inputs()[0].name: tiny_images(12)}
-    helpers = Helpers(THREADS - 1)
-    sliced = SlicedSession(plain, Failing(session()), THREADS, helpers, Recycled())
+    helpers = DaemonPool(THREADS - 1)
+    sliced = RowParallelSession(plain, Failing(session()), THREADS, helpers, BufferPool())
     with pytest.raises(RuntimeError, match="out of cheese"):
         sliced.run(names(plain), feed)
     np.testing.assert_array_equal(sliced.run(names(plain), feed)[0], plain.run(None, feed)[0])
@@ -72,7 +72,7 @@ def test_a_slice_that_fails_fails_the_batch_and_the_next_one_runs() -> None:
 def test_slices_cover_every_row_once() -> None:
     for rows in range(4, 70):
         for threads in (2, 3, 16):
-            parts = [row for part in cut(rows, threads) for row in range(part.start, part.stop)]
+            parts = [row for part in row_slices(rows, threads) for row in range(part.start, part.stop)]
             assert parts == list(range(rows))
 
 

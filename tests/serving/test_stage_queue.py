@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.scheduler.request import Request, Row, Terms
+from serving.scheduler.request import Constraints, Request, Row
 from serving.scheduler.stage_queue import StageQueue
 
-REQUEST: Request[None] = Request(10**6, Terms(1.0, ()), barrier=False, admitted_at=0.0)
+REQUEST: Request[None] = Request(10**6, Constraints(1.0, ()), barrier=False, admitted_at=0.0)
 
 
 def numbered(start: int, count: int) -> tuple[list[Row], tuple[np.ndarray, ...]]:

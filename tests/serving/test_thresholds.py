@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from serving.errors import BudgetError
 from serving.policy.confidence import calibration_score
 from serving.policy.geometric import FIGURE_GRID, geometric_thresholds
-from serving.policy.plan import PathPolicy, Plan, exits_taken, judge
+from serving.policy.plan import PathPolicy, Plan, evaluate_thresholds, exits_taken
 from serving.policy.registry import fit_policy
-from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, along, refined, rising
+from serving.policy.threshold_path import (
+    EVERYBODY_LEAVES,
+    NOBODY_LEAVES,
+    interpolate_path,
+    monotone_path,
+    refine_path,
+)
 
 # Six rows, three exits. At q = 1 a third, that is two rows, leaves at each exit.
 SCORE = np.array(
@@ -66,7 +72,7 @@ def test_part_of_a_row_moves_the_threshold_that_far_to_the_next_score() -> None:
 
 
 def test_judging_thresholds_by_hand() -> None:
-    plan = judge(SCORE, CORRECT, FLOPS, np.array([0.8, 0.8, -np.inf]), budget_flops=30)
+    plan = evaluate_thresholds(SCORE, CORRECT, FLOPS, np.array([0.8, 0.8, -np.inf]), budget_flops=30)
     np.testing.assert_allclose(plan.shares, [1 / 3, 1 / 3, 1 / 3])
     assert plan.expected_flops == pytest.approx((10 + 20 + 40) / 3)
     # Rows leave at exits 1, 1, 3, 2, 2, 3; of these answers the third and the fifth are wrong.
@@ -159,7 +165,7 @@ def test_on_many_rows_the_policy_is_as_good_as_the_heuristic_s_grid(seed: int) -
     policy = fit_policy("geometric", score, correct, flops)
     gains = []
     for q in FIGURE_GRID[3::4]:
-        plain = judge(score, correct, flops, geometric_thresholds(score, q), 0)
+        plain = evaluate_thresholds(score, correct, flops, geometric_thresholds(score, q), 0)
         gains.append(policy.plan(plain.expected_flops).expected_accuracy - plain.expected_accuracy)
     assert np.mean(gains) > -0.003
     assert np.min(gains) > -0.01
@@ -170,13 +176,13 @@ def test_summing_along_a_path_is_summing_for_each_of_its_points(case: Case, seed
     value = np.random.default_rng(seed).integers(0, 10**9, case.score.shape)
     path = case.policy().table
     expected = [value[np.arange(len(value)), exits_taken(case.score, point)].sum() for point in path]
-    np.testing.assert_array_equal(along(case.score, path, value), expected)
+    np.testing.assert_array_equal(interpolate_path(case.score, path, value), expected)
 
 
 @given(case=cases(), steps=st.integers(1, 5))
 def test_a_refined_path_goes_through_the_corners_and_never_falls(case: Case, steps: int) -> None:
     path = case.policy().table
-    finer = refined(path, steps)
+    finer = refine_path(path, steps)
     np.testing.assert_allclose(finer[::steps, :-1], path[:, :-1], rtol=0, atol=1e-12)
     assert np.all(np.isneginf(finer[:, -1]))
     assert np.all(finer[1:, :-1] >= finer[:-1, :-1])
@@ -184,7 +190,7 @@ def test_a_refined_path_goes_through_the_corners_and_never_falls(case: Case, ste
 
 def test_a_path_rises_from_the_middle_outwards() -> None:
     found = np.array([[0.3, -1], [0.4, -1], [0.35, -1], [0.2, -1], [0.6, -1]])
-    path = rising(found, middle=2)
+    path = monotone_path(found, middle=2)
     np.testing.assert_allclose(path[:, 0], [EVERYBODY_LEAVES, 0.3, 0.35, 0.35, 0.35, 0.6, NOBODY_LEAVES])
     assert np.all(np.isneginf(path[:, 1]))
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.scheduler.dispatch import StageLoad
-from serving.scheduler.request import Request, Terms
+from serving.scheduler.request import Constraints, Request
 from serving.scheduler.turns import SHORT_ROWS, Turns
 
-TERMS = Terms(1.0, ())
+TERMS = Constraints(1.0, ())
 
 
 def request(turns: Turns, size: int, now: float = 0.0, first: int = 0) -> Request[object]:

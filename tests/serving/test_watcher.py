@@ -8,10 +8,10 @@ import pytest
 
 from serving.answer import Answer
 from serving.errors import ClosedError, EngineError, OverloadedError
-from serving.events import Event, ExitWatched
+from serving.events import Event, ExitShadowed
 from serving.interfaces import Tensors
-from serving.monitoring.shadow import Agreement, Watcher
-from serving.scheduler.request import Request, Terms
+from serving.monitoring.shadow import Agreement, ShadowEvaluator
+from serving.scheduler.request import Constraints, Request
 
 EXIT_FLOPS = (10, 30, 60)
 
@@ -29,7 +29,7 @@ class Watch:
         self.requests: list[Request[Sequence[int]]] = []
         self.failure: Exception | None = None
         self.found: list[tuple[int, bool, tuple[float, ...]]] = []
-        self.watcher = Watcher(
+        self.watcher = ShadowEvaluator(
             "m",
             EXIT_FLOPS,
             share=share,
@@ -43,7 +43,7 @@ class Watch:
         if self.failure is not None:
             raise self.failure
         self.submitted.append(inputs[0])
-        self.requests.append(Request(len(inputs[0]), Terms(60.0, ()), barrier=False, admitted_at=0.0))
+        self.requests.append(Request(len(inputs[0]), Constraints(60.0, ()), barrier=False, admitted_at=0.0))
         return self.requests[-1]
 
     def serve(self, *answers: Answer, thresholds: tuple[float, ...] = ()) -> None:
@@ -62,9 +62,9 @@ def test_early_answers_are_held_against_the_last_exit() -> None:
     assert images.ravel().tolist() == [0, 2, 3]
     watch.requests[0].future.set_result([2, 1, 1])
     assert watch.events == [
-        ExitWatched("m", 0, agreed=True, extra_flops=60),
-        ExitWatched("m", 1, agreed=False, extra_flops=60),
-        ExitWatched("m", 0, agreed=True, extra_flops=60),
+        ExitShadowed("m", 0, agreed=True, extra_flops=60),
+        ExitShadowed("m", 1, agreed=False, extra_flops=60),
+        ExitShadowed("m", 0, agreed=True, extra_flops=60),
     ]
     assert watch.watcher.agreement() == {0: Agreement(2, 2), 1: Agreement(1, 0)}
     assert watch.watcher.missed == 0

@@ -9,11 +9,11 @@ import pytest
 from serving.errors import ClosedError
 from serving.events import Event, RequestFailed, WorkerDied
 from serving.interfaces import Tensors
-from serving.scheduler.request import Terms
+from serving.scheduler.request import Constraints
 from serving.scheduler.scheduler import Scheduler
 from serving.scheduler.worker import MAX_RESTARTS, Worker
 
-TERMS = Terms(1.0, ())
+TERMS = Constraints(1.0, ())
 SOON = 30.0  # seconds after which a test that hangs fails
 IMAGES = (np.zeros((2, 1), np.float32),)
 

@@ -87,8 +87,8 @@ def test_another_policy_and_all_of_them(
 
 def test_a_run_compares_every_measure(run: Path, tmp_path: Path) -> None:
     assert evaluate.main([str(run), "--threads", "1", "--policy", "all", "--out", str(tmp_path)]) == 0
-    rivals = json.loads((tmp_path / "policies.json").read_text())["rivals"]
-    assert len({rival["measure"] for rival in rivals}) == 6
+    candidates = json.loads((tmp_path / "policies.json").read_text())["candidates"]
+    assert len({candidate["measure"] for candidate in candidates}) == 6
 
 
 def test_an_unknown_policy_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

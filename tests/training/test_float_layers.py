@@ -8,7 +8,7 @@ import pytest
 
 from tests.training.small_net import PARTS, small_images, small_net
 from tests.training.test_onnx_graph import run_chain
-from training.exporting.graph import cut
+from training.exporting.graph import split_at_boundaries
 from training.exporting.int8 import Quantised, insert_quantizers
 from training.exporting.int8_fallback import damage, in_float, quantised_layers, title
 from training.exporting.int8_features import byte_features
@@ -73,5 +73,5 @@ def test_features_that_a_layer_in_float_reads_stay_float() -> None:
     assert parts[0].outputs[1].dtype == "uint8"
     whole, parts = byte_features(in_float(net, ["third"]), PARTS)
     assert parts[0].outputs[1].dtype == parts[1].inputs[0].dtype == "float32"
-    found = run_chain(cut(whole, parts), parts, IMAGES)
+    found = run_chain(split_at_boundaries(whole, parts), parts, IMAGES)
     np.testing.assert_array_equal(found, answers(in_float(net, ["third"])))

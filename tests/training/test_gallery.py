@@ -9,7 +9,7 @@ from PIL import Image
 from serving.bundle.served_policy import served_policy
 from serving.engine.engine import Engine
 from serving.errors import BudgetError
-from serving.policy.plan import judge
+from serving.policy.plan import evaluate_thresholds
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 from tests.training.animals import animals
 from training import gallery
@@ -37,7 +37,7 @@ def test_shares_and_accuracies_are_those_of_the_thresholds_in_service(tmp_path: 
         engine_probabilities(Engine(bundle), tiny_images(IMAGES, seed=3)), labels, bundle.scorer
     )
     policy = served_policy(bundle.manifest, bundle.calibration)
-    plan = judge(scored.score, scored.correct, EXIT_FLOPS, policy.plan(4200).thresholds, 4200)
+    plan = evaluate_thresholds(scored.score, scored.correct, EXIT_FLOPS, policy.plan(4200).thresholds, 4200)
     assert [row.share for row in rows] == pytest.approx(plan.shares.tolist())
     answered = sum(row.share * row.accuracy for row in rows if row.share)
     assert answered == pytest.approx(plan.expected_accuracy)

@@ -8,7 +8,7 @@ import pytest
 from tests.training.small_net import CLASSES, PARTS, small_images, small_net
 from tests.training.test_onnx_graph import passing_on, run_chain
 from training.exporting.float16 import halve
-from training.exporting.graph import Boundary, boundaries, cut, export_whole
+from training.exporting.graph import Boundary, boundaries, export_whole, split_at_boundaries
 
 
 def torch_net() -> tuple[onnx.ModelProto, list[Boundary]]:
@@ -23,7 +23,7 @@ def test_segments_agree_with_float32(net) -> None:  # type: ignore[no-untyped-de
     images = small_images(200)
     names = [part.outputs[0].name for part in parts]
     expected = onnxruntime.InferenceSession(whole.SerializeToString()).run(names, {"images": images})
-    segments = cut(half, half_parts)
+    segments = split_at_boundaries(half, half_parts)
     for found, wanted in zip(run_chain(segments, half_parts, images), expected, strict=True):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, wanted, atol=0.01)
@@ -50,6 +50,6 @@ def test_weights_and_features_are_float16_and_the_answering_layers_are_not() -> 
 def test_nearly_every_row_has_a_confidence_of_its_own() -> None:
     half, parts = halve(small_net(), PARTS)
     images = small_images(1000)
-    for probabilities in run_chain(cut(half, parts), parts, images):
+    for probabilities in run_chain(split_at_boundaries(half, parts), parts, images):
         assert probabilities.shape == (1000, CLASSES)
         assert len(np.unique(probabilities.max(axis=1))) >= 900

@@ -5,7 +5,7 @@ from tests.training.test_problem import ALL, FakeImages, make
 from training.fitting.image_sizes import resized, side_at
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods.interface import Phase
-from training.models import architecture
+from training.models.registry import architecture
 from training.schedules import constant
 
 

@@ -14,7 +14,7 @@ from training.calibration.collect import Answers
 from training.errors import RunError
 from training.exporting.accuracy_bar import Bar, Lowered, lowered_to_half, lowered_to_int8
 from training.exporting.float16 import halve
-from training.exporting.graph import Boundary, cut
+from training.exporting.graph import Boundary, split_at_boundaries
 from training.exporting.int8 import Quantised, insert_quantizers
 from training.exporting.int8_fallback import quantised_layers
 
@@ -28,7 +28,7 @@ LABELS = (
 
 def measure(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> Answers:
     """Serve the images; right is what the last exit of the float net says."""
-    probabilities = np.stack(run_chain(cut(whole, parts), parts, IMAGES), axis=1)
+    probabilities = np.stack(run_chain(split_at_boundaries(whole, parts), parts, IMAGES), axis=1)
     return Answers(probabilities, LABELS, np.arange(len(IMAGES)) % 2 == 0)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from serving.bundle.graph_checks import check_self_contained
-from training.exporting.graph import Boundary, boundaries, cut, export_whole, gathering
+from training.exporting.graph import Boundary, boundaries, export_whole, gathering, split_at_boundaries
 from training.models.multi_exit import Features, MultiExitModel, Segment
 from training.models.registry import architecture
 
@@ -69,7 +69,7 @@ def test_segments_agree_with_torch_at_any_batch_size(build: Callable[[], MultiEx
         nn.init.normal_(parameter, std=0.4)
     model.train()
     parts = boundaries(model)
-    segments = cut(export_whole(model), parts)
+    segments = split_at_boundaries(export_whole(model), parts)
     assert model.training, "the model's mode is left as it was"
     for batch in (1, 3):
         images = torch.randint(0, 256, (batch, model.image_size, model.image_size, 3), dtype=torch.uint8)
@@ -95,9 +95,11 @@ def test_segments_that_gather_answer_for_the_survivors_alone(build: Callable[[],
     assert [spec.name for spec in taking_rows[1].inputs] == [spec.name for spec in parts[1].inputs] + ["rows"]
     images = np.random.default_rng(0).integers(0, 256, (5, *(model.image_size,) * 2, 3), dtype=np.uint8)
     rows = np.array([4, 1, 2])
-    expected = run_chain(cut(whole, parts), parts, images[rows])
+    expected = run_chain(split_at_boundaries(whole, parts), parts, images[rows])
     features: list[npt.NDArray[np.generic]] = [images]
-    for number, (segment, part) in enumerate(zip(cut(whole, taking_rows), taking_rows, strict=True)):
+    for number, (segment, part) in enumerate(
+        zip(split_at_boundaries(whole, taking_rows), taking_rows, strict=True)
+    ):
         onnx.checker.check_model(onnx.load_from_string(segment), full_check=True)
         # Segment 1 answers for all; the second gathers; a third has only survivors left.
         survivors = [[], [rows], [np.arange(3)]][number]
@@ -114,7 +116,7 @@ def test_feature_maps_that_are_concatenated_stay_in_the_blocked_layout() -> None
     whole, parts = export_whole(model), boundaries(model)
     poolings = [
         [list(node.input) for node in onnx.load_from_string(segment).graph.node if node.op_type == "MaxPool"]
-        for segment in (*cut(whole, parts), *cut(whole, gathering(parts)))
+        for segment in (*split_at_boundaries(whole, parts), *split_at_boundaries(whole, gathering(parts)))
     ]
     # The finer scale is dropped: one convolution reads it, which changes the layout by itself.
     assert poolings == [[], [["features_1_2"]], [], []]

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tests.serving.calibrations import FLOPS, table
-from training.evaluation.candidates import DEFAULT_RIVAL
+from training.evaluation.candidates import DEFAULT_CANDIDATE
 from training.evaluation.evaluation import Scored
 from training.evaluation.policy_comparison import Comparison, compare, show, write
 
@@ -26,13 +26,13 @@ def comparison() -> Comparison:
 
 
 def test_only_measures_that_were_computed_compete(comparison: Comparison) -> None:
-    assert {standing.rival.measure for standing in comparison.standings} == {"max_probability", "margin"}
+    assert {standing.candidate.measure for standing in comparison.standings} == {"max_probability", "margin"}
     assert len(comparison.standings) == 2 * 4
     assert comparison.images == 400
 
 
 def test_gains_are_over_the_default(comparison: Comparison) -> None:
-    base = next(standing for standing in comparison.standings if standing.rival == DEFAULT_RIVAL)
+    base = next(standing for standing in comparison.standings if standing.candidate == DEFAULT_CANDIDATE)
     assert (base.gain, base.standard_error) == (0, 0)
     for standing in comparison.standings:
         assert standing.gain == pytest.approx(standing.mean_accuracy - base.mean_accuracy)
@@ -42,12 +42,12 @@ def test_the_files(comparison: Comparison, tmp_path: Path) -> None:
     write(comparison, tmp_path / "out", "a title")
     found = json.loads((tmp_path / "out" / "policies.json").read_text())
     assert found["images"] == 400
-    assert [len(rival["accuracy"]) for rival in found["rivals"]] == [12] * 8
-    assert found["rivals"][1]["options"] == {"stiffness": 100.0}
+    assert [len(candidate["accuracy"]) for candidate in found["candidates"]] == [12] * 8
+    assert found["candidates"][1]["options"] == {"stiffness": 100.0}
     assert (tmp_path / "out" / "policies.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_table_names_every_rival(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
     show(comparison, Console(width=200))
     printed = capsys.readouterr().out
-    assert all(str(standing.rival) in printed for standing in comparison.standings)
+    assert all(str(standing.candidate) in printed for standing in comparison.standings)

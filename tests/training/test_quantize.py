@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tests.training.test_onnx_graph import msdnet, passing_on, run_chain
-from training.exporting.graph import IMAGES, Boundary, boundaries, cut, export_whole
+from training.exporting.graph import IMAGES, Boundary, boundaries, export_whole, split_at_boundaries
 from training.exporting.int8 import Images, quantize
 from training.models.multi_exit import MultiExitModel
 from training.models.registry import architecture
@@ -74,7 +74,7 @@ def test_segments_answer_exactly_what_the_whole_net_answers(any_net: Exported) -
     names = [part.outputs[0].name for part in any_net.parts]
     in_float = onnxruntime.InferenceSession(any_net.in_float.SerializeToString()).run(names, {IMAGES: shown})
     together = onnxruntime.InferenceSession(any_net.int8.SerializeToString()).run(names, {IMAGES: shown})
-    apart = run_chain(cut(any_net.int8, any_net.parts), any_net.parts, shown)
+    apart = run_chain(split_at_boundaries(any_net.int8, any_net.parts), any_net.parts, shown)
     for float_answer, expected, found in zip(in_float, together, apart, strict=True):
         np.testing.assert_array_equal(found, expected)
         assert 0 < np.abs(found - float_answer).max() < 0.1
@@ -82,7 +82,7 @@ def test_segments_answer_exactly_what_the_whole_net_answers(any_net: Exported) -
 
 def test_features_are_bytes_at_every_boundary(any_net: Exported) -> None:
     assert {spec.dtype for part in any_net.parts for spec in part.outputs[1:]} == {"uint8"}
-    for segment, part in zip(cut(any_net.int8, any_net.parts), any_net.parts, strict=True):
+    for segment, part in zip(split_at_boundaries(any_net.int8, any_net.parts), any_net.parts, strict=True):
         graph = onnx.load_from_string(segment)
         onnx.checker.check_model(graph)
         assert {opset.domain for opset in graph.opset_import} == {""}
@@ -97,7 +97,7 @@ def test_features_are_bytes_at_every_boundary(any_net: Exported) -> None:
 
 def test_feature_maps_cross_boundaries_without_being_transposed(dense: Exported, tmp_path: Path) -> None:
     assert [spec.shape for spec in dense.parts[1].inputs] == [(None, 16, 16, 12), (None, 8, 8, 24)]
-    for segment in cut(dense.int8, dense.parts):
+    for segment in split_at_boundaries(dense.int8, dense.parts):
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
         onnxruntime.InferenceSession(segment, options)
@@ -109,7 +109,7 @@ def test_feature_maps_cross_boundaries_without_being_transposed(dense: Exported,
 
 def test_nearly_every_row_has_a_confidence_of_its_own(any_net: Exported) -> None:
     shown = images(300, any_net.size, seed=9)
-    for probabilities in run_chain(cut(any_net.int8, any_net.parts), any_net.parts, shown):
+    for probabilities in run_chain(split_at_boundaries(any_net.int8, any_net.parts), any_net.parts, shown):
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
         assert len(np.unique(probabilities.max(axis=1))) >= 0.9 * len(shown)
 

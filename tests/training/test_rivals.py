@@ -1,12 +1,19 @@
-"""Rivals: how they are told apart, judged and held against each other."""
+"""Candidates: how they are told apart, judged and held against each other."""
 
 import numpy as np
 import pytest
 
 from serving.bundle import Named
-from serving.policy.plan import judge
+from serving.policy.plan import evaluate_thresholds
 from tests.serving.calibrations import FLOPS, table
-from training.evaluation.candidates import ALL_RIVALS, DEFAULT_RIVAL, Rival, gain, outcome, spread_budgets
+from training.evaluation.candidates import (
+    ALL_CANDIDATES,
+    DEFAULT_CANDIDATE,
+    Candidate,
+    gain,
+    outcome,
+    spread_budgets,
+)
 from training.evaluation.evaluation import Scored
 
 
@@ -16,11 +23,11 @@ def scored(rows: int, seed: int) -> Scored:
 
 
 def test_names_say_what_is_fitted() -> None:
-    assert str(DEFAULT_RIVAL) == "max_probability, geometric"
-    assert str(Rival("margin", Named(name="searched", options={"stiffness": 20.0}))) == (
+    assert str(DEFAULT_CANDIDATE) == "max_probability, geometric"
+    assert str(Candidate("margin", Named(name="searched", options={"stiffness": 20.0}))) == (
         "margin, searched (stiffness 20)"
     )
-    assert len({str(rival) for rival in ALL_RIVALS}) == len(ALL_RIVALS) == 24
+    assert len({str(candidate) for candidate in ALL_CANDIDATES}) == len(ALL_CANDIDATES) == 24
 
 
 def test_budgets_lie_between_the_ends() -> None:
@@ -30,10 +37,12 @@ def test_budgets_lie_between_the_ends() -> None:
 
 
 def test_an_outcome_is_what_judging_says() -> None:
-    policy, measured = DEFAULT_RIVAL.fit(scored(500, 0), FLOPS), scored(300, 1)
+    policy, measured = DEFAULT_CANDIDATE.fit(scored(500, 0), FLOPS), scored(300, 1)
     found = outcome(policy, measured, [20.0, 40.0], FLOPS)
     for index, budget in enumerate((20.0, 40.0)):
-        plan = judge(measured.score, measured.correct, FLOPS, policy.plan(budget).thresholds, budget)
+        plan = evaluate_thresholds(
+            measured.score, measured.correct, FLOPS, policy.plan(budget).thresholds, budget
+        )
         assert found.accuracy[index] == pytest.approx(plan.expected_accuracy)
         assert found.spent_flops[index] == pytest.approx(plan.expected_flops)
     np.testing.assert_allclose(found.per_image.mean(), found.accuracy.mean())

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from training.evaluation.candidates import DEFAULT_RIVAL
+from training.evaluation.candidates import DEFAULT_CANDIDATE
 from training.exporting.selection import LEAST_IMAGES, Selection, select, show
 
 FLOPS = (10, 20, 40)
@@ -41,10 +41,10 @@ def selection() -> Selection:
 
 def test_the_measure_that_tells_right_from_wrong_is_chosen(selection: Selection) -> None:
     assert selection.chosen.measure.removesuffix("+temperature") == "margin"
-    first, *others = selection.contests
-    assert (first.rival, first.gain) == (DEFAULT_RIVAL, 0)
+    first, *others = selection.rounds
+    assert (first.candidate, first.gain) == (DEFAULT_CANDIDATE, 0)
     assert len(others) == 5 + 3  # measures, then policies
-    by_name = {str(contest.rival): contest for contest in others}
+    by_name = {str(outcome.candidate): outcome for outcome in others}
     assert by_name["margin, geometric"].gain > 2 * by_name["margin, geometric"].standard_error
     assert selection.images == 2_000
 
@@ -56,7 +56,7 @@ def test_it_is_the_same_every_time() -> None:
 def test_where_nothing_tells_right_from_wrong_the_default_stays() -> None:
     random = np.random.default_rng(1)
     probabilities = random.dirichlet(np.ones(10), (400, 3)).astype(np.float32)
-    assert select(probabilities, random.integers(0, 10, 400), FLOPS).chosen == DEFAULT_RIVAL
+    assert select(probabilities, random.integers(0, 10, 400), FLOPS).chosen == DEFAULT_CANDIDATE
 
 
 @pytest.mark.parametrize(("images", "flops"), [(LEAST_IMAGES - 1, FLOPS), (200, (10,))])
@@ -65,7 +65,7 @@ def test_nothing_is_compared_on_few_images_or_one_exit(
 ) -> None:
     probabilities, labels = answers(images)
     selection = select(probabilities[:, : len(flops)], labels, flops)
-    assert (selection.chosen, selection.contests) == (DEFAULT_RIVAL, ())
+    assert (selection.chosen, selection.rounds) == (DEFAULT_CANDIDATE, ())
     show(selection, Console(width=200))
     assert "too few validation images" in capsys.readouterr().out
 
@@ -73,5 +73,5 @@ def test_nothing_is_compared_on_few_images_or_one_exit(
 def test_what_was_compared_is_printed(selection: Selection, capsys: pytest.CaptureFixture[str]) -> None:
     show(selection, Console(width=200))
     printed = capsys.readouterr().out
-    assert all(str(contest.rival) in printed for contest in selection.contests)
+    assert all(str(outcome.candidate) in printed for outcome in selection.rounds)
     assert f"chosen on validation images: {selection.chosen}" in printed

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 
 from training.errors import ConfigError
-from training.models import architecture
 from training.models.multi_exit import MultiExitModel
 from training.models.reach import trainable
+from training.models.registry import architecture
 from training.setup.whitening import covariance, first_convolution, freeze, whiten, whitening_filters
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 
 from training.analysis.cosines import Floats, gram, shared_parameters
-from training.methods.interface import Phase, Problem
+from training.methods.interface import MultiExitProblem, Phase
 from training.methods.tasks import expected_gradients, tasks_of
 
 
-def mini_batch_grams(problem: Problem, share: float, advance: Callable[[], None] = lambda: None) -> Floats:
+def mini_batch_grams(
+    problem: MultiExitProblem, share: float, advance: Callable[[], None] = lambda: None
+) -> Floats:
     """Measure the gradients of each exit's own, unweighted loss on training batches.
 
     The net is in training mode, as when its gradients matter; parameters and buffers are left as they were.
@@ -41,7 +43,7 @@ def mini_batch_grams(problem: Problem, share: float, advance: Callable[[], None]
     return np.stack(measured)
 
 
-def expected_grams(problem: Problem, share: float) -> Floats:
+def expected_grams(problem: MultiExitProblem, share: float) -> Floats:
     """Measure Meta-GF's expected gradients W_i − W0: what an exit's task of its own moves, from here.
 
     Args:

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from serving.bundle import Bundle
 from serving.bundle.served_policy import served_policy
-from serving.policy.plan import Plan, judge
+from serving.policy.plan import Plan, evaluate_thresholds
 
 SHOWN_BUDGETS = (0.25, 0.5, 0.75)
 """Budgets of the comparison, on the way from the cheapest exit to full depth."""
@@ -28,8 +28,8 @@ def compare(old: Bundle, new: Bundle) -> list[tuple[Plan, Plan]]:
         )
         plans.append(
             (
-                judge(score, correct, costs, before.thresholds, budget_flops),
-                judge(score, correct, costs, after.thresholds, budget_flops),
+                evaluate_thresholds(score, correct, costs, before.thresholds, budget_flops),
+                evaluate_thresholds(score, correct, costs, after.thresholds, budget_flops),
             )
         )
     return plans

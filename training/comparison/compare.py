@@ -7,11 +7,11 @@ from typing import Any
 
 from training.comparison.config import CompareConfig
 from training.comparison.document import Comparison
-from training.comparison.plan import Plan
+from training.comparison.plan import ComparisonPlan
 from training.comparison.poster import poster_table
 from training.comparison.progress import CompareProgress
-from training.comparison.runs import Outcome, PlannedRun, bring, check_runs
-from training.comparison.summary import Standing, View
+from training.comparison.runs import PlannedRun, RunResult, bring, check_runs
+from training.comparison.summary import MethodSummary, View
 from training.data.split import Split
 from training.errors import RunError
 from training.runs.provenance import git_revision
@@ -31,7 +31,7 @@ def compare(config: CompareConfig, shared: Mapping[str, Any], command: str) -> C
         DataError: the data set cannot be used.
         RunError: no run reached its end, or a run folder is damaged.
     """
-    plan = Plan(config, shared)
+    plan = ComparisonPlan(config, shared)
     equal_epochs, trials = plan.equal_epochs(), plan.trials()
     check_runs([*chain.from_iterable(equal_epochs), *trials])
     per_view = len(plan.contenders) * len(config.seeds)
@@ -50,7 +50,9 @@ def compare(config: CompareConfig, shared: Mapping[str, Any], command: str) -> C
 
 
 def _view(key: str, title: str, planned: Sequence[Sequence[PlannedRun]], progress: CompareProgress) -> View:
-    standings = [Standing(runs[0].contender, tuple(bring(run, progress) for run in runs)) for runs in planned]
+    standings = [
+        MethodSummary(runs[0].contender, tuple(bring(run, progress) for run in runs)) for runs in planned
+    ]
     return View(key, title, tuple(standings))
 
 
@@ -74,7 +76,7 @@ def _comparison(command: str, config: CompareConfig, views: tuple[View, ...]) ->
     return Comparison(command, _facts(run, ended, images, config), views, table, images)
 
 
-def _facts(run: Run, ended: Outcome, images: Mapping[str, int], config: CompareConfig) -> dict[str, str]:
+def _facts(run: Run, ended: RunResult, images: Mapping[str, int], config: CompareConfig) -> dict[str, str]:
     settings, environment = run.config, run.facts.environment
     options = " ".join(f"{key}={value}" for key, value in settings.model_option.items())
     return {

@@ -24,7 +24,7 @@ COMMON = (frozenset(DataConfig.model_fields) - {"alternate_flip", "border", "max
 
 
 @dataclass(frozen=True)
-class Contender:
+class MethodEntry:
     """One column of the report.
 
     Args:
@@ -49,7 +49,7 @@ class Contender:
         return re.sub(r"[^\w.=,+-]", "_", self.label.replace(":", "+"))
 
 
-def read_contender(label: str) -> Contender:
+def read_contender(label: str) -> MethodEntry:
     """Read a label.
 
     Raises:
@@ -77,10 +77,10 @@ def read_contender(label: str) -> Contender:
                 "and training.fit no such setting"
             )
     method_options(method, options)
-    return Contender(label, method, options, settings)
+    return MethodEntry(label, method, options, settings)
 
 
-def read_contenders(labels: Sequence[str]) -> tuple[Contender, ...]:
+def read_contenders(labels: Sequence[str]) -> tuple[MethodEntry, ...]:
     """Read all labels.
 
     Raises:

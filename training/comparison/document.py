@@ -10,7 +10,7 @@ from serving.atomic import write_atomically
 from training.comparison import figures
 from training.comparison.markdown import markdown
 from training.comparison.poster import Table, differences
-from training.comparison.summary import Spread, Standing, View
+from training.comparison.summary import MethodSummary, Spread, View
 from training.config import FitConfig
 
 
@@ -87,7 +87,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _standing(standing: Standing, view: View, table: Table | None) -> dict[str, Any]:
+def _standing(standing: MethodSummary, view: View, table: Table | None) -> dict[str, Any]:
     contender, curve = standing.contender, standing.curve()
     poster: Sequence[float | None] = [None] * len(view.exit_flops)
     if table:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from training.comparison.poster import Table
-from training.comparison.summary import Spread, Standing, View
+from training.comparison.summary import MethodSummary, Spread, View
 
 
 def markdown(
@@ -113,7 +113,7 @@ def _poster_note(view: View, poster: Table, differs: Mapping[str, Sequence[str]]
     return [note, "", head, "", *lines, "", f"The poster's recipe is that of {poster.recipe_source}."]
 
 
-def _beside(poster: Table | None, standing: Standing, index: int | None) -> str:
+def _beside(poster: Table | None, standing: MethodSummary, index: int | None) -> str:
     if poster is None or standing.contender.method not in poster.accuracy:
         return ""
     theirs = poster.accuracy[standing.contender.method]

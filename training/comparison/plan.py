@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from training.comparison.config import CompareConfig
-from training.comparison.contenders import Contender, read_contenders
+from training.comparison.contenders import MethodEntry, read_contenders
 from training.comparison.runs import PlannedRun
 from training.config import FitConfig
 from training.errors import ConfigError
 
 
-class Plan:
+class ComparisonPlan:
     """Which runs a comparison takes.
 
     Args:
@@ -58,7 +58,7 @@ class Plan:
             for contender, count in zip(self.contenders, epochs, strict=True)
         ]
 
-    def _run(self, contender: Contender, seed: int, epochs: int, folder: Path) -> PlannedRun:
+    def _run(self, contender: MethodEntry, seed: int, epochs: int, folder: Path) -> PlannedRun:
         settings = {**self._shared, **contender.settings, "epochs": epochs, "seed": seed}
         method = {"method": contender.method, "method_option": dict(contender.method_option)}
         return PlannedRun(contender, folder, FitConfig.model_validate({**settings, **method}))

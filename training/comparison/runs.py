@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.atomic import write_atomically
-from training.comparison.contenders import Contender
+from training.comparison.contenders import MethodEntry
 from training.comparison.progress import CompareProgress
 from training.config import FitConfig
 from training.errors import NonFiniteLossError, RunError
@@ -25,7 +25,7 @@ from training.runs.start import check_start, check_unchanged, checked, resumed, 
 class PlannedRun:
     """A run of a comparison that may or may not be there yet."""
 
-    contender: Contender
+    contender: MethodEntry
     folder: Path
     config: FitConfig
 
@@ -60,7 +60,7 @@ class Measured(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a planned run came to.
 
     Args:
@@ -105,7 +105,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
         settled.add(run.folder.resolve())
 
 
-def bring(planned: PlannedRun, progress: CompareProgress, measure: bool = True) -> Outcome:
+def bring(planned: PlannedRun, progress: CompareProgress, measure: bool = True) -> RunResult:
     """Train what is missing of a run and measure it on its test images.
 
     A loss that is not finite is an outcome, not an error: the other runs go on.
@@ -152,10 +152,10 @@ def _epochs_done(folder: Path) -> int:
     return Checkpoint.load(path).epoch if path.exists() else 0
 
 
-def _outcome(planned: PlannedRun, failure: str | None, measure: bool) -> Outcome:
+def _outcome(planned: PlannedRun, failure: str | None, measure: bool) -> RunResult:
     path = planned.folder / "checkpoint.pt"
     if not path.exists():
-        return Outcome(planned, 0, 0.0, None, (), None, failure)
+        return RunResult(planned, 0, 0.0, None, (), None, failure)
     checkpoint = Checkpoint.load(path)
     learning, seconds = [], 0.0
     for record in checkpoint.history:
@@ -163,7 +163,7 @@ def _outcome(planned: PlannedRun, failure: str | None, measure: bool) -> Outcome
         accuracies = record["validation_accuracy"]
         learning.append((seconds, sum(accuracies) / len(accuracies)))
     speeds = [record["images_per_second"] for record in checkpoint.history]
-    return Outcome(
+    return RunResult(
         planned,
         checkpoint.epoch,
         checkpoint.seconds,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.comparison.contenders import Contender
-from training.comparison.runs import Measured, Outcome
+from training.comparison.contenders import MethodEntry
+from training.comparison.runs import Measured, RunResult
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,11 +36,11 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Standing:
+class MethodSummary:
     """One contender under one view (equal epochs, or equal time), over its seeds."""
 
-    contender: Contender
-    outcomes: tuple[Outcome, ...]
+    contender: MethodEntry
+    outcomes: tuple[RunResult, ...]
 
     @property
     def finished(self) -> list[Measured]:
@@ -108,7 +108,7 @@ class View:
 
     key: str
     title: str
-    standings: tuple[Standing, ...]
+    standings: tuple[MethodSummary, ...]
 
     @property
     def exit_flops(self) -> tuple[int, ...]:

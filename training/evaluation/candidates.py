@@ -11,7 +11,7 @@ from serving.bundle.served_policy import DEFAULT_POLICY, read_policy
 from serving.policy.confidence import MEASURES
 from serving.policy.plan import exits_taken
 from serving.policy.registry import fit_policy
-from training.evaluation.curves import Bools, Floats, Policy
+from training.evaluation.curves import Bools, BudgetPolicy, Floats
 from training.evaluation.evaluation import Scored
 
 BUDGETS = 12
@@ -24,7 +24,7 @@ POLICY_RIVALS = (
 
 
 @dataclass(frozen=True)
-class Rival:
+class Candidate:
     """A confidence measure and a policy that cuts it."""
 
     measure: str
@@ -34,17 +34,17 @@ class Rival:
         options = ", ".join(f"{name} {value:g}" for name, value in self.policy.options.items())
         return f"{self.measure}, {self.policy.name}" + (f" ({options})" if options else "")
 
-    def fit(self, fitted: Scored, exit_flops: Sequence[int]) -> Policy:
+    def fit(self, fitted: Scored, exit_flops: Sequence[int]) -> BudgetPolicy:
         """Fit the policy on images that were scored by this measure."""
         return fit_policy(read_policy(self.policy), fitted.score, fitted.correct, exit_flops)
 
 
-DEFAULT_RIVAL = Rival("max_probability", DEFAULT_POLICY)
+DEFAULT_CANDIDATE = Candidate("max_probability", DEFAULT_POLICY)
 """MSDNet's own procedure, which the others have to beat."""
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class CandidateResult:
     """What a policy did to N images under B budgets.
 
     Args:
@@ -75,7 +75,9 @@ def spread_budgets(exit_flops: Sequence[int], count: int = BUDGETS) -> list[floa
     return [float(budget) for budget in np.linspace(exit_flops[0], exit_flops[-1], count + 2)[1:-1]]
 
 
-def outcome(policy: Policy, measured: Scored, budgets: Sequence[float], exit_flops: Sequence[int]) -> Outcome:
+def outcome(
+    policy: BudgetPolicy, measured: Scored, budgets: Sequence[float], exit_flops: Sequence[int]
+) -> CandidateResult:
     """Take measured images through a policy, one budget after the other."""
     rows, costs = np.arange(len(measured.score)), np.asarray(exit_flops, np.int64)
     right, spent = [], []
@@ -83,18 +85,18 @@ def outcome(policy: Policy, measured: Scored, budgets: Sequence[float], exit_flo
         exits = exits_taken(measured.score, policy.plan(budget).thresholds)
         right.append(measured.correct[rows, exits])
         spent.append(costs[exits].mean())
-    return Outcome(np.stack(right), np.array(spent))
+    return CandidateResult(np.stack(right), np.array(spent))
 
 
-def gain(rival: npt.NDArray[np.float64], base: npt.NDArray[np.float64]) -> tuple[float, float]:
+def gain(candidate: npt.NDArray[np.float64], base: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return the mean gain over a base on the same images, and its standard error.
 
     Args:
-        rival: [N], per image.
+        candidate: [N], per image.
         base: [N], on the same images.
     """
-    apart = rival - base
+    apart = candidate - base
     return float(apart.mean()), float(apart.std() / np.sqrt(len(apart)))
 
 
-ALL_RIVALS = tuple(Rival(measure, policy) for measure in MEASURES for policy in POLICY_RIVALS)
+ALL_CANDIDATES = tuple(Candidate(measure, policy) for measure in MEASURES for policy in POLICY_RIVALS)

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.policy.geometric import FIGURE_GRID
-from serving.policy.plan import Plan, judge
+from serving.policy.plan import Plan, evaluate_thresholds
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-class Policy(Protocol):
+class BudgetPolicy(Protocol):
     """Anything that turns a budget into thresholds."""
 
     def plan(self, budget_flops: float) -> Plan:
@@ -50,7 +50,7 @@ def grid_budgets(exit_flops: Sequence[int], grid: Sequence[float] = FIGURE_GRID)
 
 
 def budgeted_curve(
-    policy: Policy, budgets: Sequence[float], score: Floats, correct: Bools, exit_flops: Sequence[int]
+    policy: BudgetPolicy, budgets: Sequence[float], score: Floats, correct: Bools, exit_flops: Sequence[int]
 ) -> list[Point]:
     """Measure every budget on the same N images.
 
@@ -64,7 +64,7 @@ def budgeted_curve(
     curve = []
     for budget in budgets:
         thresholds = policy.plan(budget).thresholds
-        measured = judge(score, correct, exit_flops, thresholds, budget)
+        measured = evaluate_thresholds(score, correct, exit_flops, thresholds, budget)
         shares = tuple(float(share) for share in measured.shares)
         curve.append(Point(budget, measured.expected_flops, measured.expected_accuracy, shares))
     return curve

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.policy.confidence import Scorer
-from training.evaluation.curves import Bools, Floats, Point, Policy, budgeted_curve, grid_budgets
+from training.evaluation.curves import Bools, BudgetPolicy, Floats, Point, budgeted_curve, grid_budgets
 from training.evaluation.plots import accuracy_over_flops
 
 TABLE_POINTS = 9
@@ -84,7 +84,7 @@ class Evaluation:
 
 
 def curve_of(
-    policy: Policy, measured: Scored, exit_flops: Sequence[int], more: Sequence[float] = ()
+    policy: BudgetPolicy, measured: Scored, exit_flops: Sequence[int], more: Sequence[float] = ()
 ) -> tuple[Point, ...]:
     """Measure the budgets of MSDNet's grid, and `more`, on images that the policy was not fitted on."""
     budgets = sorted({*grid_budgets(exit_flops), *more})

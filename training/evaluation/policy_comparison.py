@@ -1,7 +1,7 @@
 """Every policy under every confidence measure, on images that none was fitted on: a table and a figure.
 
-`policies.json` holds: images, budgets_flops, and `rivals`, a list of {measure, policy, options, accuracy and
-spent_flops under each budget, mean_accuracy, gain, standard_error}; the gain is the mean over the budgets
+`policies.json` holds: images, budgets_flops, and `candidates`, a list of {measure, policy, options, accuracy
+and spent_flops under each budget, mean_accuracy, gain, standard_error}; the gain is the mean over the budgets
 against the geometric policy on max_probability, paired by image. `policies.png` draws the gains.
 """
 
@@ -14,16 +14,23 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from training.evaluation.candidates import ALL_RIVALS, DEFAULT_RIVAL, Rival, gain, outcome, spread_budgets
+from training.evaluation.candidates import (
+    ALL_CANDIDATES,
+    DEFAULT_CANDIDATE,
+    Candidate,
+    gain,
+    outcome,
+    spread_budgets,
+)
 from training.evaluation.evaluation import Scored
 from training.evaluation.plots import Line, gains_over_flops
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How one rival did; accuracies lie in 0..1, costs are FLOPs per image."""
+class PolicyScore:
+    """How one candidate did; accuracies lie in 0..1, costs are FLOPs per image."""
 
-    rival: Rival
+    candidate: Candidate
     accuracy: tuple[float, ...]
     spent_flops: tuple[float, ...]
     mean_accuracy: float
@@ -33,17 +40,17 @@ class Standing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rivals at the same budgets, on the same images."""
+    """All candidates at the same budgets, on the same images."""
 
     images: int
     budgets_flops: tuple[float, ...]
-    standings: tuple[Standing, ...]
+    standings: tuple[PolicyScore, ...]
 
 
 def compare(
     fitted: Mapping[str, Scored], measured: Mapping[str, Scored], exit_flops: Sequence[int]
 ) -> Comparison:
-    """Fit every rival, and judge it on other images.
+    """Fit every candidate, and judge it on other images.
 
     Args:
         fitted: by measure, the images to fit on; a measure that is missing does not compete.
@@ -51,35 +58,40 @@ def compare(
         exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
     """
     budgets = spread_budgets(exit_flops)
-    rivals = [rival for rival in ALL_RIVALS if rival.measure in fitted]
+    candidates = [candidate for candidate in ALL_CANDIDATES if candidate.measure in fitted]
     outcomes = [
-        outcome(rival.fit(fitted[rival.measure], exit_flops), measured[rival.measure], budgets, exit_flops)
-        for rival in track(rivals, "comparing policies")
+        outcome(
+            candidate.fit(fitted[candidate.measure], exit_flops),
+            measured[candidate.measure],
+            budgets,
+            exit_flops,
+        )
+        for candidate in track(candidates, "comparing policies")
     ]
-    base = outcomes[rivals.index(DEFAULT_RIVAL)].per_image
+    base = outcomes[candidates.index(DEFAULT_CANDIDATE)].per_image
     standings = [
-        Standing(
-            rival,
+        PolicyScore(
+            candidate,
             tuple(found.accuracy.tolist()),
             tuple(found.spent_flops.tolist()),
             float(found.accuracy.mean()),
             *gain(found.per_image, base),
         )
-        for rival, found in zip(rivals, outcomes, strict=True)
+        for candidate, found in zip(candidates, outcomes, strict=True)
     ]
     images = outcomes[0].right.shape[1]
     return Comparison(images, tuple(budgets), tuple(standings))
 
 
 def show(comparison: Comparison, console: Console) -> None:
-    """Print every rival's accuracy over all budgets and at a few of them, the best first."""
+    """Print every candidate's accuracy over all budgets and at a few of them, the best first."""
     shown = range(1, len(comparison.budgets_flops), 3)
     at = [f"@{comparison.budgets_flops[index] / 1e6:.1f}M" for index in shown]
     title = f"accuracy % on {comparison.images:,} images, mean over {len(comparison.budgets_flops)} budgets"
     table = Table(Column("measure, policy", no_wrap=True), "mean", "gain", "± error", *at, title=title)
     for standing in sorted(comparison.standings, key=lambda standing: -standing.mean_accuracy):
         table.add_row(
-            str(standing.rival),
+            str(standing.candidate),
             f"{100 * standing.mean_accuracy:.2f}",
             f"{100 * standing.gain:+.2f}",
             f"{100 * standing.standard_error:.2f}",
@@ -94,11 +106,11 @@ def write(comparison: Comparison, folder: Path, title: str) -> None:
     values = {
         "images": comparison.images,
         "budgets_flops": list(comparison.budgets_flops),
-        "rivals": [
+        "candidates": [
             {
-                "measure": standing.rival.measure,
-                "policy": standing.rival.policy.name,
-                "options": standing.rival.policy.options,
+                "measure": standing.candidate.measure,
+                "policy": standing.candidate.policy.name,
+                "options": standing.candidate.policy.options,
                 "accuracy": list(standing.accuracy),
                 "spent_flops": list(standing.spent_flops),
                 "mean_accuracy": standing.mean_accuracy,
@@ -109,11 +121,11 @@ def write(comparison: Comparison, folder: Path, title: str) -> None:
         ],
     }
     (folder / "policies.json").write_text(json.dumps(values, indent=2) + "\n")
-    base = next(standing for standing in comparison.standings if standing.rival == DEFAULT_RIVAL)
+    base = next(standing for standing in comparison.standings if standing.candidate == DEFAULT_CANDIDATE)
     lines = [
         Line(
-            str(standing.rival),
-            standing.rival.measure,
+            str(standing.candidate),
+            standing.candidate.measure,
             [after - before for after, before in zip(standing.accuracy, base.accuracy, strict=True)],
         )
         for standing in comparison.standings

@@ -113,7 +113,7 @@ def gathering(parts: Sequence[Boundary]) -> list[Boundary]:
     return [*parts[:1], *(Boundary((*part.inputs, rows), part.outputs) for part in parts[1:])]
 
 
-def cut(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[bytes]:
+def split_at_boundaries(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[bytes]:
     """Cut a whole net at its boundaries and return the ONNX file of each segment.
 
     Args:

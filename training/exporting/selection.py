@@ -17,7 +17,14 @@ from rich.table import Column, Table
 from serving.policy.confidence import MEASURES
 from training.calibration.collect import Labels, Probabilities, scorers_of
 from training.calibration.temperature import fit_temperatures
-from training.evaluation.candidates import DEFAULT_RIVAL, POLICY_RIVALS, Rival, gain, outcome, spread_budgets
+from training.evaluation.candidates import (
+    DEFAULT_CANDIDATE,
+    POLICY_RIVALS,
+    Candidate,
+    gain,
+    outcome,
+    spread_budgets,
+)
 from training.evaluation.curves import Bools, Floats
 from training.evaluation.evaluation import Scored
 
@@ -28,10 +35,10 @@ MOST_IMAGES = 8_000
 
 
 @dataclass(frozen=True)
-class Contest:
-    """One rival, judged: mean accuracy over the budgets, and its gain over the one it had to beat."""
+class SelectionRound:
+    """One candidate, judged: mean accuracy over the budgets, and its gain over the one it had to beat."""
 
-    rival: Rival
+    candidate: Candidate
     accuracy: float
     gain: float
     standard_error: float
@@ -41,8 +48,8 @@ class Contest:
 class Selection:
     """What was chosen, and what was compared for it, in order; nothing where images were too few."""
 
-    chosen: Rival
-    contests: tuple[Contest, ...]
+    chosen: Candidate
+    rounds: tuple[SelectionRound, ...]
     images: int
 
 
@@ -59,36 +66,36 @@ def select(
     """
     order = np.random.default_rng(seed).permutation(len(labels))[:MOST_IMAGES]
     if len(order) < LEAST_IMAGES or len(exit_flops) < 2:
-        return Selection(DEFAULT_RIVAL, (), len(order))
+        return Selection(DEFAULT_CANDIDATE, (), len(order))
     fold_of = np.arange(len(order)) % FOLDS
     folds = [_Fold.of(probabilities[order], labels[order], fold_of == fold) for fold in range(FOLDS)]
-    chosen, held = DEFAULT_RIVAL, _per_image(folds, DEFAULT_RIVAL, exit_flops)
-    contests = [Contest(chosen, float(held.mean()), 0.0, 0.0)]
+    chosen, held = DEFAULT_CANDIDATE, _per_image(folds, DEFAULT_CANDIDATE, exit_flops)
+    rounds = [SelectionRound(chosen, float(held.mean()), 0.0, 0.0)]
     for challengers in (_measures, _policies):
-        rivals = challengers(chosen)
-        found = [_per_image(folds, rival, exit_flops) for rival in rivals]
+        candidates = challengers(chosen)
+        found = [_per_image(folds, candidate, exit_flops) for candidate in candidates]
         held_against = [
-            Contest(rival, float(values.mean()), *gain(values, held))
-            for rival, values in zip(rivals, found, strict=True)
+            SelectionRound(candidate, float(values.mean()), *gain(values, held))
+            for candidate, values in zip(candidates, found, strict=True)
         ]
-        contests += held_against
-        best = max(range(len(rivals)), key=lambda index: held_against[index].gain)
+        rounds += held_against
+        best = max(range(len(candidates)), key=lambda index: held_against[index].gain)
         if held_against[best].gain > held_against[best].standard_error:
-            chosen, held = rivals[best], found[best]
-    return Selection(chosen, tuple(contests), len(order))
+            chosen, held = candidates[best], found[best]
+    return Selection(chosen, tuple(rounds), len(order))
 
 
 def show(selection: Selection, console: Console) -> None:
     """Print what was compared and what was chosen."""
-    if selection.contests:
+    if selection.rounds:
         title = f"measures, then policies, cross-fitted on {selection.images:,} validation images"
         table = Table(Column("measure, policy", no_wrap=True), "accuracy %", "gain", "± error", title=title)
-        for contest in selection.contests:
+        for outcome in selection.rounds:
             table.add_row(
-                str(contest.rival),
-                f"{100 * contest.accuracy:.2f}",
-                f"{100 * contest.gain:+.2f}",
-                f"{100 * contest.standard_error:.2f}",
+                str(outcome.candidate),
+                f"{100 * outcome.accuracy:.2f}",
+                f"{100 * outcome.gain:+.2f}",
+                f"{100 * outcome.standard_error:.2f}",
             )
         console.print(table)
         console.print(f"chosen on validation images: {selection.chosen}", highlight=False)
@@ -113,9 +120,9 @@ class _Fold:
         return cls(fitted, judged)
 
 
-def _per_image(folds: Sequence[_Fold], rival: Rival, exit_flops: Sequence[int]) -> Floats:
-    budgets, measure = spread_budgets(exit_flops), rival.measure
-    policies = [rival.fit(fold.fitted[measure], exit_flops) for fold in folds]
+def _per_image(folds: Sequence[_Fold], candidate: Candidate, exit_flops: Sequence[int]) -> Floats:
+    budgets, measure = spread_budgets(exit_flops), candidate.measure
+    policies = [candidate.fit(fold.fitted[measure], exit_flops) for fold in folds]
     return np.concatenate(
         [
             outcome(policy, fold.judged[measure], budgets, exit_flops).per_image
@@ -124,9 +131,9 @@ def _per_image(folds: Sequence[_Fold], rival: Rival, exit_flops: Sequence[int]) 
     )
 
 
-def _measures(base: Rival) -> list[Rival]:
-    return [Rival(measure, base.policy) for measure in MEASURES if measure != base.measure]
+def _measures(base: Candidate) -> list[Candidate]:
+    return [Candidate(measure, base.policy) for measure in MEASURES if measure != base.measure]
 
 
-def _policies(base: Rival) -> list[Rival]:
-    return [Rival(base.measure, policy) for policy in POLICY_RIVALS if policy != base.policy]
+def _policies(base: Candidate) -> list[Candidate]:
+    return [Candidate(base.measure, policy) for policy in POLICY_RIVALS if policy != base.policy]

@@ -19,7 +19,7 @@ from training.calibration.collect import (
 )
 from training.data.batches import Data
 from training.data.feeds import Batch
-from training.exporting.graph import Boundary, cut, gathering
+from training.exporting.graph import Boundary, gathering, split_at_boundaries
 
 Check = Callable[[Probabilities, Batch], None]
 """Looks at the answers [n, K, C] to a batch, and raises where they are wrong."""
@@ -61,7 +61,7 @@ class Trial:
 
     def segments(self, whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[bytes]:
         """Return the ONNX file of each segment."""
-        return cut(whole, self._cut_at(parts))
+        return split_at_boundaries(whole, self._cut_at(parts))
 
     def draft(self, parts: Sequence[Boundary]) -> Manifest:
         """Return the manifest with what the segments take and give."""

@@ -21,7 +21,7 @@ from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
 from training.fitting.parallel import ALONE, Processes
 from training.fitting.problem import Recipe, TrainingProblem
-from training.fitting.progress import EpochWatch, FitProgress, Quiet, ShowRun
+from training.fitting.progress import EpochWatch, FitProgress, NoProgress, ShowRun
 from training.fitting.weight_average import KeptWeights, LastWeights, WeightAverage
 from training.methods import Method, method, method_entry
 from training.methods.backbone_first import BackboneFirst
@@ -79,7 +79,7 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
     phases = (*how.phases(), *kept.phases)
     steps = [data.steps(phase.share) for phase in phases]
     logs = RunLogs(run.folder, history) if processes.first else None
-    with (show if processes.first else Quiet)(config.epochs, phases, steps, done) as progress:
+    with (show if processes.first else NoProgress)(config.epochs, phases, steps, done) as progress:
         now = environment(torch.get_num_threads(), config.workers, device)
         for difference in differences(run.facts.environment, now):
             progress.say(

@@ -40,7 +40,7 @@ ShowRun = Callable[[int, Sequence[Phase], Sequence[int], int], RunProgress]
 """Makes a `RunProgress` of epochs, phases, steps per phase, and epochs that are done already."""
 
 
-class Quiet:
+class NoProgress:
     """Shows nothing: what processes after the first show.
 
     Args:
@@ -53,7 +53,7 @@ class Quiet:
     def __init__(self, epochs: int, phases: Sequence[Phase], steps: Sequence[int], done: int) -> None:
         pass
 
-    def __enter__(self) -> "Quiet":
+    def __enter__(self) -> "NoProgress":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 from torch import Tensor
 
 from training.errors import ConfigError
-from training.methods.interface import Problem
+from training.methods.interface import MultiExitProblem
 from training.methods.step_methods import PerExitMethod
 
 MEAN, OTHER = True, False  # whether n equal gradients give just that gradient
@@ -69,7 +69,7 @@ class Aggregated(PerExitMethod):
         ConfigError: it cannot work on this number of exits.
     """
 
-    def __init__(self, name: str, problem: Problem, options: BaseModel) -> None:
+    def __init__(self, name: str, problem: MultiExitProblem, options: BaseModel) -> None:
         super().__init__(problem, self._aggregate)
         exits, like = len(problem.reach), problem.parameters[0].detach()
         self._aggregator = aggregator(name, options, exits, like)

@@ -10,7 +10,7 @@ Learning rate and loss weighting go through their whole course in each (`trainin
 from collections.abc import Sequence
 from typing import Any
 
-from training.methods.interface import Phase, Problem
+from training.methods.interface import MultiExitProblem, Phase
 from training.methods.registry import Method
 
 
@@ -25,7 +25,7 @@ class BackboneFirst:
         method: what trains afterwards.
     """
 
-    def __init__(self, problem: Problem, epochs: int, method: Method) -> None:
+    def __init__(self, problem: MultiExitProblem, epochs: int, method: Method) -> None:
         self._problem, self._epochs, self._method = problem, epochs, method
         self._exits = (len(problem.reach) - 1,)
         self._phase = Phase("backbone", exits=self._exits)

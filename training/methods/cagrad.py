@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize
 from torch import Tensor
 
-from training.methods.interface import Problem
+from training.methods.interface import MultiExitProblem
 from training.methods.step_methods import PerExitMethod
 
 SMOOTHING = 1e-12  # under the root, for gradients of a mean square norm of 1
@@ -47,7 +47,7 @@ class CAGrad(PerExitMethod):
         options: see `CAGradOptions`.
     """
 
-    def __init__(self, problem: Problem, options: CAGradOptions) -> None:
+    def __init__(self, problem: MultiExitProblem, options: CAGradOptions) -> None:
         super().__init__(problem, lambda gradients, _: cagrad(gradients, options))
 
 

@@ -23,7 +23,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from training.methods.interface import Problem
+from training.methods.interface import MultiExitProblem
 from training.methods.step_methods import StepMethod
 
 
@@ -41,7 +41,7 @@ class GradientEquilibrium(StepMethod):
         options: none.
     """
 
-    def __init__(self, problem: Problem, options: GradientEquilibriumOptions) -> None:
+    def __init__(self, problem: MultiExitProblem, options: GradientEquilibriumOptions) -> None:
         super().__init__(problem)
         sharers = problem.reach.sum(0).tolist()
         shared = [(p, float(n)) for p, n in zip(problem.parameters, sharers, strict=True) if n > 1]

@@ -44,7 +44,7 @@ class Batch(Protocol):
         """Class indices, int64 [N]."""
 
 
-class Problem(Protocol):
+class MultiExitProblem(Protocol):
     """The losses of n exits as functions of shared parameters, and the data they are summed over.
 
     `reach` is bool [exits, parameters]: which exits' losses depend on which parameter.

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from training.methods.interface import Problem
+from training.methods.interface import MultiExitProblem
 from training.methods.step_methods import StepMethod
 
 
@@ -27,7 +27,7 @@ class Joint(StepMethod):
         options: none.
     """
 
-    def __init__(self, problem: Problem, options: JointOptions) -> None:
+    def __init__(self, problem: MultiExitProblem, options: JointOptions) -> None:
         super().__init__(problem)
 
     def backward(self, losses: Sequence[Tensor], step: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from training.methods.fusion import Normalisation, eta_gradient, fuse
-from training.methods.interface import Phase, Problem, Snapshot
+from training.methods.interface import MultiExitProblem, Phase, Snapshot
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LearnedFusion:
         recipe: how η is learned.
     """
 
-    def __init__(self, problem: Problem, reach: Tensor, recipe: FusionRecipe) -> None:
+    def __init__(self, problem: MultiExitProblem, reach: Tensor, recipe: FusionRecipe) -> None:
         self._problem, self._recipe = problem, recipe
         self._sharers: list[int] = reach.sum(0).tolist()
         self._eta = {

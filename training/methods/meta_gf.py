@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from training.methods.fusion import NORMALISATIONS
-from training.methods.interface import Phase, Problem
+from training.methods.interface import MultiExitProblem, Phase
 from training.methods.learned_fusion import FusionRecipe, LearnedFusion
 from training.methods.tasks import expected_gradients, task_reach, tasks_of
 
@@ -64,7 +64,7 @@ class MetaGF:
         options: see `MetaGFOptions`.
     """
 
-    def __init__(self, problem: Problem, options: MetaGFOptions) -> None:
+    def __init__(self, problem: MultiExitProblem, options: MetaGFOptions) -> None:
         self._problem, self._options = problem, options
         self._tasks = tasks_of(len(problem.reach), options.exits_per_task, options.task_share)
         self._fusion = LearnedFusion(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from training.methods.interface import Problem
+from training.methods.interface import MultiExitProblem
 from training.methods.step_methods import PerExitMethod
 
 
@@ -37,7 +37,7 @@ class PCGrad(PerExitMethod):
         options: none.
     """
 
-    def __init__(self, problem: Problem, options: PCGradOptions) -> None:
+    def __init__(self, problem: MultiExitProblem, options: PCGradOptions) -> None:
         super().__init__(problem, pcgrad)
 
 

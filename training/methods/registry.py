@@ -11,7 +11,7 @@ from training.errors import ConfigError
 from training.methods.aggregators import Aggregated, aggregator, aggregator_options
 from training.methods.cagrad import CAGrad, CAGradOptions
 from training.methods.gradient_equilibrium import GradientEquilibrium, GradientEquilibriumOptions
-from training.methods.interface import Phase, Problem
+from training.methods.interface import MultiExitProblem, Phase
 from training.methods.joint import Joint, JointOptions
 from training.methods.meta_gf import MetaGF, MetaGFOptions
 from training.methods.pcgrad import PCGrad, PCGradOptions
@@ -45,7 +45,7 @@ class MethodEntry:
         stepwise: whether every step leads to the weights that are kept; Meta-GF's tasks lead elsewhere.
     """
 
-    build: Callable[[Problem, Any], Method]
+    build: Callable[[MultiExitProblem, Any], Method]
     options: type[BaseModel]
     check: Callable[[Any], object] = lambda _: None
     stepwise: bool = True
@@ -90,7 +90,7 @@ def method_options(name: str, options: Mapping[str, Any] | None = None) -> BaseM
     return settled
 
 
-def method(name: str, problem: Problem, options: Mapping[str, Any] | None = None) -> Method:
+def method(name: str, problem: MultiExitProblem, options: Mapping[str, Any] | None = None) -> Method:
     """Build the method `name` for `problem`.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from training.methods.exit_gradients import ExitGradients
-from training.methods.interface import Phase, Problem
+from training.methods.interface import MultiExitProblem, Phase
 
 PASS = Phase("all exits")
 
@@ -27,7 +27,7 @@ class StepMethod(ABC):
         problem: what is trained.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: MultiExitProblem) -> None:
         self._problem = problem
         self._optimizer = problem.optimizer()
 
@@ -69,7 +69,7 @@ class PerExitMethod(StepMethod):
         combine: see `Combine`.
     """
 
-    def __init__(self, problem: Problem, combine: Combine) -> None:
+    def __init__(self, problem: MultiExitProblem, combine: Combine) -> None:
         super().__init__(problem)
         self._gradients = ExitGradients(problem.parameters, problem.reach)
         self._combine = combine

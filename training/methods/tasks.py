@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.methods.interface import Phase, Problem, Snapshot
+from training.methods.interface import MultiExitProblem, Phase, Snapshot
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def task_reach(tasks: Sequence[Task], reach: Tensor) -> Tensor:
 
 
 def expected_gradients(
-    problem: Problem, start: Snapshot, tasks: Sequence[Task], aux_weight: float = 0.0
+    problem: MultiExitProblem, start: Snapshot, tasks: Sequence[Task], aux_weight: float = 0.0
 ) -> list[Tensor]:
     """Train each task from the shared start W0, and return what each moved.
 
@@ -80,7 +80,7 @@ def _rows(reach: Tensor, task: int) -> list[tuple[int, int]]:
     return [(index, int(reach[:task, index].sum())) for index in indices]
 
 
-def _train(problem: Problem, task: Task, aux_weight: float) -> None:
+def _train(problem: MultiExitProblem, task: Task, aux_weight: float) -> None:
     optimizer = problem.optimizer()
     exits = range(len(problem.reach)) if aux_weight else task.exits
     for batch in problem.batches(task.phase):

@@ -17,7 +17,7 @@ from torch import nn
 
 from training.errors import ConfigError
 from training.models import torchvision_nets
-from training.models.cutting import cut
+from training.models.cutting import split_at_layers
 from training.models.fields import Names, Positive
 from training.models.multi_exit import MultiExitModel
 from training.models.tracing import trace
@@ -97,7 +97,7 @@ def _with_exits(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> MultiExitModel:
-    segments = cut(trace(net, options.image_size, name), options.exits, classes)
+    segments = split_at_layers(trace(net, options.image_size, name), options.exits, classes)
     return MultiExitModel(segments, mean, std, options.image_size)
 
 

@@ -22,7 +22,7 @@ from training.models.tracing import BATCHES, Trace
 _LISTED = 40
 
 
-def cut(trace: Trace, layers: Sequence[str], classes: int) -> list[Segment]:
+def split_at_layers(trace: Trace, layers: Sequence[str], classes: int) -> list[Segment]:
     """Return one segment per layer, in the order in which they run, and one for the network's own exit.
 
     Args:

@@ -402,7 +402,7 @@ def test_who_hangs_up_before_the_decoding_costs_no_more() -> None:
 
 
 def test_the_documented_route_answers_the_same() -> None:
-    """The framework's own way, which `Shortcut` spares requests, leads to the same endpoint."""
+    """The framework's own way, which `ClassifyApp` spares requests, leads to the same endpoint."""
     service, _ = fake_service()
     gate = create_app(service)
     gate._shortcuts = {}

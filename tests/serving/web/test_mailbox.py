@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from serving.web.mailbox import Mailbox
+from serving.web.mailbox import LoopMailbox
 
 
 class Loop:
@@ -20,9 +20,9 @@ class Loop:
             call()
 
 
-def make() -> tuple[Mailbox, Loop]:
+def make() -> tuple[LoopMailbox, Loop]:
     loop = Loop()
-    return Mailbox(loop), loop  # type: ignore[arg-type]
+    return LoopMailbox(loop), loop  # type: ignore[arg-type]
 
 
 def test_the_loop_is_woken_once_for_all_that_came_before_it_looked() -> None:
@@ -49,6 +49,6 @@ def test_what_is_posted_while_delivering_is_delivered() -> None:
 
 def test_a_closed_loop_gets_nothing() -> None:
     loop = asyncio.new_event_loop()
-    mailbox = Mailbox(loop)
+    mailbox = LoopMailbox(loop)
     loop.close()
     mailbox.post(lambda: None)

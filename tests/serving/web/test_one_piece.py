@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from serving.web.protocol import OnePiece
+from serving.web.protocol import CoalescingTransport
 
 
 class Pipe:
@@ -23,9 +23,9 @@ class Pipe:
         return self.closed
 
 
-def joined() -> tuple[Pipe, OnePiece]:
+def joined() -> tuple[Pipe, CoalescingTransport]:
     pipe = Pipe()
-    return pipe, OnePiece(cast("asyncio.Transport", pipe))
+    return pipe, CoalescingTransport(cast("asyncio.Transport", pipe))
 
 
 def test_the_head_goes_with_the_first_piece_of_the_body() -> None:

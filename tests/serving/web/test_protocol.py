@@ -10,10 +10,10 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from serving.web.caller import Caller, caller_of
+from serving.web.caller import ClientConnection, caller_of
 from serving.web.protocol import DeadlineProtocol
 
-CALLERS: list[Caller] = []
+CALLERS: list[ClientConnection] = []
 REFUSED: list[int] = []
 
 Reader = asyncio.StreamReader

@@ -9,7 +9,7 @@ from torch import nn
 from tests.training.fakes import Quadratics
 from tests.training.memory import PeakMemory
 from training.methods.fusion import NORMALISATIONS
-from training.methods.interface import Batch, Phase, Problem
+from training.methods.interface import Batch, MultiExitProblem, Phase
 from training.methods.joint import Joint, JointOptions
 from training.methods.learned_fusion import FusionRecipe, LearnedFusion
 from training.methods.meta_gf import MetaGF, MetaGFOptions
@@ -18,7 +18,7 @@ from training.methods.tasks import expected_gradients, tasks_of
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0]], dtype=torch.float64)
 
 
-def method(problem: Problem, **options: object) -> MetaGF:
+def method(problem: MultiExitProblem, **options: object) -> MetaGF:
     return MetaGF(problem, MetaGFOptions.model_validate(options))
 
 

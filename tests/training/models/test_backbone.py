@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.training.models.nets import Branching, swin, vision_transformer
 from tests.training.test_onnx_graph import run_chain
 from training.errors import ConfigError
-from training.exporting.graph import boundaries, cut, export_whole
+from training.exporting.graph import boundaries, export_whole, split_at_boundaries
 from training.models.flops import segment_flops
 from training.models.multi_exit import MultiExitModel
 from training.models.reach import reach
@@ -132,7 +132,7 @@ def test_every_parameter_learns_and_exits_do_not_reach_what_comes_later() -> Non
 def test_exported_segments_answer_what_torch_answers(model: str, exits: str) -> None:
     net = built(model, exits).train()
     parts = boundaries(net)
-    segments = cut(export_whole(net), parts)
+    segments = split_at_boundaries(export_whole(net), parts)
 
     for count in (1, 3):
         batch = images(count, 32)

@@ -5,8 +5,8 @@ import torch
 
 from tests.training.models.counts import mflops, mparams, on_meta
 from training.errors import ConfigError
-from training.models import architecture
 from training.models.reach import reach
+from training.models.registry import architecture
 
 SMALL = {"fine_channels": 4, "coarse_channels": 8, "head_channels": 8}
 

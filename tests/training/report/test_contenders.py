@@ -1,30 +1,30 @@
 import pytest
 
-from training.comparison.contenders import Contender, read_contender, read_contenders
+from training.comparison.contenders import MethodEntry, read_contender, read_contenders
 from training.errors import ConfigError
 
 
 @pytest.mark.parametrize(
     ("label", "expected"),
     [
-        ("joint", Contender("joint", "joint", {}, {})),
+        ("joint", MethodEntry("joint", "joint", {}, {})),
         (
             "meta-gf:granularity=channel,eta_lr=0.05",
-            Contender(
+            MethodEntry(
                 "meta-gf:granularity=channel,eta_lr=0.05",
                 "meta-gf",
                 {"granularity": "channel", "eta_lr": "0.05"},
                 {},
             ),
         ),
-        ("joint:lr=0.05", Contender("joint:lr=0.05", "joint", {}, {"lr": "0.05"})),
+        ("joint:lr=0.05", MethodEntry("joint:lr=0.05", "joint", {}, {"lr": "0.05"})),
         (
             "meta-gf:init_from=runs/joint",
-            Contender("meta-gf:init_from=runs/joint", "meta-gf", {}, {"init_from": "runs/joint"}),
+            MethodEntry("meta-gf:init_from=runs/joint", "meta-gf", {}, {"init_from": "runs/joint"}),
         ),
     ],
 )
-def test_a_label_names_a_method_its_options_and_settings(label: str, expected: Contender) -> None:
+def test_a_label_names_a_method_its_options_and_settings(label: str, expected: MethodEntry) -> None:
     assert read_contender(label) == expected
 
 

@@ -2,7 +2,7 @@ from tests.training.report.test_summary import JOINT, outcome
 from training.comparison.contenders import read_contender
 from training.comparison.markdown import markdown
 from training.comparison.poster import Table
-from training.comparison.summary import Standing, View
+from training.comparison.summary import MethodSummary, View
 
 META_GF = read_contender("meta-gf")
 TABLE = Table(
@@ -19,8 +19,8 @@ TABLE = Table(
 
 
 def view() -> View:
-    joint = Standing(JOINT, (outcome(0, (0.5, 0.7)), outcome(1, (0.6, 0.7))))
-    broken = Standing(META_GF, (outcome(0, None), outcome(1, None)))
+    joint = MethodSummary(JOINT, (outcome(0, (0.5, 0.7)), outcome(1, (0.6, 0.7))))
+    broken = MethodSummary(META_GF, (outcome(0, None), outcome(1, None)))
     return View("epochs", "equal epochs: 2", (joint, broken))
 
 
@@ -44,7 +44,7 @@ def test_without_a_poster_there_are_no_brackets() -> None:
 
 
 def test_the_best_mean_is_set_in_bold() -> None:
-    best = Standing(META_GF, (outcome(0, (0.8, 0.6)),))
+    best = MethodSummary(META_GF, (outcome(0, (0.8, 0.6)),))
     (joint, _) = view().standings
 
     text = markdown("…", {}, [View("epochs", "equal epochs: 2", (joint, best))], None, [{}])
