@@ -50,7 +50,7 @@ def _flops(bundle: Bundle) -> str:
 def _halves(bundle: Bundle) -> str:
     fit, certify = int(bundle.calibration.fit.sum()), int(bundle.calibration.certify.sum())
     if not certify:
-        raise BundleError("no calibration image is kept for certifying: set about half of the `certify` mask")
+        return f"{fit} images to fit thresholds on, none to certify them: every max_drop will be refused"
     return f"{fit} images to fit thresholds on, {certify} to certify them"
 
 

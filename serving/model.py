@@ -160,7 +160,7 @@ class Model:
         self._worker.give_up()
 
     def plan(self, budget: Budget | None = None) -> Plan:
-        """What a budget buys on the calibration images; solved in milliseconds, and remembered.
+        """What a budget buys, judged on held-out calibration images; takes milliseconds, and is remembered.
 
         Args:
             budget: text such as "150MFLOPs" or "50%", or FLOPs per image; the default budget if None.

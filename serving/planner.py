@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 
 from serving.bundle import Bundle
-from serving.bundle.served_policy import served_policy
+from serving.bundle.served_policy import Judge, expectation, served_policy
 from serving.events import BudgetKind
 from serving.monitoring.controller import BudgetController
 from serving.options import Budget, ClassifyOptions, ServingConfig, check
@@ -41,7 +41,8 @@ class Planner:
         self._plan = lru_cache(maxsize=_KEPT)(self._policy.plan)
         self._average = lru_cache(maxsize=_KEPT)(self._plan_average)
         self._guarantee = lru_cache(maxsize=_KEPT)(self._certify)
-        self.plan(None)
+        self._expected = lru_cache(maxsize=_KEPT)(self._expect)
+        self.terms(ClassifyOptions(budget=rules.default_budget), 0.0)
         self.terms(ClassifyOptions(), 0.0)
 
     def group_path(self) -> GroupPath:
@@ -51,12 +52,12 @@ class Planner:
         return GroupPath(self._policy.table, score, self._exit_flops)
 
     def plan(self, budget: Budget | None) -> Plan:
-        """What a budget buys on the calibration rows; the default budget if None.
+        """What a budget buys, judged on images that no threshold was fitted on; the default budget if None.
 
         Raises:
             BudgetError: no such budget, or none that buys an exit.
         """
-        return self._plan(self._read(self._rules.default_budget if budget is None else budget))
+        return self._expected(self._read(self._rules.default_budget if budget is None else budget))
 
     def guarantee(self, max_drop: float, budget: Budget | None = None) -> Guaranteed:
         """The cheapest thresholds proven to lose at most `max_drop`, and what that rests on.
@@ -68,8 +69,8 @@ class Planner:
         Raises:
             BudgetError, TermsError: there are none.
         """
-        check(ClassifyOptions(budget=budget, max_drop=max_drop))
-        return self._guarantee(max_drop, None if budget is None else self._read(budget))
+        found = self._guaranteed(max_drop, budget)
+        return replace(found, plan=self._judge(found.plan))
 
     def terms(self, ask: ClassifyOptions, received_at: float) -> Constraints:
         """What a request is served under: thresholds as they stand now, a deadline by the clock.
@@ -85,7 +86,7 @@ class Planner:
         alone = ask.budget is None and ask.mode == "average" and ask.deadline_seconds is None
         max_drop = self._rules.max_drop if alone and ask.max_drop is None else ask.max_drop
         if max_drop is not None:
-            plan = self.guarantee(max_drop, ask.budget).plan
+            plan = self._guaranteed(max_drop, ask.budget).plan
             return _terms(plan.budget_flops, plan, "guarantee")
         budget_flops = self._read(self._rules.default_budget if ask.budget is None else ask.budget)
         if ask.mode == "hard":
@@ -99,6 +100,17 @@ class Planner:
         if isinstance(budget, str):
             return parse_budget(budget, self._exit_flops)
         return min(affordable(float(budget), self._exit_flops), float(self._exit_flops[-1]))
+
+    def _expect(self, budget_flops: float) -> Plan:
+        return self._judge(self._plan(budget_flops))
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return expectation(self._bundle.manifest, self._bundle.calibration, self._rules.policy)
+
+    def _guaranteed(self, max_drop: float, budget: Budget | None) -> Guaranteed:
+        check(ClassifyOptions(budget=budget, max_drop=max_drop))
+        return self._guarantee(max_drop, None if budget is None else self._read(budget))
 
     def _plan_average(self, budget_flops: float, planned_flops: float) -> Constraints:
         return _terms(budget_flops, self._plan(planned_flops), "average")

@@ -76,6 +76,12 @@ class DataSet(BaseModel):
     split_seed: int | None = None
     train_images: int | None = None
     validation_images: int | None = None
+    validation_share: float | None = None
+    """Of the publisher's training images, those kept for validation, where they were drawn from there."""
+    fingerprint: str | None = None
+    """Of the labels in row order: tells a calibration whether it has the images that were trained on."""
+    counts_fingerprint: str | None = None
+    """Of the images per class: tells it likewise where the rows are in another order."""
 
 
 class CalibrationSpec(_Frozen):

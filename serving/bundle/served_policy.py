@@ -1,11 +1,14 @@
 """The policy that a bundle is served with."""
 
+from collections.abc import Callable
+
 from pydantic import ValidationError
 
 from serving.bundle.calibration import Calibration
 from serving.bundle.manifest import Manifest, Named
 from serving.errors import BundleError
-from serving.policy.plan import PathPolicy
+from serving.policy.expectation import CrossFitted, HeldOut
+from serving.policy.plan import PathPolicy, Plan
 from serving.policy.registry import Policy, fit_policy, policy_class
 
 DEFAULT_POLICY = Named(name="geometric")
@@ -25,6 +28,28 @@ def read_policy(named: Named) -> Policy:
         raise BundleError(f"the options of the policy {named.name!r} cannot be used: {problems}") from error
 
 
+Judge = Callable[[Plan], Plan]
+"""Says of a plan what its thresholds do to images that they were not fitted on."""
+
+
+def expectation(manifest: Manifest, calibration: Calibration, name: str | None = None) -> Judge:
+    """What judges the plans of `served_policy`: the certifying images, or cross-fitting where there are none.
+
+    Args:
+        manifest: of the bundle.
+        calibration: of the bundle.
+        name: as for `served_policy`.
+
+    Raises:
+        BundleError: no such policy.
+    """
+    score, correct = calibration.score(manifest.calibration.confidence), calibration.correct
+    kept = calibration.certify
+    if kept.any():
+        return HeldOut(score[kept], correct[kept], manifest.exit_flops)
+    return CrossFitted(read_policy(_named(manifest, name)), score, correct, manifest.exit_flops)
+
+
 def served_policy(manifest: Manifest, calibration: Calibration, name: str | None = None) -> PathPolicy:
     """The policy that a bundle is served with, on the half of its calibration that is there for fitting.
 
@@ -36,8 +61,11 @@ def served_policy(manifest: Manifest, calibration: Calibration, name: str | None
     Raises:
         BundleError: no such policy.
     """
-    named = manifest.calibration.policy
-    if name is not None and name != named.name:
-        named = Named(name=name)
     score, fit = calibration.score(manifest.calibration.confidence), calibration.fit
-    return fit_policy(read_policy(named), score[fit], calibration.correct[fit], manifest.exit_flops)
+    policy = read_policy(_named(manifest, name))
+    return fit_policy(policy, score[fit], calibration.correct[fit], manifest.exit_flops)
+
+
+def _named(manifest: Manifest, name: str | None) -> Named:
+    named = manifest.calibration.policy
+    return named if name is None or name == named.name else Named(name=name)

@@ -24,7 +24,15 @@ from serving.errors import BudgetError, TermsError
 from serving.interfaces import ScoreArray
 from serving.policy.budget import format_flops
 from serving.policy.plan import PathPolicy, Plan
-from serving.policy.risk import DEFAULT_DELTA, check_probability, least_n, most_errors, p_value
+from serving.policy.risk import (
+    DEFAULT_DELTA,
+    LEAST_MAX_DROP,
+    check_probability,
+    least_drop,
+    least_n,
+    most_errors,
+    p_value,
+)
 from serving.policy.threshold_path import interpolate_path, refine_path
 
 _STEPS_BETWEEN = 32  # tested points from one row of the path's table to the next
@@ -92,11 +100,7 @@ class Certifier:
         check_probability("delta", delta)
         allowed = most_errors(self._images, max_drop, delta)
         if allowed < 0:
-            raise TermsError(
-                f"max_drop={max_drop:g} with delta={delta:g} needs at least {least_n(max_drop, delta)} "
-                f"certifying images, the bundle's calibration has {self._images}: allow more, or calibrate "
-                "on more images"
-            )
+            raise TermsError(self._too_few(max_drop, delta))
         # From the full depth, the path's last row, down to just before the first that is not proven.
         unproven = np.flatnonzero(self._errors > allowed)
         cheapest = int(unproven[-1]) + 1 if len(unproven) else 0
@@ -111,3 +115,18 @@ class Certifier:
             max_drop, delta, self._images, errors / self._images, p_value(errors, self._images, max_drop)
         )
         return Guaranteed(plan, certificate)
+
+    def _too_few(self, max_drop: float, delta: float) -> str:
+        asked = f"max_drop={max_drop:g} with delta={delta:g} needs"
+        if not self._images:
+            return (
+                f"{asked} certifying images, and the bundle's calibration has none: calibrate on images that "
+                "the network was not trained on"
+            )
+        countable = max_drop >= LEAST_MAX_DROP
+        needed = f"at least {least_n(max_drop, delta)}" if countable else "far more"
+        return (
+            f"{asked} {needed} certifying images, the bundle's calibration has {self._images}: the least "
+            f"that these can prove is max_drop={least_drop(self._images, delta):g}; allow so much, or "
+            "calibrate on more images"
+        )

@@ -11,6 +11,7 @@ Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of the table.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,24 +19,30 @@ import numpy.typing as npt
 from serving.errors import BudgetError
 from serving.interfaces import ScoreArray
 from serving.policy.confidence import TIE
+from serving.policy.risk import share_interval
 from serving.policy.threshold_path import interpolate_path
 
 _BISECTIONS = 50  # the step left over is 2^-50 of one table step: the midpoints stay exact in float64
 
 ExitArray = npt.NDArray[np.int64]
+JudgedOn = Literal["fitted", "held out", "cross-fitted"]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a budget buys: thresholds, and what they do to the calibration rows.
+    """What a budget buys: thresholds, and what they do to rows of which the truth is known.
 
     Attributes:
         budget_flops: what an image may cost on average, in FLOPs.
         thresholds: float64 [K]; a row leaves at the first exit whose threshold its score reaches. The last
             one is minus infinity.
         shares: float64 [K], the share of the rows that leaves at each exit; they sum to 1.
-        expected_flops: the mean FLOPs per image, never above the budget.
+        expected_flops: the mean FLOPs per image; on the rows that were fitted on never above the budget.
         expected_accuracy: the share of the rows that is answered rightly.
+        expected_accuracy_interval: Wilson's 95% interval of that share.
+        images: how many rows these are.
+        judged_on: whether the thresholds were fitted on these rows ("fitted"), or not
+            (`serving.policy.expectation`).
     """
 
     budget_flops: float
@@ -43,6 +50,9 @@ class Plan:
     shares: ScoreArray
     expected_flops: float
     expected_accuracy: float
+    expected_accuracy_interval: tuple[float, float] = (0.0, 1.0)
+    images: int = 0
+    judged_on: JudgedOn = "fitted"
 
 
 def exits_taken(score: ScoreArray, thresholds: ScoreArray) -> ExitArray:
@@ -81,12 +91,15 @@ def evaluate_thresholds(
     counts = np.bincount(exits, minlength=score.shape[1])
     frozen = thresholds.copy()
     frozen.setflags(write=False)
+    right = int(correct[np.arange(len(exits)), exits].sum())
     return Plan(
         budget_flops=float(budget_flops),
         thresholds=frozen,
         shares=counts / len(exits),
         expected_flops=int(counts @ np.asarray(exit_flops, np.int64)) / len(exits),
-        expected_accuracy=float(correct[np.arange(len(exits)), exits].mean()),
+        expected_accuracy=right / len(exits),
+        expected_accuracy_interval=share_interval(right, len(exits)),
+        images=len(exits),
     )
 
 

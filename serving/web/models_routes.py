@@ -99,6 +99,9 @@ def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanB
         budget_flops=plan.budget_flops,
         expected_flops=plan.expected_flops,
         expected_accuracy=plan.expected_accuracy,
+        expected_accuracy_interval=plan.expected_accuracy_interval,
+        images=plan.images,
+        judged_on=plan.judged_on,
         exits=[
             PlannedExitBody(
                 exit=number,

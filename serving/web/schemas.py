@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from serving.bundle.manifest import DataSet, Named
 from serving.events import View
 from serving.images.preprocessing import Preprocessing
+from serving.policy.plan import JudgedOn
 
 
 class AnswerBody(BaseModel):
@@ -81,7 +82,7 @@ class PlannedExitBody(BaseModel):
         description="An image leaves where its confidence reaches this; above 1 nobody does, and at the last "
         "exit, where it is null, everybody does."
     )
-    share: float = Field(description="Share of the calibration images that leave here.")
+    share: float = Field(description="Share of the held-out images that leave here.")
 
 
 class CertificateBody(BaseModel):
@@ -95,12 +96,21 @@ class CertificateBody(BaseModel):
 
 
 class PlanBody(BaseModel):
-    """What a budget or a guarantee buys, measured on the calibration images."""
+    """What a budget or a guarantee buys, measured on calibration images that no threshold was fitted on."""
 
     model: str
     budget_flops: float
     expected_flops: float
-    expected_accuracy: float
+    expected_accuracy: float = Field(
+        description="Share of held-out images that is answered rightly. Another set of images differs by "
+        "about as much as the interval says."
+    )
+    expected_accuracy_interval: tuple[float, float] = Field(description="95%, Wilson's.")
+    images: int = Field(description="How many images `expected_*` and `share` were measured on.")
+    judged_on: JudgedOn = Field(
+        description="`held out`: no threshold was fitted on these images. `cross-fitted`: where the bundle "
+        "keeps none; each fifth was judged by thresholds fitted on the others. `fitted`: neither."
+    )
     exits: list[PlannedExitBody]
     certificate: CertificateBody | None = Field(
         default=None, description="Of a guarantee; null where thresholds come from a budget alone."

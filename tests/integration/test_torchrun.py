@@ -122,3 +122,15 @@ def test_divided_batches_equal_one_process_with_their_batchnorm(
 
     for parameter_name, parameter in model.named_parameters():
         torch.testing.assert_close(two.model[parameter_name], parameter.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_processes_that_divide_tasks_end_an_epoch_alike(tmp_path: Path) -> None:
+    words = [*TWO, "-m", "tests.integration.drifting", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    one, two = (torch.load(tmp_path / f"{number}.pt") for number in (0, 1))
+
+    assert not all(torch.equal(a, b) for a, b in zip(one["apart"], two["apart"], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one["ended"], two["ended"], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one["ended"], one["apart"], strict=True))

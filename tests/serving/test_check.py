@@ -153,9 +153,12 @@ def test_accuracies_must_come_from_the_calibration(tmp_path: Path) -> None:
     assert "gives exit 1 an accuracy of 0.9900" in found["accuracy"]
 
 
-def test_a_half_must_be_kept_for_certifying(tmp_path: Path) -> None:
+def test_without_certifying_images_the_check_says_what_is_lost(tmp_path: Path) -> None:
     calibration = replace(tiny_calibration(), certify=np.zeros(400, np.bool_))
-    assert failures(written(tmp_path / "tiny", calibration=calibration)).keys() == {"halves"}
+    folder = written(tmp_path / "tiny", calibration=calibration)
+    assert not failures(folder)
+    told = {verdict.check: verdict.detail for verdict in check_bundle(folder)}
+    assert "none to certify them: every max_drop will be refused" in told["halves"]
 
 
 def test_one_class_is_no_calibration(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.events import BudgetCorrected, Event, RequestDone
-from serving.monitoring.controller import CLASS_WIDTH, BudgetController
+from serving.monitoring.controller import CLASS_WIDTH, BudgetController, ClassState, evidence
 from serving.monitoring.reorder import ReorderBuffer
 from serving.policy.confidence import calibration_score
 from serving.policy.plan import Plan, exits_taken
@@ -256,3 +256,34 @@ def test_what_was_corrected_already_is_not_corrected_again_while_answers_are_und
         lowest = min(lowest, under_way[-1])
     assert controller.effective(40.0) == pytest.approx(40.0 / 1.5, rel=0.05)
     assert lowest > 0.85 * 40.0 / 1.5
+
+
+SHIPPED_FLOPS = np.array([6.06, 9.5, 15.0, 22.0, 31.7])
+"""About those of the networks that come with the project, in MFLOPs."""
+
+
+def geometric_errors(share: float, images: int, seed: int) -> list[float]:
+    """Relative errors of images that leave in geometric shares which cost `share` of the full depth."""
+    budget, low, high = share * SHIPPED_FLOPS[-1], 1e-6, 1e6
+    for _ in range(100):
+        q = (low * high) ** 0.5
+        weights = q ** np.arange(5.0) / (q ** np.arange(5.0)).sum()
+        low, high = (q, high) if weights @ SHIPPED_FLOPS < budget else (low, q)
+    drawn = np.random.default_rng(seed).choice(SHIPPED_FLOPS / budget - 1, images, p=weights)
+    values: list[float] = drawn.tolist()
+    return values
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8, 0.95])
+def test_false_alarms_are_rare_at_every_budget(share: float) -> None:
+    state, restarts = ClassState(), 0
+    for error in geometric_errors(share, 200_000, seed=0):
+        before = state.images
+        state.learn(error, error)
+        restarts += state.images < before
+    assert restarts <= 3
+
+
+@pytest.mark.parametrize(("variance", "limit"), [(0.5, 62.5), (0.25, 34.1207), (0.02, 3.57148), (0.0, 0.0)])
+def test_the_evidence_that_is_asked_for(variance: float, limit: float) -> None:
+    assert evidence(variance) == pytest.approx(limit, rel=2e-3)

@@ -1,17 +1,18 @@
 """The guarantee: what is certified by hand, that risks are controlled, and what is refused."""
 
+import re
 from dataclasses import asdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving.errors import BudgetError, TermsError
 from serving.policy.guarantee import Certifier
 from serving.policy.plan import PathPolicy, exits_taken
 from serving.policy.registry import fit_policy
-from serving.policy.risk import p_value
+from serving.policy.risk import most_errors, p_value
 from tests.serving.calibrations import FLOPS, Table, table
 
 
@@ -114,10 +115,39 @@ def test_delta_lies_between_0_and_1() -> None:
         certifier(table(200, seed=1)).plan(0.1, delta=1)
 
 
-@pytest.mark.parametrize("rows", [0, 148])
-def test_too_few_images_are_named(rows: int) -> None:
-    with pytest.raises(TermsError, match=f"needs at least 149 certifying images.* has {rows}:"):
-        certifier(table(rows, seed=1)).plan(0.02)
+def test_too_few_images_are_named() -> None:
+    with pytest.raises(
+        TermsError, match=r"needs at least 149 certifying images.* has 148: .* max_drop=0\.0201;"
+    ):
+        certifier(table(148, seed=1)).plan(0.02)
+    assert certifier(table(148, seed=1)).plan(0.0201).certificate.risk == 0
+
+
+def test_no_images_at_all_promise_nothing() -> None:
+    with pytest.raises(TermsError, match="the bundle's calibration has none"):
+        certifier(table(0, seed=1)).plan(0.02)
+
+
+KEPT = {rows: certifier(table(rows, seed=1)) for rows in (0, 1, 200)}
+
+
+@settings(deadline=None)
+@given(
+    rows=st.sampled_from(sorted(KEPT)),
+    max_drop=st.floats(0, 1, exclude_min=True, exclude_max=True, allow_subnormal=True),
+    delta=st.floats(0, 1, exclude_min=True, exclude_max=True, allow_subnormal=True),
+)
+@example(rows=200, max_drop=5e-324, delta=0.05)
+@example(rows=200, max_drop=1e-18, delta=0.05)
+@example(rows=200, max_drop=1e-20, delta=0.05)
+@example(rows=200, max_drop=1 - 2**-53, delta=5e-324)
+@example(rows=1, max_drop=0.5, delta=5e-324)
+def test_whatever_the_numbers_only_the_caller_is_at_fault(rows: int, max_drop: float, delta: float) -> None:
+    if most_errors(rows, max_drop, delta) >= 0:
+        assert KEPT[rows].plan(max_drop, delta).certificate.p_value <= delta
+        return
+    with pytest.raises(TermsError, match=re.escape(f"max_drop={max_drop:g} with delta={delta:g} needs")):
+        KEPT[rows].plan(max_drop, delta)
 
 
 def test_a_budget_caps_and_never_changes_the_thresholds() -> None:

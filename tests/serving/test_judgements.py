@@ -100,12 +100,10 @@ def test_rows_that_depend_on_each_other_are_refused_by_both(tmp_path: Path) -> N
     assert "depend on the batch" in loaded
 
 
-@pytest.mark.parametrize("what", ["halves", "classes", "accuracy"])
+@pytest.mark.parametrize("what", ["classes", "accuracy"])
 def test_what_a_bundle_says_of_itself_is_held_against_the_same_list(tmp_path: Path, what: str) -> None:
     manifest, calibration = tiny_manifest(), tiny_calibration()
-    if what == "halves":
-        calibration = replace(calibration, certify=np.zeros(400, np.bool_))
-    elif what == "classes":
+    if what == "classes":
         shift = calibration.labels.astype(np.int32)[:, None]
         prediction = (calibration.prediction - shift) % 4
         calibration = replace(calibration, labels=calibration.labels * 0, prediction=prediction)

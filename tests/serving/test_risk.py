@@ -1,15 +1,24 @@
 """P-values against SciPy's binomial, the least number of images, and what is refused."""
 
 from itertools import pairwise
-from math import e
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
 from serving.errors import TermsError
-from serving.policy.risk import binomial_tail, check_probability, least_n, most_errors, p_value
+from serving.policy.risk import (
+    LEAST_MAX_DROP,
+    binomial_tail,
+    check_probability,
+    least_drop,
+    least_n,
+    most_errors,
+    p_value,
+    share_interval,
+)
 
 CASES = [(0, 100, 0.02), (1, 100, 0.02), (30, 2_500, 0.02), (400, 25_000, 0.02), (3, 3, 0.5), (49, 50, 0.99)]
 
@@ -27,18 +36,29 @@ def test_the_tail_does_not_underflow_on_the_way() -> None:
     assert binomial_tail(0, 100_000, 0.5) == 0
 
 
-@pytest.mark.parametrize(
-    ("errors", "images", "max_risk", "expected"),
-    [
-        (0, 149, 0.02, 0.98**149),  # none wrong: Hoeffding's (1 - max_risk)^n
-        (1, 100, 0.1, 10 * (0.9 / 0.99) ** 99),  # Hoeffding's, by hand: (0.1 / 0.01) (0.9 / 0.99)^99
-        (35, 2_500, 0.02, e * float(binom.cdf(35, 2_500, 0.02))),  # Bentkus's is the smaller
-        (20, 100, 0.1, 1.0),
-        (100, 100, 0.1, 1.0),
-    ],
-)
-def test_golden_p_values(errors: int, images: int, max_risk: float, expected: float) -> None:
+@pytest.mark.parametrize(("errors", "images", "max_risk"), [*CASES, (20, 100, 0.1), (100, 100, 0.1)])
+def test_p_values_are_the_exact_tail(errors: int, images: int, max_risk: float) -> None:
+    expected = float(binom.cdf(errors, images, max_risk))
     assert p_value(errors, images, max_risk) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_errors_that_are_allowed() -> None:
+    # With Hoeffding and Bentkus it was 35 of 2,500 at 0.02.
+    assert [most_errors(2_500, max_drop, 0.05) for max_drop in (0.01, 0.02, 0.05)] == [16, 38, 106]
+
+
+@given(trials=st.integers(1, 5_000), share=st.floats(0, 1))
+def test_an_interval_holds_its_share(trials: int, share: float) -> None:
+    successes = round(share * trials)
+    low, high = share_interval(successes, trials)
+    assert 0 <= low <= successes / trials <= high <= 1
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.892])
+def test_intervals_of_95_percent_cover_about_as_often(share: float) -> None:
+    counts = np.random.default_rng(0).binomial(2_500, share, 400)
+    held = [low <= share <= high for low, high in (share_interval(int(n), 2_500) for n in counts)]
+    assert np.mean(held) >= 0.93
 
 
 @given(images=st.integers(1, 400), max_risk=st.floats(0.005, 0.9), delta=st.floats(0.001, 0.5))
@@ -62,7 +82,7 @@ def test_the_least_number_of_images(max_drop: float, delta: float, images: int) 
     assert most_errors(images - 1, max_drop, delta) == -1
 
 
-@given(max_drop=st.floats(0.0005, 0.99), delta=st.floats(1e-6, 0.99))
+@given(max_drop=st.floats(LEAST_MAX_DROP, 0.99), delta=st.floats(1e-6, 0.99))
 def test_the_least_number_is_the_least(max_drop: float, delta: float) -> None:
     images = least_n(max_drop, delta)
     assert p_value(0, images, max_drop) <= delta
@@ -79,3 +99,16 @@ def test_what_is_no_probability(value: float) -> None:
 
 def test_no_images_prove_nothing() -> None:
     assert most_errors(0, 0.5, 0.5) == -1
+
+
+def test_nobody_counts_the_images_for_next_to_nothing() -> None:
+    with pytest.raises(TermsError, match=f"at least {LEAST_MAX_DROP:g}; found 1e-20"):
+        least_n(1e-20)
+
+
+@settings(deadline=None)
+@given(images=st.integers(1, 100_000), delta=st.floats(1e-6, 0.99))
+def test_the_least_drop_can_be_proven_and_hardly_less(images: int, delta: float) -> None:
+    drop = least_drop(images, delta)
+    assert drop == 1 or most_errors(images, drop, delta) >= 0
+    assert most_errors(images, 0.98 * drop, delta) == -1

@@ -45,6 +45,10 @@ class Quadratics:
         )
         self.statistics = torch.zeros(1)
 
+    @property
+    def row_reach(self) -> Sequence[Tensor]:
+        return [used.unsqueeze(1) for used in self.reach.T]
+
     def agree(self) -> "Quadratics":
         """Bring the deeper parameter home, so that exits of equal targets have equal gradients."""
         with torch.no_grad():

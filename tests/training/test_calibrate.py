@@ -2,21 +2,28 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving.bundle import read_bundle
+from serving.bundle import DataSet, read_bundle, write_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
+from serving.errors import TermsError
 from serving.images.decode import open_still, to_array
+from serving.model import Model
 from tests.bundles import CLASSES, tiny_bundle, tiny_images
 from training.calibrate import main
 from training.calibration.collect import collect, engine_probabilities
 from training.calibration.recalibrate import class_indices
+from training.calibration.seen import Seen, seen
 from training.calibration.tables import compare
+from training.data.source import Part, Source, load_source
+from training.data.split import counts_fingerprint, make_split
 from training.errors import DataError
 
 IMAGES = 10
@@ -142,3 +149,101 @@ def test_the_comparison_is_on_images_that_no_threshold_was_fitted_on(tmp_path: P
         assert json.dumps(before.thresholds.tolist()) == json.dumps(after.thresholds.tolist())
         count = before.shares * bundle.calibration.certify.sum()
         np.testing.assert_allclose(count, count.round())
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> tuple[Path, Path]:
+    """A bundle, and the folder of 80 images that its network was trained on, 56 of them."""
+    images = folder_of_images(tmp_path / "images", CLASSES)
+    for name in CLASSES:
+        for number, pixels in enumerate(tiny_images(IMAGES, seed=100 + len(name))):
+            Image.fromarray(pixels).save(images / name / f"more-{number}.png")
+    source = load_source(str(images))
+    split = make_split(source.labels, source.classes, seed=0, validation_share=0.1, train_limit=None)
+    data_set = DataSet(
+        name=source.name,
+        split_seed=0,
+        train_images=len(split.train),
+        validation_images=len(split.validation),
+        validation_share=0.1,
+        fingerprint=split.fingerprint,
+        counts_fingerprint=counts_fingerprint(source.labels, source.classes),
+    )
+    tiny = tiny_bundle(tmp_path / "tiny")
+    manifest = tiny.manifest.model_copy(update={"data_set": data_set})
+    segments = [tiny.segment_bytes(index) for index in range(3)]
+    return write_bundle(tmp_path / "own", manifest, segments, tiny.calibration).folder, images
+
+
+def test_its_own_validation_images_are_found_again(own: tuple[Path, Path]) -> None:
+    folder, images = own
+    assert main([str(folder), "--dataset", str(images)]) == 0
+    new = read_bundle(folder)
+    assert new.manifest.calibration.source == "images (validation)"
+    assert len(new.calibration.labels) == 8
+    assert new.calibration.certify.sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--split", "all"], "trained on 56 of these 80 images"),
+        (["--split", "train"], "trained on 56 of these 56 images"),
+        (["--split-seed", "1"], r"trained on \d+ of these 8 images"),
+        (["--validation-share", "0.3"], "trained on 16 of these 24 images"),
+    ],
+)
+def test_images_that_were_trained_on_are_refused(
+    own: tuple[Path, Path], capsys: pytest.CaptureFixture[str], flags: list[str], text: str
+) -> None:
+    folder, images = own
+    before = (folder / "manifest.json").read_bytes()
+    assert main([str(folder), "--dataset", str(images), *flags]) == 2
+    assert re.search(text, capsys.readouterr().err)
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+def test_taken_by_consent_they_certify_nothing(own: tuple[Path, Path]) -> None:
+    folder, images = own
+    words = [str(folder), "--dataset", str(images), "--split", "all", "--allow-trained-images"]
+    assert main(words) == 0
+    assert not read_bundle(folder).calibration.certify.any()
+    with Model.load(read_bundle(folder)) as model, pytest.raises(TermsError, match="calibration has none"):
+        model.guarantee(0.5)
+
+
+def test_a_bundle_without_fingerprints_goes_by_the_name(
+    own: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, images = own
+    facts = json.loads((folder / "manifest.json").read_text())
+    for name in ("fingerprint", "counts_fingerprint", "validation_share"):
+        del facts["data_set"][name]
+    (folder / "manifest.json").write_text(json.dumps(facts))
+    assert main([str(folder), "--dataset", str(images), "--split", "all"]) == 2
+    assert "trained on 56 of these 80 images" in capsys.readouterr().err
+    assert main([str(folder), "--dataset", str(images)]) == 0
+
+
+def test_the_same_images_in_another_order_are_noticed() -> None:
+    labels = np.repeat(np.arange(2), 50).astype(np.int64)
+    classes = ("a", "b")
+    split = make_split({"train": labels}, classes, seed=0, validation_share=0.1, train_limit=None)
+    data_set = DataSet(
+        name="hub",
+        split_seed=0,
+        train_images=len(split.train),
+        validation_images=len(split.validation),
+        fingerprint=split.fingerprint,
+        counts_fingerprint=counts_fingerprint({"train": labels}, classes),
+    )
+
+    def found(order: np.ndarray) -> Seen:
+        images = datasets.Dataset.from_dict({"image": [0] * len(order)})
+        return seen(data_set, Source("local", classes, {"train": Part("local train", images, labels[order])}))
+
+    assert found(np.arange(100)).kinship == "same"
+    assert found(np.arange(100)).count([split.validation, split.test]) == 0
+    shuffled = found(np.random.default_rng(0).permutation(100))
+    assert (shuffled.kinship, shuffled.count([split.validation])) == ("shuffled", 7)
+    assert found(np.arange(80)).kinship == "other"

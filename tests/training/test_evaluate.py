@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +29,8 @@ def images_by_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return animals(tmp_path_factory.mktemp("animals"), train=2, test=12)
 
 
-def read(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "evaluation.json").read_text())
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
     return found
 
 
@@ -61,7 +62,15 @@ def test_a_bundle_is_measured_with_the_engine_that_serves_it(tmp_path: Path, ima
     images = np.concatenate([tiny_images(12, seed=label) for label in range(len(CLASSES))])
     probabilities = engine_probabilities(Engine(bundle), images)
     right = probabilities.argmax(-1) == np.repeat(np.arange(len(CLASSES)), 12)[:, None]
-    assert found["exits"] == [
+    shown = [
+        {name: row[name] for name in ("exit", "flops", "cut_flops", "accuracy")} for row in found["exits"]
+    ]
+    last = found["exits"][-1]
+    assert (last["agreement"], last["overthinking"]) == (1, 0)
+    assert {"auroc", "aurc", "ece"} < last.keys()
+    assert found["overthinking"] == pytest.approx((right.any(1) & ~right[:, -1]).mean())
+    assert found["areas"]["anytime"]["low"] <= found["areas"]["anytime"]["value"]
+    assert shown == [
         {"exit": number, "flops": flops, "cut_flops": cut, "accuracy": pytest.approx(accuracy)}
         for number, (flops, cut, accuracy) in enumerate(
             zip(EXIT_FLOPS, (1_000, 2_900, 6_800), right.mean(0), strict=True), start=1
@@ -88,7 +97,9 @@ def test_another_policy_and_all_of_them(
 def test_a_run_compares_every_measure(run: Path, tmp_path: Path) -> None:
     assert evaluate.main([str(run), "--threads", "1", "--policy", "all", "--out", str(tmp_path)]) == 0
     candidates = json.loads((tmp_path / "policies.json").read_text())["candidates"]
-    assert len({candidate["measure"] for candidate in candidates}) == 6
+    assert len({candidate["measure"] for candidate in candidates}) == 6 + 2, (
+        "six measures, and two learned scores"
+    )
 
 
 def test_an_unknown_policy_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

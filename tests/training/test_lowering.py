@@ -33,7 +33,7 @@ def measure(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> Answers:
 
 
 def bar(max_drop: float) -> Bar:
-    return Bar(measure(small_net(), PARTS).accuracy, max_drop)
+    return Bar(measure(small_net(), PARTS).fit_accuracy, max_drop)
 
 
 def quantised(outlier: float) -> Quantised:
@@ -74,10 +74,11 @@ def test_answers_are_those_of_the_net_that_is_returned() -> None:
 
 
 def test_a_bar_out_of_reach_is_an_error_that_names_the_layers() -> None:
+    higher = Bar(bar(0).accuracy + 0.05, 0)
     with pytest.raises(
         RunError, match=r"even with the 2 worst of its 7 layers in float: above all second \("
     ) as e:
-        lowered(outlier=1e4, max_drop=0)
+        lowered_to_int8(quantised(1e4), PARTS, measure, higher, [small_images(64)], lambda text: None)
     assert "Nothing was written: allow more with --max-drop" in str(e.value)
     assert "0 allowed" in str(e.value)
     assert len(quantised_layers(quantised(1e4))) == 7
@@ -104,3 +105,15 @@ def test_half_precision_holds_or_fails() -> None:
     worse = Bar(bar(0).accuracy + 0.1, 3)
     with pytest.raises(RunError, match=r"float16 loses 1\d\.\d\d points at exit . .* Nothing was written"):
         lowered_to_half(*halve(small_net(), PARTS), measure, worse)
+
+
+def test_images_kept_for_certifying_have_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, told = lowered(outlier=1e4, max_drop=3)
+    spoiled = LABELS.copy()
+    spoiled[::2] = (spoiled[::2] + 1) % 4
+    monkeypatch.setattr("tests.training.test_lowering.LABELS", spoiled)
+
+    after, told_now = lowered(outlier=1e4, max_drop=3)
+
+    assert after.answers.accuracy[-1] < before.answers.accuracy[-1] - 0.3
+    assert (after.kept, told_now) == (before.kept, told)

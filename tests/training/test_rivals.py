@@ -10,8 +10,11 @@ from training.evaluation.candidates import (
     ALL_CANDIDATES,
     DEFAULT_CANDIDATE,
     Candidate,
+    CandidateResult,
     gain,
+    gain_at_equal_cost,
     outcome,
+    pooled,
     spread_budgets,
 )
 from training.evaluation.evaluation import Scored
@@ -52,3 +55,22 @@ def test_a_gain_by_hand() -> None:
     more, error = gain(np.array([1.0, 1, 0, 1]), np.array([1.0, 0, 0, 0]))
     assert more == 0.5
     assert error == pytest.approx(0.25)  # the differences 0 1 0 1 have a deviation of 1/2, over sqrt(4)
+
+
+def test_a_rival_pays_for_what_it_spends_beyond_the_base() -> None:
+    right = np.zeros((3, 100), np.bool_)
+    for row, share in zip(right, (50, 60, 70), strict=True):
+        row[:share] = True
+    base = CandidateResult(right, np.array([10.0, 20.0, 30.0]))
+    # At every budget one point better, and at two of them for a FLOP more, which buys a point of the base.
+    better = right.copy()
+    better[:, 99] = True
+    dearer = CandidateResult(better, base.spent_flops + np.array([1.0, 1.0, 0.0]))
+
+    assert gain_at_equal_cost(base, base) == (0, 0)
+    found, error = gain_at_equal_cost(dearer, base)
+    assert found == pytest.approx(0.01 - (0.01 + 0.01 + 0) / 3)
+    assert error == pytest.approx(gain(dearer.per_image, base.per_image)[1])
+    joined = pooled([base, dearer])
+    assert joined.right.shape == (3, 200)
+    assert joined.spent_flops.tolist() == [10.5, 20.5, 30]

@@ -75,3 +75,13 @@ def test_what_was_compared_is_printed(selection: Selection, capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert all(str(outcome.candidate) in printed for outcome in selection.rounds)
     assert f"chosen on validation images: {selection.chosen}" in printed
+
+
+def test_luck_seldom_decides() -> None:
+    """Images of which no measure can tell right from wrong: a challenger wins by chance alone."""
+    lucky = 0
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        probabilities = random.dirichlet(np.ones(10), (400, 3)).astype(np.float32)
+        lucky += select(probabilities, random.integers(0, 10, 400), FLOPS).chosen != DEFAULT_CANDIDATE
+    assert lucky <= 2

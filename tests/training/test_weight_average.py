@@ -85,6 +85,7 @@ def test_an_average_goes_on_where_a_checkpoint_left_it(tmp_path: Path) -> None:
     train(model, problem)
     average.after_epoch(problem)
     state = average.model.state_dict()
+    assert average.averaged == 1
     Checkpoint(1, state, {}, [], 0.0, average.trained(), average.averaged).save(tmp_path / "checkpoint.pt")
     saved = Checkpoint.load(tmp_path / "checkpoint.pt")
 
@@ -106,3 +107,50 @@ def test_without_an_average_the_model_itself_is_kept() -> None:
 
     assert kept.model is model
     assert not kept.phases
+
+
+def distance(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
+    return float(torch.stack([(x - y).square().sum() for x, y in zip(a, b, strict=True)]).sum())
+
+
+def test_a_short_run_is_not_the_average_of_its_beginning() -> None:
+    model, problem = make()
+    average = WeightAverage(model, problem, decay=0.999, each_step=True)
+
+    steps = train(model, problem) + train(model, problem)
+
+    found = weights(average.model)
+    assert len(steps) == 10
+    assert distance(found, steps[-1]) < distance(found, steps[0])
+
+
+def test_the_warm_up_goes_on_with_the_run() -> None:
+    model, problem = make()
+    whole = WeightAverage(model, problem, decay=0.999, each_step=True)
+    train(model, problem)
+    saved = Checkpoint(1, whole.model.state_dict(), {}, [], 0.0, whole.trained(), whole.averaged)
+    other, of_other = make()
+    other.load_state_dict(model.state_dict())
+    again = WeightAverage(other, of_other, decay=0.999, each_step=True)
+    again.restore(saved)
+
+    train(model, problem)
+    train(other, of_other)
+
+    for found, expected in zip(weights(again.model), weights(whole.model), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_an_average_from_before_the_warm_up_goes_on_without_one() -> None:
+    model, problem = make()
+    average = WeightAverage(model, problem, decay=0.75, each_step=False)
+    train(model, problem)
+    before = [0.5 * parameter for parameter in weights(model)]
+    kept = {**model.state_dict(), **dict(zip(dict(model.named_parameters()), before, strict=True))}
+    average.restore(Checkpoint(1, kept, {}, [], 0.0, model.state_dict()))
+
+    average.after_epoch(problem)
+
+    assert average.averaged is None
+    for found, old, new in zip(weights(average.model), before, weights(model), strict=True):
+        torch.testing.assert_close(found, 0.75 * old + 0.25 * new)

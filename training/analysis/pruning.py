@@ -115,7 +115,8 @@ def pool_of(
     for index, pi in weights.items():
         if not reach[exit_index, index] or parameters[index].dim() < 2:
             continue
-        mine = len(pi) * pi[int(reach[:exit_index, index].sum())].double().cpu().numpy()
+        sharers = (pi > 0).sum(0)  # of each group: exits that do not reach a row have no share of it
+        mine = (sharers * pi[int(reach[:exit_index, index].sum())].double()).cpu().numpy()
         indices.append(index)
         importance.append(mine)
         groups.append(first + np.repeat(np.arange(len(mine)), parameters[index].numel() // len(mine)))

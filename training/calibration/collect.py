@@ -16,6 +16,7 @@ from serving.engine.engine import Engine
 from serving.errors import EngineError
 from serving.policy.confidence import CONFIDENCE, MEASURES, SCALED, Scorer, confidence
 from training.calibration.temperature import ENOUGH_ROWS, fit_temperatures
+from training.data.split import certifying_half
 from training.errors import DataError
 
 Probabilities = npt.NDArray[np.float32]
@@ -57,12 +58,20 @@ class Answers:
 
     @property
     def accuracy(self) -> npt.NDArray[np.float64]:
-        """The share of right answers per exit, [K]."""
+        """The share of right answers per exit, [K], over all images: to be reported, never to choose by."""
+        return self._accuracy(np.arange(len(self.labels)))
+
+    @property
+    def fit_accuracy(self) -> npt.NDArray[np.float64]:
+        """The share of right answers per exit, [K], over the images that choices may be made on."""
+        return self._accuracy(np.flatnonzero(~self.certify))
+
+    def _accuracy(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         right = np.zeros(self.probabilities.shape[1])
-        for start in range(0, len(self.labels), CHUNK):
-            chunk = slice(start, start + CHUNK)
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
             right += (self.probabilities[chunk].argmax(axis=-1) == self.labels[chunk, None]).sum(axis=0)
-        return right / len(self.labels)
+        return right / len(rows)
 
     def to_fit_on(self, most: int) -> tuple[Probabilities, Labels]:
         """Return the images that may be fitted on, `most` of them at most, in random order."""
@@ -95,8 +104,7 @@ def collect(answers: Iterable[tuple[Probabilities, Labels]], seed: int = 0) -> A
         file.flush()
         # The mapping outlives the file's name, which is gone already, and goes with the array.
         gathered = np.memmap(file, np.float32, "r", shape=(images, *shape))
-    certify = np.random.default_rng(seed).permutation(images) < images // 2
-    return Answers(gathered, np.concatenate(labels), certify)
+    return Answers(gathered, np.concatenate(labels), certifying_half(images, seed))
 
 
 def calibration_of(answers: Answers) -> Calibration:

@@ -16,10 +16,19 @@ class CalibrateConfig(BaseModel):
     )
     image_column: str | None = Field(None, description="column of the images, where the features do not tell")
     label_column: str | None = Field(None, description="column of the labels, where the features do not tell")
-    split: Literal["train", "validation", "test", "all"] = Field(
-        "all", description="which images: all, or the part that training would draw of them"
+    split: Literal["train", "validation", "test", "all"] | None = Field(
+        None,
+        description="which images: all, or the part that training would draw of them; where not given, the "
+        "validation images of the data set that the bundle was trained on, and all of any other",
     )
     split_seed: int | None = Field(None, ge=0, description="seed of the split; the bundle's where not given")
-    validation_share: float = Field(0.1, gt=0, lt=0.8, description="share of the validation part, if drawn")
+    validation_share: float | None = Field(
+        None, gt=0, lt=0.8, description="share of the validation part, if drawn; the bundle's where not given"
+    )
+    allow_trained_images: bool = Field(
+        False,
+        description="calibrate even on images that the network was trained on, of which it is too sure; no "
+        "guarantee (max_drop) is given then",
+    )
     out: Path | None = Field(None, description="where the new bundle goes; in place where not given")
     force: bool = Field(False, description="replace the bundle at --out")

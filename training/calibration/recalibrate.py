@@ -1,21 +1,25 @@
 """Replaces a bundle's calibration by that of other images; the model itself stays as it is."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.progress import track
 
-from serving.bundle import Bundle, Calibration, Manifest, check_target, write_bundle
+from serving.bundle import Bundle, Calibration, DataSet, Manifest, check_target, write_bundle
 from serving.engine.engine import Engine
 from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.calibration.config import CalibrateConfig
+from training.calibration.seen import Seen, seen
 from training.data.images import decode
 from training.data.source import Source, load_source
 from training.data.split import Subset, make_split
 from training.errors import DataError
 
 CHUNK = 256
+DEFAULT_SHARE = 0.1
+"""Share of the validation part where neither the user nor the bundle says one."""
 
 
 def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
@@ -23,21 +27,32 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
 
     Raises:
         BundleError: the new bundle cannot be written.
-        DataError: the images cannot be read, or their classes are not the bundle's.
+        DataError: the images cannot be read, their classes are not the bundle's, or the network was trained
+            on some of them.
     """
     target = config.out or bundle.folder
     force = config.force or config.out is None
     check_target(target, force=force)
     source = load_source(config.dataset, config.image_column, config.label_column)
-    seed = config.split_seed if config.split_seed is not None else bundle.manifest.data_set.split_seed or 0
+    trained_on = bundle.manifest.data_set
+    seed = config.split_seed if config.split_seed is not None else trained_on.split_seed or 0
+    known = seen(trained_on, source)
+    part = config.split or ("validation" if known.kinship == "same" else "all")
     to_class = class_indices(source.name, source.classes, bundle.manifest.classes)
-    subsets = _subsets(source, config, seed)
+    share = config.validation_share or _own_share(known, trained_on, source)
+    subsets = _subsets(source, part, seed, share)
+    fitted = known.count(subsets)
+    if fitted and not config.allow_trained_images:
+        raise DataError(_refusal(known, fitted, source, part, sum(map(len, subsets))))
     engine = Engine(bundle, threads=0)
-    calibration = calibration_of(collect(_answers(engine, bundle, source, subsets, to_class), seed))
+    answers = collect(_answers(engine, bundle, source, subsets, to_class), seed)
+    if fitted:  # nothing that is found on them can be certified
+        answers = replace(answers, certify=np.zeros(len(answers.labels), np.bool_))
+    calibration = calibration_of(answers)
     tell_chance(calibration.accuracy[-1], len(bundle.manifest.classes), len(calibration.labels))
     return write_bundle(
         target,
-        _manifest(bundle.manifest, calibration, f"{source.name} ({config.split})"),
+        _manifest(bundle.manifest, calibration, f"{source.name} ({part})"),
         [bundle.segment_bytes(index) for index in range(engine.stages)],
         calibration,
         force=force,
@@ -63,8 +78,33 @@ def class_indices(data_set: str, found: Sequence[str], classes: Sequence[str]) -
     return np.array([index[name] for name in found], dtype=np.int64)
 
 
-def _subsets(source: Source, config: CalibrateConfig, seed: int) -> list[Subset]:
-    if config.split == "all":
+def _own_share(known: Seen, trained_on: DataSet, source: Source) -> float:
+    """Return the share that training kept for validation, of the data set it had; else the default."""
+    if trained_on.validation_share is not None:
+        return trained_on.validation_share
+    if known.split is not None and trained_on.validation_images:
+        return trained_on.validation_images / len(source.labels["train"])
+    return DEFAULT_SHARE
+
+
+def _refusal(known: Seen, fitted: int, source: Source, part: str, images: int) -> str:
+    if known.kinship == "same":
+        return (
+            f"data set {source.name} ({part}): the network was trained on {fitted:,} of these {images:,} "
+            "images, and is too sure of them: give --split validation without --split-seed and "
+            "--validation-share, or images that it has not seen; --allow-trained-images takes them, without "
+            "a guarantee"
+        )
+    return (
+        f"data set {source.name} ({part}): it has the images that the network was trained on, in another "
+        f"order, so about {fitted:,} of these {images:,} were trained on: give them in the order that the "
+        "network was trained with, or images that it has not seen; --allow-trained-images takes them, "
+        "without a guarantee"
+    )
+
+
+def _subsets(source: Source, part: str, seed: int, validation_share: float) -> list[Subset]:
+    if part == "all":
         return [
             Subset(part, np.arange(len(labels), dtype=np.int64)) for part, labels in source.labels.items()
         ]
@@ -72,10 +112,10 @@ def _subsets(source: Source, config: CalibrateConfig, seed: int) -> list[Subset]
         source.labels,
         source.classes,
         seed=seed,
-        validation_share=config.validation_share,
+        validation_share=validation_share,
         train_limit=None,
     )
-    return [{"train": split.train, "validation": split.validation, "test": split.test}[config.split]]
+    return [{"train": split.train, "validation": split.validation, "test": split.test}[part]]
 
 
 def _answers(

@@ -14,9 +14,10 @@ SHOWN_BUDGETS = (0.25, 0.5, 0.75)
 def compare(old: Bundle, new: Bundle) -> list[tuple[Plan, Plan]]:
     """Return what the old thresholds and the new ones do at a few budgets.
 
-    Both are judged on the half of the new images that no threshold was fitted on.
+    Both are judged on the half of the new images that no threshold was fitted on; on all where none is kept.
     """
-    held_out, costs = new.calibration.certify, new.manifest.exit_flops
+    kept, costs = new.calibration.certify, new.manifest.exit_flops
+    held_out = kept if kept.any() else ~kept
     measure = new.manifest.calibration.confidence
     score = new.calibration.score(measure)[held_out]
     correct = new.calibration.correct[held_out]
@@ -46,7 +47,7 @@ def show(old: Bundle, new: Bundle, console: Console) -> None:
         )
     console.print(exits)
     table = Table(
-        *("budget", "old spends", "new spends", "old accuracy %", "new accuracy %"),
+        *("budget", "old spends", "new spends", "old accuracy %", "new accuracy % (95%)"),
         title="old and new thresholds on the images set aside, MFLOPs",
     )
     for before_plan, after_plan in compare(old, new):
@@ -56,6 +57,8 @@ def show(old: Bundle, new: Bundle, console: Console) -> None:
                 for flops in (before_plan.budget_flops, before_plan.expected_flops, after_plan.expected_flops)
             ),
             f"{100 * before_plan.expected_accuracy:.2f}",
-            f"{100 * after_plan.expected_accuracy:.2f}",
+            "{:.2f} ({:.1f} to {:.1f})".format(
+                *(100 * x for x in (after_plan.expected_accuracy, *after_plan.expected_accuracy_interval))
+            ),
         )
     console.print(table)

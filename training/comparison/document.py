@@ -109,6 +109,8 @@ def _standing(standing: MethodSummary, view: View, table: Table | None) -> dict[
             for index, flops in enumerate(view.exit_flops)
         ],
         "average_accuracy": _spread(standing.average),
+        "area_budgeted": _spread(standing.area("budgeted")),
+        "area_anytime": _spread(standing.area("anytime")),
         "seconds": _spread(standing.seconds),
         "images_per_second": _spread(standing.images_per_second),
         "curve": []

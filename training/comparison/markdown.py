@@ -1,12 +1,15 @@
 """A comparison as Markdown."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from training.comparison.poster import Table
 from training.comparison.summary import MethodSummary, Spread, View
+
+AREAS: tuple[Literal["budgeted", "anytime"], ...] = ("budgeted", "anytime")
+"""Mean accuracy over all costs from the cheapest exit to full depth (`training.evaluation.areas`)."""
 
 
 def markdown(
@@ -35,7 +38,9 @@ def markdown(
         *(f"- {name}: {value}" for name, value in facts.items()),
         "",
         "Accuracies are top-1 in percent on the test images: mean ± standard deviation (n − 1) over the "
-        "seeds. Costs count every earlier head.",
+        "seeds. That the test images are a sample is common to all methods and not in the ±. The standard "
+        "error of a difference between two methods is √((s₁² + s₂²) / seeds), s being their ±. Costs count "
+        "every earlier head.",
     ]
     for view, different in zip(views, differs, strict=True):
         lines += ["", f"## {view.title[0].upper()}{view.title[1:]}", "", *_accuracies(view, poster)]
@@ -63,6 +68,12 @@ def _accuracies(view: View, poster: Table | None) -> list[str]:
         _cell(standing.average, None, best) + _beside(poster, standing, None) for standing in view.standings
     ]
     rows.append(["mean", "", *averages])
+    for kind in AREAS:
+        spreads = [standing.area(kind) for standing in view.standings]
+        if any(spread is not None for spread in spreads):
+            best = _best(spreads, None)
+            cells = ["–" if spread is None else _cell(spread, None, best) for spread in spreads]
+            rows.append([f"area, {kind}", "", *cells])
     return _table(rows)
 
 

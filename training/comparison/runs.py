@@ -11,6 +11,7 @@ from training.comparison.contenders import MethodEntry
 from training.comparison.progress import CompareProgress
 from training.config import FitConfig
 from training.errors import NonFiniteLossError, RunError
+from training.evaluation.areas import Areas
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.curves import Point
 from training.evaluation.evaluation import write
@@ -46,6 +47,7 @@ class Measured(BaseModel):
         exit_flops: [K], FLOPs per image.
         exit_accuracy: [K], in [0, 1].
         curve: the budgets of MSDNet's grid.
+        areas: under the budgeted and the anytime curve; None in files made before there were any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +59,7 @@ class Measured(BaseModel):
     exit_flops: tuple[int, ...]
     exit_accuracy: tuple[float, ...]
     curve: tuple[Point, ...]
+    areas: Areas | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,7 @@ def _measured(planned: PlannedRun, epoch: int) -> Measured:
         exit_flops=evaluation.exit_flops,
         exit_accuracy=evaluation.exit_accuracy,
         curve=evaluation.curve,
+        areas=evaluation.areas,
     )
     write_atomically(kept, measured.model_dump_json(indent=1) + "\n")
     return measured

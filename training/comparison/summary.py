@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,13 @@ class MethodSummary:
         """Mean test accuracy of all exits, in 0..1."""
         found = [float(np.mean(measured.exit_accuracy)) for measured in self.finished]
         return Spread.of(found) if found else None
+
+    def area(self, kind: Literal["budgeted", "anytime"]) -> Spread | None:
+        """Normalised area under the curve, in 0..1; None where a run was measured before there was any."""
+        found = [measured.areas for measured in self.finished if measured.areas is not None]
+        if not found or len(found) < len(self.finished):
+            return None
+        return Spread.of([(one.budgeted if kind == "budgeted" else one.anytime).value for one in found])
 
     @property
     def seconds(self) -> Spread | None:

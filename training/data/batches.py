@@ -10,7 +10,7 @@ from training.data.config import Augment, Border
 from training.data.feeds import Batch, Draw, Feed
 from training.data.images import Ints, Statistics
 from training.data.seeds import generator
-from training.data.split import Split
+from training.data.split import Split, certifying_half
 
 
 class Data:
@@ -90,6 +90,12 @@ class Data:
         """Yield the validation images in stored order, never augmented."""
         return self._plain("validation", len(self.split.validation))
 
+    def selection(self) -> Iterator[Batch]:
+        """Yield the validation images that choices may be made on: all but the half kept for certifying."""
+        kept = certifying_half(len(self.split.validation), self.split.seed)
+        groups = grouped(np.flatnonzero(~kept), self.batch_size, least=1)
+        return self._feed("validation").batches(groups, None)
+
     def test(self) -> Iterator[Batch]:
         """Yield the test images in stored order, never augmented."""
         return self._plain("test", len(self.split.test))
@@ -105,6 +111,11 @@ class Data:
             subset
         ]
         return self._labels[chosen.part][chosen.rows]
+
+    @property
+    def part_labels(self) -> Mapping[str, Ints]:
+        """Labels of each part as its publisher made it, int64 [N] per part."""
+        return self._labels
 
     @property
     def mean(self) -> tuple[float, float, float]:

@@ -138,6 +138,32 @@ def fingerprint(labels: Mapping[str, Ints], classes: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def certifying_half(images: int, seed: int) -> npt.NDArray[np.bool_]:
+    """Draw the validation images that guarantees rest on, bool [images]: a random half.
+
+    No choice may look at them: temperatures, policies, layers kept in float, epochs, recipes.
+
+    Args:
+        images: of the validation part, in stored order.
+        seed: of the split.
+    """
+    return np.random.default_rng(seed).permutation(images) < images // 2
+
+
+def counts_fingerprint(labels: Mapping[str, Ints], classes: Sequence[str]) -> str:
+    """Hash how many images of each class every part has: the same, in whatever order the rows are.
+
+    Args:
+        labels: int64 [N] per part of the source.
+        classes: the class names, in label order.
+    """
+    counts = {
+        part: sorted(zip(classes, np.bincount(labels[part], minlength=len(classes)).tolist(), strict=True))
+        for part in sorted(labels)
+    }
+    return hashlib.sha256(repr(counts).encode()).hexdigest()
+
+
 def make_split(
     labels: Mapping[str, Ints],
     classes: Sequence[str],

@@ -88,6 +88,28 @@ def outcome(
     return CandidateResult(np.stack(right), np.array(spent))
 
 
+def pooled(outcomes: Sequence[CandidateResult]) -> CandidateResult:
+    """Join outcomes of one policy on different images, under the same budgets."""
+    images = [found.right.shape[1] for found in outcomes]
+    spent = np.average([found.spent_flops for found in outcomes], axis=0, weights=images)
+    return CandidateResult(np.concatenate([found.right for found in outcomes], axis=1), np.asarray(spent))
+
+
+def gain_at_equal_cost(candidate: CandidateResult, base: CandidateResult) -> tuple[float, float]:
+    """Return the mean gain over a base on the same images, and its standard error, in accuracy.
+
+    Spending beyond the base is charged: a candidate's accuracy under a budget is compared with the accuracy
+    that the base's curve has at the FLOPs that the candidate really spent.
+
+    Args:
+        candidate: under the same budgets, on the same images.
+        base: what it has to beat.
+    """
+    found, error = gain(candidate.per_image, base.per_image)
+    bought = np.interp(candidate.spent_flops, base.spent_flops, base.accuracy) - base.accuracy
+    return found - float(bought.mean()), error
+
+
 def gain(candidate: npt.NDArray[np.float64], base: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return the mean gain over a base on the same images, and its standard error.
 

@@ -10,7 +10,9 @@ class EvaluateConfig(BaseModel):
     """What to measure on, and where the result goes."""
 
     split: Literal["test", "validation"] = Field(
-        "test", description="images to measure on; validation is for runs only, and optimistic"
+        "test",
+        description="images to measure on; validation is for runs only, optimistic, and without the half "
+        "that is kept for certifying",
     )
     dataset: str | None = Field(
         None, description="for a bundle: the data set, where the name in its manifest does not lead there"

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.policy.confidence import Scorer
+from training.evaluation.areas import Areas, area_line
 from training.evaluation.curves import Bools, BudgetPolicy, Floats, Point, budgeted_curve, grid_budgets
+from training.evaluation.failure import QUALITY_HEADS, ExitQuality, quality_rows
 from training.evaluation.plots import accuracy_over_flops
 
 TABLE_POINTS = 9
@@ -58,6 +60,9 @@ class Evaluation:
             the segment computes for later exits alone is still counted.
         exit_accuracy: [K], in [0, 1], every image at that exit.
         curve: budgets over all exits, ascending.
+        quality: [K], what confidence tells of failures; empty where it was not measured.
+        overthinking: share of images that some exit has right and the last one wrong.
+        areas: under the budgeted and the anytime curve.
     """
 
     name: str
@@ -70,9 +75,12 @@ class Evaluation:
     cut_flops: tuple[int, ...]
     exit_accuracy: tuple[float, ...]
     curve: tuple[Point, ...]
+    quality: tuple[ExitQuality, ...] = ()
+    overthinking: float | None = None
+    areas: Areas | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; `exits` is a list of {exit (from 1), flops, cut_flops, accuracy}."""
+        """Return plain values; `exits` has {exit (from 1), flops, cut_flops, accuracy} and its quality."""
         values = asdict(self)
         columns = [values.pop(name) for name in ("exit_flops", "cut_flops", "exit_accuracy")]
         curve = values.pop("curve")
@@ -80,6 +88,8 @@ class Evaluation:
             {"exit": number, "flops": flops, "cut_flops": cut_flops, "accuracy": accuracy}
             for number, (flops, cut_flops, accuracy) in enumerate(zip(*columns, strict=True), start=1)
         ]
+        for one, quality in zip(exits, values.pop("quality"), strict=False):
+            one.update(quality)
         return {**values, "exits": exits, "curve": list(curve)}
 
 
@@ -129,3 +139,12 @@ def show(evaluation: Evaluation, console: Console) -> None:
             shares,
         )
     console.print(budgets)
+    if evaluation.quality:
+        table = Table(
+            *QUALITY_HEADS, title="confidence as a predictor of failure; answers beside the last exit's"
+        )
+        for row in quality_rows(evaluation.quality):
+            table.add_row(*row)
+        console.print(table)
+    if evaluation.areas is not None:
+        console.print(area_line(evaluation.areas), soft_wrap=True)

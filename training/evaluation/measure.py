@@ -1,6 +1,6 @@
 """Measures a run by torch, or a bundle by the serving engine: accuracy per exit, and what budgets buy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,12 @@ from training.data.config import DataConfig
 from training.data.feeds import Batch
 from training.data.opening import open_data
 from training.errors import ConfigError
+from training.evaluation.areas import areas
+from training.evaluation.candidates import outcome
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.evaluation import Evaluation, Scored, curve_of
+from training.evaluation.failure import exit_quality, overthinking
+from training.evaluation.learned_scores import Predictions, learned
 from training.evaluation.policy_comparison import Comparison, compare
 from training.evaluation.predict import predict
 from training.models.flops import SegmentFlops, cut_flops, exit_flops, segment_flops
@@ -52,7 +56,7 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparis
     segments = segment_flops(model)
     flops = exit_flops(segments)
     to_fit_on = predict(model, data.validation())
-    to_measure = to_fit_on if config.split == "validation" else predict(model, data.test())
+    to_measure = predict(model, data.selection() if config.split == "validation" else data.test())
     scorers = scorers_of(fit_temperatures(*to_fit_on) if config.compares else np.ones(model.exits))
     names = list(scorers) if config.compares else [RUN_MEASURE]
     fitted = {name: Scored.of(*to_fit_on, scorers[name]) for name in names}
@@ -61,9 +65,11 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparis
     policy = fit_policy(config.policy_name or DEFAULT_POLICY.name, base.score, base.correct, flops)
     fitted_on = f"{len(base.score):,} validation images"
     evaluation = _evaluation(
-        run.folder, "run", data, config, fitted_on, segments, policy, measured[RUN_MEASURE]
+        run.folder, "run", data, config, fitted_on, segments, policy, measured[RUN_MEASURE], to_measure
     )
-    return evaluation, compare(fitted, measured, flops) if config.compares else None
+    if not config.compares:
+        return evaluation, None
+    return evaluation, _compare(fitted, to_fit_on[0].argmax(-1), measured, to_measure[0].argmax(-1), flops)
 
 
 def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation, Comparison | None]:
@@ -89,12 +95,24 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
     fitted_on = f"{fit.sum():,} calibration images"
     segments = [SegmentFlops(segment.body_flops, segment.head_flops) for segment in manifest.segments]
     evaluation = _evaluation(
-        bundle.folder, "bundle", data, config, fitted_on, segments, policy, measured[own]
+        bundle.folder, "bundle", data, config, fitted_on, segments, policy, measured[own], answers
     )
     if not config.compares:
         return evaluation, None
     fitted = {name: Scored(calibration.score(name)[fit], calibration.correct[fit]) for name in names}
-    return evaluation, compare(fitted, measured, flops)
+    return evaluation, _compare(fitted, calibration.prediction[fit], measured, answers[0].argmax(-1), flops)
+
+
+def _compare(
+    fitted: Mapping[str, Scored],
+    fitted_prediction: Predictions,
+    measured: Mapping[str, Scored],
+    measured_prediction: Predictions,
+    flops: Sequence[int],
+) -> Comparison:
+    """Compare all policies on all measures, and on scores that are learned from the same images."""
+    more, more_measured = learned(fitted, fitted_prediction, measured, measured_prediction)
+    return compare({**fitted, **more}, {**measured, **more_measured}, flops)
 
 
 def served(engine: Engine, batches: Iterable[Batch]) -> tuple[Probabilities, Labels]:
@@ -135,9 +153,13 @@ def _evaluation(
     segments: list[SegmentFlops],
     policy: PathPolicy,
     measured: Scored,
+    answers: tuple[Probabilities, Labels],
 ) -> Evaluation:
     flops = exit_flops(segments)
     tell_chance(float(measured.correct[:, -1].mean()), len(data.classes), len(measured.score))
+    curve = curve_of(policy, measured, flops, [parse_budget(budget, flops) for budget in config.budgets])
+    budgets = [point.budget_flops for point in curve]
+    under_budgets = outcome(policy, measured, budgets, flops)
     return Evaluation(
         name=folder.resolve().name,
         kind=kind,
@@ -148,5 +170,8 @@ def _evaluation(
         exit_flops=tuple(flops),
         cut_flops=tuple(cut_flops(segments)),
         exit_accuracy=tuple(float(share) for share in measured.correct.mean(axis=0)),
-        curve=curve_of(policy, measured, flops, [parse_budget(budget, flops) for budget in config.budgets]),
+        curve=curve,
+        quality=exit_quality(*answers, measured.score),
+        overthinking=overthinking(measured.correct),
+        areas=areas(under_budgets.right, under_budgets.spent_flops, measured.correct, flops),
     )

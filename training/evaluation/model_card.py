@@ -4,8 +4,12 @@ import json
 from collections.abc import Iterator, Sequence
 
 from serving.bundle import Bundle, Manifest
+from serving.bundle.served_policy import expectation, served_policy
+from serving.policy.risk import share_interval
+from training.evaluation.areas import area_line
 from training.evaluation.curves import Point
 from training.evaluation.evaluation import Evaluation
+from training.evaluation.failure import QUALITY_HEADS, quality_rows
 
 BUDGETS = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 """The budgets of the card, as shares of the full depth; those under the cheapest exit are left out."""
@@ -43,12 +47,31 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         f"{evaluation.images:,} {evaluation.split} images of {evaluation.data_set}, computed by the serving "
         "engine. "
         "Every image at one exit:",
-        _table(_exit_heads(manifest), _exit_rows(manifest, evaluation)),
+        _table(_exit_heads(manifest), _exit_rows(bundle, evaluation)),
         f"Leaving early under a budget ({manifest.calibration.policy.name} thresholds on "
         f"{manifest.calibration.confidence}, fitted on {evaluation.fitted_on}):",
         _table(
-            ("budget", "MFLOPs", "spent MFLOPs", "accuracy %", "share of each exit %"), _budget_rows(budgets)
+            (
+                "budget",
+                "MFLOPs",
+                "spent MFLOPs",
+                "accuracy %",
+                "95%",
+                "planned %",
+                "95%",
+                "share of each exit %",
+            ),
+            _budget_rows(bundle, evaluation, budgets),
         ),
+        f"*Planned* is what `/models/NAME/plan` expects, from {_held_out(bundle)}. Every interval is of the "
+        "images that it was measured on: another set of images differs by about that much, at all budgets "
+        "alike, since all of them rest on the same images.",
+        "What confidence tells of each exit's failures (AUROC: a right answer is surer than a wrong one; "
+        "AURC: mean error of the surest images; ECE: of the largest probability), and its answers beside the "
+        "last exit's (*overthinking*: right here, wrong there):",
+        _table(QUALITY_HEADS, iter(quality_rows(evaluation.quality))),
+        f"{100 * (evaluation.overthinking or 0):.2f}% of the images are right at some exit and wrong at the "
+        "last." + (f" {_sentence(area_line(evaluation.areas))}" if evaluation.areas else ""),
         "## Data",
         f"{data} Trained on {manifest.data_set.train_images or 0:,} images; "
         f"{manifest.data_set.validation_images or 0:,} were kept to choose thresholds on.",
@@ -70,6 +93,10 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
     return "\n\n".join(blocks) + "\n"
 
 
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def _megabytes(bundle: Bundle) -> str:
     sizes = (bundle.segment_path(index).stat().st_size for index in range(len(bundle.manifest.segments)))
     return f"{sum(sizes) / 1e6:.1f}"
@@ -77,29 +104,48 @@ def _megabytes(bundle: Bundle) -> str:
 
 def _exit_heads(manifest: Manifest) -> Sequence[str]:
     held_against = ("validation, as float32 %",) if manifest.float_validation_accuracy else ()
-    return ("exit", "MFLOPs", "accuracy %", "validation %", *held_against)
+    return ("exit", "MFLOPs", "accuracy %", "95%", "validation %", "95%", *held_against)
 
 
-def _exit_rows(manifest: Manifest, evaluation: Evaluation) -> Iterator[Sequence[str]]:
-    held_against = manifest.float_validation_accuracy
+def _interval(accuracy: float, images: int) -> str:
+    low, high = share_interval(round(accuracy * images), images)
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _exit_rows(bundle: Bundle, evaluation: Evaluation) -> Iterator[Sequence[str]]:
+    manifest = bundle.manifest
+    held_against, images = manifest.float_validation_accuracy, len(bundle.calibration.labels)
     for index, segment in enumerate(manifest.segments):
         row = (
             f"{index + 1}",
             f"{evaluation.exit_flops[index] / 1e6:.2f}",
             f"{100 * evaluation.exit_accuracy[index]:.2f}",
+            _interval(evaluation.exit_accuracy[index], evaluation.images),
             f"{100 * segment.validation_accuracy:.2f}",
+            _interval(segment.validation_accuracy, images),
         )
         yield (*row, f"{100 * held_against[index]:.2f}") if held_against else row
 
 
-def _budget_rows(points: Sequence[Point]) -> Iterator[Sequence[str]]:
+def _held_out(bundle: Bundle) -> str:
+    kept = int(bundle.calibration.certify.sum())
+    return f"{kept:,} validation images that no threshold was fitted on" if kept else "cross-fitting"
+
+
+def _budget_rows(bundle: Bundle, evaluation: Evaluation, points: Sequence[Point]) -> Iterator[Sequence[str]]:
+    policy = served_policy(bundle.manifest, bundle.calibration)
+    judged = expectation(bundle.manifest, bundle.calibration)
     full = points[-1].budget_flops
     for point in points:
+        planned = judged(policy.plan(point.budget_flops))
         yield (
             f"{point.budget_flops / full:.0%}",
             f"{point.budget_flops / 1e6:.2f}",
             f"{point.spent_flops / 1e6:.2f}",
             f"{100 * point.accuracy:.2f}",
+            _interval(point.accuracy, evaluation.images),
+            f"{100 * planned.expected_accuracy:.2f}",
+            _interval(planned.expected_accuracy, planned.images),
             " ".join(f"{100 * share:.0f}" for share in point.shares),
         )
 

@@ -2,7 +2,8 @@
 
 `policies.json` holds: images, budgets_flops, and `candidates`, a list of {measure, policy, options, accuracy
 and spent_flops under each budget, mean_accuracy, gain, standard_error}; the gain is the mean over the budgets
-against the geometric policy on max_probability, paired by image. `policies.png` draws the gains.
+against the geometric policy on max_probability, paired by image, at what each really spent. `policies.png`
+draws the differences in accuracy under each budget.
 """
 
 import json
@@ -17,12 +18,14 @@ from rich.table import Column, Table
 from training.evaluation.candidates import (
     ALL_CANDIDATES,
     DEFAULT_CANDIDATE,
+    POLICY_RIVALS,
     Candidate,
-    gain,
+    gain_at_equal_cost,
     outcome,
     spread_budgets,
 )
 from training.evaluation.evaluation import Scored
+from training.evaluation.learned_scores import LEARNED
 from training.evaluation.plots import Line, gains_over_flops
 
 
@@ -53,12 +56,14 @@ def compare(
     """Fit every candidate, and judge it on other images.
 
     Args:
-        fitted: by measure, the images to fit on; a measure that is missing does not compete.
+        fitted: by measure, the images to fit on; a measure that is missing does not compete. Learned scores
+            (`training.evaluation.learned_scores`) are measures, too.
         measured: by measure, the images to judge on.
         exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
     """
     budgets = spread_budgets(exit_flops)
-    candidates = [candidate for candidate in ALL_CANDIDATES if candidate.measure in fitted]
+    learned = [Candidate(score, policy) for score in LEARNED for policy in POLICY_RIVALS]
+    candidates = [candidate for candidate in (*ALL_CANDIDATES, *learned) if candidate.measure in fitted]
     outcomes = [
         outcome(
             candidate.fit(fitted[candidate.measure], exit_flops),
@@ -68,14 +73,14 @@ def compare(
         )
         for candidate in track(candidates, "comparing policies")
     ]
-    base = outcomes[candidates.index(DEFAULT_CANDIDATE)].per_image
+    base = outcomes[candidates.index(DEFAULT_CANDIDATE)]
     standings = [
         PolicyScore(
             candidate,
             tuple(found.accuracy.tolist()),
             tuple(found.spent_flops.tolist()),
             float(found.accuracy.mean()),
-            *gain(found.per_image, base),
+            *gain_at_equal_cost(found, base),
         )
         for candidate, found in zip(candidates, outcomes, strict=True)
     ]

@@ -39,8 +39,11 @@ class Lowered:
 class Bar:
     """What a net in fewer bits is held against.
 
+    Both nets are judged on the validation images that may be chosen by. Those kept for certifying have no say
+    in which layers stay in float, or the guarantee would rest on images that a choice was made on.
+
     Args:
-        accuracy: of the float net, [K].
+        accuracy: of the float net, [K], on these images.
         max_drop: points of accuracy that it may lose at any exit.
     """
 
@@ -49,7 +52,7 @@ class Bar:
 
     def losses(self, answers: Answers) -> Accuracies:
         """Return the points of accuracy lost per exit, [K]."""
-        return 100 * (self.accuracy - answers.accuracy)
+        return 100 * (self.accuracy - answers.fit_accuracy)
 
     def missed_at(self, answers: Answers) -> list[int]:
         """Return the exits (from 0) that lose too much."""
@@ -61,7 +64,8 @@ class Bar:
         worst = int(losses.argmax())
         return (
             f"{losses[worst]:.2f} points at exit {worst + 1} ({self.accuracy[worst]:.2%} in float, "
-            f"{answers.accuracy[worst]:.2%} now, on {len(answers.labels)} images; {self.max_drop:g} allowed)"
+            f"{answers.fit_accuracy[worst]:.2%} now, on {int((~answers.certify).sum())} images; "
+            f"{self.max_drop:g} allowed)"
         )
 
 

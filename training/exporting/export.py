@@ -22,6 +22,7 @@ from serving.bundle import (
 from training.calibration.collect import Probabilities, calibration_of
 from training.data.batches import Data
 from training.data.feeds import Batch
+from training.data.split import counts_fingerprint
 from training.errors import RunError
 from training.exporting.accuracy_bar import Bar, Lowered
 from training.exporting.config import ExportSettings
@@ -124,9 +125,9 @@ def export(
     lowered = Lowered(whole, parts, trial.answers(whole, parts, difference.add))
     held_against = None
     if settings.precision != "float32":
-        bar = Bar(lowered.answers.accuracy, settings.max_drop)
+        bar = Bar(lowered.answers.fit_accuracy, settings.max_drop)
+        held_against = tuple(lowered.answers.accuracy.tolist())
         lowered = lower(whole, parts, settings, data, trial.answers, bar, tell)
-        held_against = tuple(bar.accuracy.tolist())
     calibration = calibration_of(lowered.answers)
     draft = trial.draft(lowered.parts)
     selection = select(*lowered.answers.to_fit_on(MOST_IMAGES), draft.exit_flops)
@@ -160,6 +161,11 @@ def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary
             split_seed=data.split.seed,
             train_images=len(data.split.train),
             validation_images=len(data.split.validation),
+            validation_share=(
+                run.config.validation_share if data.split.validation.part == data.split.train.part else None
+            ),
+            fingerprint=data.split.fingerprint,
+            counts_fingerprint=counts_fingerprint(data.part_labels, run.facts.classes),
         ),
         git_revision=git_revision(),
         versions=versions(),

@@ -3,8 +3,8 @@
 Cross-fitting on the half of the calibration that may be fitted on: of four folds, three fit everything
 (temperatures, thresholds) and the fourth is judged. The images kept for certifying, and test images, have no
 say. First the measures compete under the geometric policy, then the policies under the measure that won. A
-challenger needs a gain of more than one standard error over the simpler one: a draw of the images that
-favours something else by less should not decide.
+challenger needs a gain of more than two standard errors over the simpler one, at what both really spend: with
+one, chance alone would often find a winner among eight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,18 @@ from training.evaluation.candidates import (
     DEFAULT_CANDIDATE,
     POLICY_RIVALS,
     Candidate,
-    gain,
+    CandidateResult,
+    gain_at_equal_cost,
     outcome,
+    pooled,
     spread_budgets,
 )
-from training.evaluation.curves import Bools, Floats
+from training.evaluation.curves import Bools
 from training.evaluation.evaluation import Scored
 
 FOLDS = 4
+LEAST_ERRORS = 2.0
+"""By how many standard errors a challenger has to win."""
 LEAST_IMAGES = 40
 """With fewer images than this nothing is compared: MSDNet's own procedure is taken."""
 MOST_IMAGES = 8_000
@@ -69,18 +73,18 @@ def select(
         return Selection(DEFAULT_CANDIDATE, (), len(order))
     fold_of = np.arange(len(order)) % FOLDS
     folds = [_Fold.of(probabilities[order], labels[order], fold_of == fold) for fold in range(FOLDS)]
-    chosen, held = DEFAULT_CANDIDATE, _per_image(folds, DEFAULT_CANDIDATE, exit_flops)
-    rounds = [SelectionRound(chosen, float(held.mean()), 0.0, 0.0)]
+    chosen, held = DEFAULT_CANDIDATE, _outcome(folds, DEFAULT_CANDIDATE, exit_flops)
+    rounds = [SelectionRound(chosen, float(held.accuracy.mean()), 0.0, 0.0)]
     for challengers in (_measures, _policies):
         candidates = challengers(chosen)
-        found = [_per_image(folds, candidate, exit_flops) for candidate in candidates]
+        found = [_outcome(folds, candidate, exit_flops) for candidate in candidates]
         held_against = [
-            SelectionRound(candidate, float(values.mean()), *gain(values, held))
-            for candidate, values in zip(candidates, found, strict=True)
+            SelectionRound(candidate, float(one.accuracy.mean()), *gain_at_equal_cost(one, held))
+            for candidate, one in zip(candidates, found, strict=True)
         ]
         rounds += held_against
         best = max(range(len(candidates)), key=lambda index: held_against[index].gain)
-        if held_against[best].gain > held_against[best].standard_error:
+        if held_against[best].gain > LEAST_ERRORS * held_against[best].standard_error:
             chosen, held = candidates[best], found[best]
     return Selection(chosen, tuple(rounds), len(order))
 
@@ -120,12 +124,12 @@ class _Fold:
         return cls(fitted, judged)
 
 
-def _per_image(folds: Sequence[_Fold], candidate: Candidate, exit_flops: Sequence[int]) -> Floats:
+def _outcome(folds: Sequence[_Fold], candidate: Candidate, exit_flops: Sequence[int]) -> CandidateResult:
     budgets, measure = spread_budgets(exit_flops), candidate.measure
     policies = [candidate.fit(fold.fitted[measure], exit_flops) for fold in folds]
-    return np.concatenate(
+    return pooled(
         [
-            outcome(policy, fold.judged[measure], budgets, exit_flops).per_image
+            outcome(policy, fold.judged[measure], budgets, exit_flops)
             for policy, fold in zip(policies, folds, strict=True)
         ]
     )

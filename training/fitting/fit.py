@@ -19,7 +19,7 @@ from training.data.batches import Data
 from training.errors import RunError
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
-from training.fitting.parallel import ALONE, Processes
+from training.fitting.parallel import ALONE, Processes, tensors_in
 from training.fitting.problem import Recipe, TrainingProblem
 from training.fitting.progress import EpochWatch, FitProgress, NoProgress, ShowRun
 from training.fitting.weight_average import KeptWeights, LastWeights, WeightAverage
@@ -93,7 +93,7 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
             watch = EpochWatch(progress, clock)
             problem.epoch, problem.on_progress = epoch, watch
             how.epoch()
-            problem.agree()
+            problem.agree(tensors_in(how.state_dict()))
             kept.after_epoch(problem)
             trained = clock() - begun
             if logs:
@@ -101,10 +101,11 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
                     {
                         "epoch": epoch + 1,
                         "train_loss": watch.losses(model.exits),
-                        "validation_accuracy": accuracy_per_exit(*predict(kept.model, data.validation())),
+                        "validation_accuracy": accuracy_per_exit(*predict(kept.model, data.selection())),
                         "lr": config.lr * SCHEDULES[config.schedule](done_of_stage / epochs_of_stage),
                         "images_per_second": watch.images / trained,
                         "seconds": trained,
+                        **how.facts(),
                     }
                 )
                 seconds += clock() - begun

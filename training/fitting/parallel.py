@@ -2,14 +2,16 @@
 
 Data parallel: every process takes its slice of each batch, and gradients are averaged before anything is done
 with them. Task parallel (Meta-GF): every process trains some of an outer epoch's tasks, which depend on W0
-alone, and hands what they moved to the others; the fusion then runs on every process alike.
+alone, and hands what they moved to the others; the fusion then runs on every process alike. Rounding may
+differ between devices, so at the end of an epoch all take over what the first process has.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -58,14 +60,17 @@ class Processes:
                 tensor.copy_(part.view_as(tensor))
 
     def hand_out(self, tensors: Sequence[Tensor], source: int) -> None:
-        """Replace every tensor by that of process `source`, in place, in one exchange."""
-        if self.count == 1 or not tensors:
+        """Replace every tensor by that of process `source`, in place; one exchange per type and device."""
+        if self.count == 1:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.broadcast(flat, source)
-        parts = flat.split_with_sizes([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        kinds = {(str(tensor.dtype), str(tensor.device)) for tensor in tensors}
+        for kind in sorted(kinds):
+            same = [tensor for tensor in tensors if (str(tensor.dtype), str(tensor.device)) == kind]
+            flat = torch.cat([tensor.reshape(-1) for tensor in same])
+            dist.broadcast(flat, source)
+            parts = flat.split_with_sizes([tensor.numel() for tensor in same])
+            for tensor, part in zip(same, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     def wait(self) -> None:
         """Go on when all processes have come here."""
@@ -103,6 +108,17 @@ def joined(divide: Divide) -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size(), divide)
     finally:
         dist.destroy_process_group()
+
+
+def tensors_in(state: Any) -> list[Tensor]:
+    """Return the tensors in nested mappings and sequences, such as a method's state, in order."""
+    if isinstance(state, Tensor):
+        return [state]
+    if isinstance(state, Mapping):
+        return [tensor for value in state.values() for tensor in tensors_in(value)]
+    if isinstance(state, list | tuple):
+        return [tensor for value in state for tensor in tensors_in(value)]
+    return []
 
 
 def balance(costs: Sequence[float], processes: int) -> list[int]:

@@ -19,7 +19,7 @@ from training.fitting.parallel import ALONE, Processes, balance
 from training.methods.interface import Batch, Phase, Snapshot
 from training.models.flops import exit_flops, segment_flops
 from training.models.multi_exit import MultiExitModel
-from training.models.reach import reach, trainable
+from training.models.reach import row_reach, trainable, whole_reach
 from training.schedules import LossWeighting, plain, stage
 from training.setup.compiling import compiled
 
@@ -129,7 +129,8 @@ class TrainingProblem:
         self, model: MultiExitModel, images: TrainingImages, recipe: Recipe, processes: Processes = ALONE
     ) -> None:
         self.parameters: Sequence[nn.Parameter] = trainable(model)
-        self.reach: Tensor = reach(model)
+        self.row_reach: Sequence[Tensor] = row_reach(model)
+        self.reach: Tensor = whole_reach(self.row_reach)
         self._epoch = 0
         self.on_progress: Callable[[Progress], None] = lambda _: None
         self.on_step: Callable[[], None] = lambda: None
@@ -205,9 +206,22 @@ class TrainingProblem:
         if owner is not None:
             self._processes.hand_out(tensors, owner)
 
-    def agree(self) -> None:
-        """Average BatchNorm's running statistics over the processes that share each batch."""
+    def agree(self, state: Sequence[Tensor] = ()) -> None:
+        """Bring the processes together at the end of an epoch.
+
+        Those that share each batch average BatchNorm's running statistics: all else is equal. Those that
+        divide tasks take over the first one's parameters, buffers and `state`: what each computed by itself
+        from the same moves may differ in rounding, and the next epoch's moves would then start from different
+        weights.
+
+        Args:
+            state: tensors of the method, changed in place.
+        """
         self.average(_statistics(self._model))
+        if self._processes.divide == "tasks":
+            with torch.no_grad():
+                own = [*(p.detach() for p in self.parameters), *self._model.buffers()]
+                self._processes.hand_out([*own, *state], 0)
 
     def generator(self, purpose: str, step: int) -> np.random.Generator:
         """Return random numbers that depend on seed, epoch, purpose and step alone."""

@@ -30,7 +30,7 @@ class KeptWeights(Protocol):
 
     model: MultiExitModel
     phases: Sequence[Phase]
-    averaged: int
+    averaged: int | None
 
     def after_epoch(self, problem: TrainingProblem) -> None:
         """Take in an epoch that is done."""
@@ -50,7 +50,7 @@ class LastWeights:
     """
 
     phases: Sequence[Phase] = ()
-    averaged = 0
+    averaged: int | None = 0
 
     def __init__(self, model: MultiExitModel) -> None:
         self.model = model
@@ -87,7 +87,7 @@ class WeightAverage:
         self._source, self._each_step = model, each_step
         self._decay = decay
         self._averaged, self._sources = list(self.model.parameters()), list(model.parameters())
-        self.averaged = 0
+        self.averaged: int | None = 0
         if each_step:
             problem.on_step = self._update
 
@@ -104,16 +104,17 @@ class WeightAverage:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from the average of a checkpoint."""
         self.model.load_state_dict(checkpoint.model)
-        self.averaged = checkpoint.averaged
+        self.averaged = checkpoint.averaged  # None in checkpoints from before the warm-up: it is over
 
     def _update(self) -> None:
         sources = [parameter.detach() for parameter in self._sources]
-        if self.averaged:
-            new = 1 - kept_share(self._decay, self.averaged)
-            torch._foreach_lerp_([parameter.detach() for parameter in self._averaged], sources, new)
-        else:
+        if self.averaged == 0:
             self.model.load_state_dict(self._source.state_dict())
-        self.averaged += 1
+        else:
+            new = 1 - (self._decay if self.averaged is None else kept_share(self._decay, self.averaged))
+            torch._foreach_lerp_([parameter.detach() for parameter in self._averaged], sources, new)
+        if self.averaged is not None:
+            self.averaged += 1
 
 
 def kept_share(decay: float, update: int) -> float:

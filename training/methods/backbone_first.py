@@ -56,6 +56,10 @@ class BackboneFirst:
         backbone = {"epochs": self._done, "optimizer": self._optimizer.state_dict()}
         return {**self._method.state_dict(), "backbone": backbone}
 
+    def facts(self) -> dict[str, float]:
+        """Return the method's."""
+        return self._method.facts()
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self._method.load_state_dict(state)

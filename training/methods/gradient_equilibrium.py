@@ -15,6 +15,8 @@ Deviations:
   - The divisor is the number of exits that a parameter *reaches*. MSDNet's finer-scale tensors of segment i
     that serve later exits only are divided by those n − i, where layers in the features' path would give
     n − i + 1: for them too this is the mean over the exits that use them.
+  - With half-detached features (`--feature-split`) rows of one tensor serve different exits: every row is
+    divided by the number of exits that reach it, so that channels of one exit keep its gradient whole.
 """
 
 from collections.abc import Sequence
@@ -43,9 +45,11 @@ class GradientEquilibrium(StepMethod):
 
     def __init__(self, problem: MultiExitProblem, options: GradientEquilibriumOptions) -> None:
         super().__init__(problem)
-        sharers = problem.reach.sum(0).tolist()
-        shared = [(p, float(n)) for p, n in zip(problem.parameters, sharers, strict=True) if n > 1]
-        self._shared, self._sharers = [p for p, _ in shared], [n for _, n in shared]
+        sharers = [reached.sum(0).clamp(min=1) for reached in problem.row_reach]
+        pairs = list(zip(problem.parameters, sharers, strict=True))
+        alike = [(p, float(n)) for p, n in pairs if len(n) == 1 and n > 1]
+        self._shared, self._sharers = [p for p, _ in alike], [n for _, n in alike]
+        self._by_row = [(p, n.view(-1, *[1] * (p.dim() - 1)).to(p.detach())) for p, n in pairs if len(n) > 1]
 
     def backward(self, losses: Sequence[Tensor], step: int) -> None:
         """Set the gradients to those of the sum, each divided by the number of exits behind it."""
@@ -53,3 +57,6 @@ class GradientEquilibrium(StepMethod):
         if self._shared:
             gradients = [p.grad for p in self._shared if p.grad is not None]
             torch._foreach_div_(gradients, self._sharers)
+        for parameter, sharers in self._by_row:
+            if parameter.grad is not None:
+                parameter.grad.div_(sharers)

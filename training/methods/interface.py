@@ -47,11 +47,17 @@ class Batch(Protocol):
 class MultiExitProblem(Protocol):
     """The losses of n exits as functions of shared parameters, and the data they are summed over.
 
-    `reach` is bool [exits, parameters]: which exits' losses depend on which parameter.
+    `reach` is bool [exits, parameters]: which exits' losses depend on which parameter. `row_reach` says it
+    for every row (index of the first dimension) of each parameter, bool [exits, rows]; [exits, 1] where an
+    exit reaches all of its rows or none.
     """
 
     parameters: Sequence[nn.Parameter]
     reach: Tensor
+
+    @property
+    def row_reach(self) -> Sequence[Tensor]:
+        """Per parameter, which exits reach which rows."""
 
     def batches(self, phase: Phase) -> Iterable[Batch]:
         """Yield the phase's batches; their order and augmentation depend on seed, epoch and phase alone."""

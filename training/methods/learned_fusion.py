@@ -21,6 +21,7 @@ class FusionRecipe:
         lr: Adam's learning rate.
         ema: share of the last η that is kept.
         weighted: whether the joint loss is weighted as the run's losses are.
+        outer_lr: what the fused move of shared parameters is multiplied by, the poster's ε.
     """
 
     normalisation: Normalisation
@@ -28,6 +29,7 @@ class FusionRecipe:
     lr: float
     ema: float
     weighted: bool
+    outer_lr: float = 1.0
 
 
 class LearnedFusion:
@@ -38,13 +40,19 @@ class LearnedFusion:
 
     Args:
         problem: what is trained.
-        reach: bool [tasks, parameters].
+        row_reach: for each parameter bool [tasks, rows] or [tasks, 1]. Where tasks reach different rows of
+            one, the weights of a row are shared out among those that reach it.
         recipe: how η is learned.
     """
 
-    def __init__(self, problem: MultiExitProblem, reach: Tensor, recipe: FusionRecipe) -> None:
-        self._problem, self._recipe = problem, recipe
-        self._sharers: list[int] = reach.sum(0).tolist()
+    def __init__(self, problem: MultiExitProblem, row_reach: Sequence[Tensor], recipe: FusionRecipe) -> None:
+        self._problem, self.recipe = problem, recipe
+        self._sharers: list[int] = [int(reached.any(1).sum()) for reached in row_reach]
+        self._masks = {
+            index: self._mask(parameter, reached[reached.any(1)])
+            for index, (parameter, reached) in enumerate(zip(problem.parameters, row_reach, strict=True))
+            if reached.shape[1] > 1 and not bool(reached[reached.any(1)].all())
+        }
         self._eta = {
             index: parameter.detach().new_zeros(sharers, self._groups(parameter))
             for index, (sharers, parameter) in enumerate(zip(self._sharers, problem.parameters, strict=True))
@@ -53,14 +61,20 @@ class LearnedFusion:
         self._adam = torch.optim.Adam(self._eta.values(), lr=recipe.lr) if self._eta else None
 
     def weights(self) -> dict[int, Tensor]:
-        """Return π [tasks that reach it, groups] of every shared parameter, by its index."""
-        return {index: self._recipe.normalisation.weights(eta) for index, eta in self._eta.items()}
+        """Return π [tasks that reach it, groups] of every shared parameter, by its index.
+
+        Where tasks reach different rows, the groups are rows at least.
+        """
+        return {
+            index: self.recipe.normalisation.weights(self._masked(index, eta))
+            for index, eta in self._eta.items()
+        }
 
     def place(self, start: Snapshot, moves: Sequence[Tensor]) -> dict[int, Tensor]:
         """Set every shared parameter to W0 + Σ π_i g_i and return the weights π used."""
         weights = self.weights()
         for index, weight in weights.items():
-            self._set(index, start, fuse(moves[index], weight))
+            self._set(index, start, fuse(moves[index], self._scaled(weight)))
         return weights
 
     def place_unshared(self, start: Snapshot, moves: Sequence[Tensor]) -> None:
@@ -81,19 +95,22 @@ class LearnedFusion:
             parameter.requires_grad_(False)
         for batch in problem.batches(phase):
             weights = self.place(start, moves)
-            losses = problem.losses(batch, exits, weighted=self._recipe.weighted)
+            losses = problem.losses(batch, exits, weighted=self.recipe.weighted)
             gradients = torch.autograd.grad(torch.stack(list(losses)).sum(), shared)
             problem.average(gradients)
             for (index, eta), gradient in zip(self._eta.items(), gradients, strict=True):
-                slope = self._recipe.normalisation.slope(eta)
-                eta.grad = eta_gradient(gradient.flatten(), moves[index], weights[index], slope)
+                slope = self.recipe.normalisation.slope(self._masked(index, eta))
+                found = eta_gradient(gradient.flatten(), moves[index], weights[index], slope)
+                found = self.recipe.outer_lr * found  # rows of one task have none
+                # Rows that share an η add up.
+                eta.grad = found if found.shape == eta.shape else found.sum(1, keepdim=True)
             self._adam.step()
         self._adam.zero_grad(set_to_none=True)
         for parameter in others:
             parameter.requires_grad_(True)
         # In place, so that Adam goes on moving the same η.
         for index, eta in self._eta.items():
-            eta.lerp_(before[index], self._recipe.ema)
+            eta.lerp_(before[index], self.recipe.ema)
 
     def state_dict(self) -> dict[str, Any]:
         """Return η and Adam's moments."""
@@ -103,15 +120,47 @@ class LearnedFusion:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a saved η."""
+        """Go on with a saved η; where other parameters are shared now, theirs begins at 0."""
+        if state["eta"].keys() != {str(index) for index in self._eta}:
+            for index, eta in self._eta.items():
+                if (saved := state["eta"].get(str(index))) is not None:
+                    eta.copy_(saved)
+            return
         for index, eta in self._eta.items():
             eta.copy_(state["eta"][str(index)])
         if self._adam:
             self._adam.load_state_dict(state["adam"])
 
+    def _mask(self, parameter: Tensor, reached: Tensor) -> Tensor:
+        """Return what is added to η: 0, or −∞ where a task does not reach a row [tasks, rows or elements]."""
+        by_element = self.recipe.granularity == "element"
+        mask = torch.zeros(reached.shape, dtype=parameter.dtype).masked_fill(~reached, -torch.inf)
+        mask = mask.repeat_interleave(parameter[0].numel(), 1) if by_element else mask
+        return mask.to(parameter.device)
+
+    def _scaled(self, weights: Tensor) -> Tensor:
+        """Return π times the outer learning rate; what one task alone reaches takes its move as it is."""
+        if self.recipe.outer_lr == 1:
+            return weights
+        shared = (weights > 0).sum(0) > 1
+        return torch.where(shared, self.recipe.outer_lr * weights, weights)
+
+    def deviation(self) -> float:
+        """Return the mean of |π − 1/m| over shared parameters, m being how many tasks share each group."""
+        found = []
+        for weights in self.weights().values():
+            used = weights > 0
+            sharers = used.sum(0)
+            apart = ((weights - 1 / sharers).abs() * used)[:, sharers > 1]
+            found.append(apart.sum() / used[:, sharers > 1].sum().clamp(min=1))
+        return float(torch.stack(found).mean()) if found else 0.0
+
+    def _masked(self, index: int, eta: Tensor) -> Tensor:
+        return eta + self._masks[index] if index in self._masks else eta
+
     def _groups(self, parameter: Tensor) -> int:
         channels = len(parameter) if parameter.dim() else 1
-        return {"tensor": 1, "channel": channels, "element": parameter.numel()}[self._recipe.granularity]
+        return {"tensor": 1, "channel": channels, "element": parameter.numel()}[self.recipe.granularity]
 
     def _set(self, index: int, start: Snapshot, move: Tensor) -> None:
         parameter, origin = self._problem.parameters[index], start.parameters[index]

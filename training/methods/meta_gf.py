@@ -7,18 +7,37 @@ parameters (eq. 2); the new W0 is the fused W.
 
 Deviations:
   - The poster writes W0 − ε·Σ π_i g_i. With g_i = W_i − W0 that would step away from the optimum: the sign is
-    +, and ε = 1.
-  - The sum and the softmax run over the exits that reach a parameter, not over all of them.
+    +. ε is `outer_lr`, 1 by default: as Σ π = 1 and each move is of one exit's loss, a shared parameter then
+    moves about 1/n as far as in joint training at the same `--lr`; with ε = n it is joint training's scale.
+    ε leaves alone what one exit alone reaches, which moves at full speed in joint training too.
+  - The poster has an η for every parameter w. The default is one per tensor, as in the authors' MSDNet code;
+    `granularity=element` is the poster's.
+  - The argmin of eq. 2 and of a task is one pass over the data each: of SGD for a task, of Adam for η. η and
+    Adam's moments persist over outer epochs.
+  - The sum and the softmax run over the exits that reach a parameter, not over all of them; with
+    half-detached features (`--feature-split`) over those that reach a row of it, so that a channel of one
+    exit takes that exit's move whole.
   - An exit's task runs no layer behind that exit. The authors' public code adds a tenth of the other exits'
     losses instead (`aux_weight=0.1`); what that moves behind the exit is left out of the fusion.
-  - η carries an exponential moving average over outer epochs, as in the authors' public code; the poster does
-    not mention it. There it takes η out of Adam's hands, so that the weights freeze after the first outer
-    epoch (`freeze_eta`); here it is taken in place, and Adam goes on moving the same η.
+  - The authors' public code keeps nine tenths of the last η (`eta_ema=0.9`), which the poster does not
+    mention, and which takes η out of Adam's hands, so that the weights freeze after the first outer epoch
+    (`freeze_eta`). Here the default is 0. Since every pass starts at the last η, a moving average would not
+    average estimates: it shortens each outer step of η to a tenth, while Adam's moments go on as if the whole
+    step had been taken, and runs of a few outer epochs fuse almost uniformly.
   - BatchNorm's running statistics are re-estimated for the fused W; each task starts from W0's own statistics
-    and without momentum, so that an outer epoch depends on W0, the data and the method's state alone.
+    and without momentum, so that an outer epoch depends on W0, the data and the method's state alone. The
+    momentum's warm-up (some ten steps at 0.9) is small beside a pass over the data.
+  - The learning rate follows the run's schedule by the progress within the outer epoch, for every task alike;
+    the fusion has none of its own but `eta_lr`.
+  - Weight decay acts inside every task on all that the task reaches, biases and BatchNorm too. As Σ π = 1, a
+    shared parameter decays as in one epoch, however many tasks share it: beside the loss, whose gradient is a
+    mean over the exits, decay on the trunk is n times as strong as in joint training.
+  - What one exit alone reaches is trained once an outer epoch, by its own task, on W_i's trunk, and is placed
+    on the fused trunk as it is: only BatchNorm adapts. With `exits_per_task` its group trains it, once.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +46,9 @@ from torch import Tensor
 from training.methods.fusion import NORMALISATIONS
 from training.methods.interface import MultiExitProblem, Phase
 from training.methods.learned_fusion import FusionRecipe, LearnedFusion
-from training.methods.tasks import expected_gradients, task_reach, tasks_of
+from training.methods.tasks import expected_gradients, task_row_reach, tasks_of
+
+_EARLIER_EMA = 0.9
 
 
 class MetaGFOptions(BaseModel):
@@ -47,7 +68,12 @@ class MetaGFOptions(BaseModel):
         1, ge=1, description="neighbouring exits that share a task; all exits in one, if there are no more"
     )
     eta_lr: float = Field(0.1, gt=0, description="Adam's learning rate on η")
-    eta_ema: float = Field(0.9, ge=0, lt=1, description="share of the last η that is kept")
+    eta_ema: float = Field(
+        0.0, ge=0, lt=1, description="share of the last outer epoch's η that is kept; 0.9 in the public code"
+    )
+    outer_lr: float = Field(
+        1.0, gt=0, description="what the fused move is multiplied by; the number of exits is joint's scale"
+    )
     freeze_eta: bool = Field(False, description="learn η in the first outer epoch only")
     fusion_share: float = Field(1.0, gt=0, le=1, description="share of the images that η learns on")
     fusion_loss: Literal["weighted", "plain"] = Field(
@@ -69,13 +95,14 @@ class MetaGF:
         self._tasks = tasks_of(len(problem.reach), options.exits_per_task, options.task_share)
         self._fusion = LearnedFusion(
             problem,
-            task_reach(self._tasks, problem.reach),
+            task_row_reach(self._tasks, problem.row_reach),
             FusionRecipe(
                 normalisation=NORMALISATIONS[options.weights],
                 granularity=options.granularity,
                 lr=options.eta_lr,
                 ema=options.eta_ema,
                 weighted=options.fusion_loss == "weighted",
+                outer_lr=options.outer_lr,
             ),
         )
         self._frozen = False
@@ -101,13 +128,20 @@ class MetaGF:
         self._problem.estimate_batchnorm(statistics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return η, Adam's moments, and whether η goes on learning."""
-        return {**self._fusion.state_dict(), "frozen": self._frozen}
+        """Return η, Adam's moments, how much of the last η is kept, and whether η goes on learning."""
+        return {**self._fusion.state_dict(), "frozen": self._frozen, "eta_ema": self._fusion.recipe.ema}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a saved η."""
+        """Go on with a saved η, and what the run began with: `eta_ema` was 0.9 before its state told it."""
         self._fusion.load_state_dict(state)
         self._frozen = state["frozen"]
+        if "eta_ema" not in self._options.model_fields_set:
+            ema = state.get("eta_ema", _EARLIER_EMA)
+            self._fusion.recipe = replace(self._fusion.recipe, ema=ema)
+
+    def facts(self) -> dict[str, float]:
+        """Return how far the fusion weights are from equal shares: mean |π − 1/m|, 0 where η did nothing."""
+        return {"fusion_deviation": self._fusion.deviation()}
 
     def weights(self) -> dict[int, Tensor]:
         """Return π [tasks that reach it, groups] of every shared parameter, by its index."""

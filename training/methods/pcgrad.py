@@ -9,7 +9,7 @@ Only inner products are needed, so the surgery is done on coefficients: g_i^PC =
 ⟨g_i^PC, g_j⟩ read off the Gramian. That is the same algorithm, up to rounding.
 
 Deviations:
-  - Only the parameters that at least two exits share are operated on.
+  - Only the parameters (with a feature split: the rows) that at least two exits share are operated on.
   - The orders depend on seed, epoch and step alone: a resumed run, or another rank, draws the same.
 """
 

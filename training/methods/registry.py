@@ -33,6 +33,9 @@ class Method(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
 
+    def facts(self) -> dict[str, float]:
+        """Return what the record of an epoch says of the method, by name."""
+
 
 @dataclass(frozen=True)
 class MethodEntry:

@@ -60,6 +60,10 @@ class StepMethod(ABC):
         """Go on with a saved momentum."""
         self._optimizer.load_state_dict(state["optimizer"])
 
+    def facts(self) -> dict[str, float]:
+        """There is nothing to be said."""
+        return {}
+
 
 class PerExitMethod(StepMethod):
     """Combines the exits' gradients over the shared parameters; the others take their own exit's gradient.
@@ -71,7 +75,7 @@ class PerExitMethod(StepMethod):
 
     def __init__(self, problem: MultiExitProblem, combine: Combine) -> None:
         super().__init__(problem)
-        self._gradients = ExitGradients(problem.parameters, problem.reach)
+        self._gradients = ExitGradients(problem.parameters, problem.row_reach)
         self._combine = combine
 
     def backward(self, losses: Sequence[Tensor], step: int) -> None:

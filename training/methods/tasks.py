@@ -34,8 +34,13 @@ def tasks_of(exits: int, exits_per_task: int, share: float) -> list[Task]:
 
 
 def task_reach(tasks: Sequence[Task], reach: Tensor) -> Tensor:
-    """Return bool [tasks, parameters]: which tasks' exits depend on which parameter."""
+    """Return bool [tasks, parameters]: which tasks' exits depend on which parameter (or row of one)."""
     return torch.stack([reach[list(task.exits)].any(0) for task in tasks])
+
+
+def task_row_reach(tasks: Sequence[Task], row_reach: Sequence[Tensor]) -> list[Tensor]:
+    """Return for each parameter which tasks' exits depend on which rows, bool [tasks, rows] or [tasks, 1]."""
+    return [task_reach(tasks, reached) for reached in row_reach]
 
 
 def expected_gradients(

@@ -28,7 +28,8 @@ class Checkpoint:
         history: one record per epoch done.
         seconds: training time so far.
         trained: the parameters and buffers that training goes on from; None where they are `model`.
-        averaged: how many weights `model` is the average of; 0 where it is none.
+        averaged: how many weights `model` is the average of, 0 where it is none; None in files written before
+            they were counted.
     """
 
     epoch: int
@@ -37,7 +38,7 @@ class Checkpoint:
     history: list[dict[str, Any]]
     seconds: float
     trained: dict[str, Any] | None = None
-    averaged: int = 0
+    averaged: int | None = None
 
     def save(self, path: Path) -> None:
         """Write the checkpoint so that `path` holds either the old one or this one, whole.
@@ -89,6 +90,8 @@ class Checkpoint:
             raise ValueError(f"expected a number of epochs, found {self.epoch!r}")
         if not all(isinstance(record, dict) for record in self.history) or not self.seconds >= 0:
             raise ValueError("expected records of epochs, and the seconds they took")
+        if self.averaged is not None and (type(self.averaged) is not int or self.averaged < 0):
+            raise ValueError(f"expected how many weights were averaged, found {self.averaged!r}")
 
 
 def damaged(path: Path, error: Exception) -> RunError:

@@ -14,6 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from serving.atomic import write_atomically
 
+FUSION_DEVIATION = "fusion_deviation"
+"""What meta-gf adds to a record: how far the fusion weights are from equal shares."""
+
 
 class RunLogs:
     """Writes the epochs of one process's part of a run.
@@ -50,5 +53,6 @@ class RunLogs:
             for number, value in enumerate(record[group], start=1):
                 if value is not None:
                     self._board.add_scalar(f"{group}/exit {number}", value, step)
-        for name in ("lr", "images_per_second"):
-            self._board.add_scalar(name, record[name], step)
+        for name in ("lr", "images_per_second", FUSION_DEVIATION):
+            if name in record:
+                self._board.add_scalar(name, record[name], step)

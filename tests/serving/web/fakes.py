@@ -69,7 +69,8 @@ class FakeModel:
 
     def plan(self, budget: str) -> Plan:
         budget_flops = parse_budget(budget, self.exit_flops)
-        return Plan(budget_flops, np.array([0.75, 1.5, -np.inf]), np.array([0.5, 0.0, 0.5]), 4000.0, 0.875)
+        thresholds, shares = np.array([0.75, 1.5, -np.inf]), np.array([0.5, 0.0, 0.5])
+        return Plan(budget_flops, thresholds, shares, 4000.0, 0.875, (0.8, 0.9), 200, "held out")
 
     def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
         return Guaranteed(self.plan(budget or "60%"), Certificate(max_drop, 0.05, 400, 0.01, 0.02))

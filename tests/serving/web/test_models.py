@@ -1,10 +1,17 @@
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
 
-from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured
+from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event
+from serving.model import Model
 from serving.monitoring.health import Health
 from serving.monitoring.shadow import Agreement
+from serving.settings import Settings
+from serving.telemetry.metrics import Metrics
 from serving.web.app import create_app
+from serving.web.service import Service
+from tests.bundles import tiny_bundle
 from tests.serving.web.fakes import FakeModel, fake_service
 
 
@@ -37,6 +44,9 @@ def test_a_plan_says_what_a_budget_buys() -> None:
         "budget_flops": 5000,
         "expected_flops": 4000,
         "expected_accuracy": 0.875,
+        "expected_accuracy_interval": [0.8, 0.9],
+        "images": 200,
+        "judged_on": "held out",
         "exits": [
             {"exit": 1, "flops": 1000, "threshold": 0.75, "share": 0.5},
             {"exit": 2, "flops": 3000, "threshold": 1.5, "share": 0.0},
@@ -134,3 +144,22 @@ def test_health_sums_up_corrections_drift_and_agreement() -> None:
         "drift_images": 4000,
     }
     assert client(FakeModel(state=state)).get("/models/other/health").status_code == 404
+
+
+def test_no_max_drop_is_the_servers_fault(tmp_path: Path) -> None:
+    with Model.load(tiny_bundle(tmp_path / "tiny")) as model:
+        events: list[Event] = []
+        service = Service({"tiny": model}, Settings(), Metrics(), events.append)
+        http = TestClient(create_app(service), raise_server_exceptions=False)
+        for max_drop in ("5e-324", "1e-300", "1e-20", "1e-18", "1e-9", "0.0001", "0.99999999999999994"):
+            for answer in (
+                http.get(f"/models/tiny/plan?max_drop={max_drop}"),
+                http.post(
+                    f"/classify?max_drop={max_drop}", content=b"", headers={"content-type": "image/png"}
+                ),
+            ):
+                assert answer.status_code in {200, 422}, (max_drop, answer.text)
+        assert (
+            "the least that these can prove is max_drop=0.0"
+            in http.get("/models/tiny/plan?max_drop=1e-20").json()["detail"]
+        )

@@ -9,7 +9,7 @@ TARGETS = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], dtype=torch.float64
 
 def filled() -> tuple[Quadratics, ExitGradients]:
     problem = Quadratics(TARGETS)
-    gradients = ExitGradients(problem.parameters, problem.reach)
+    gradients = ExitGradients(problem.parameters, problem.row_reach)
     (batch,) = problem.batches(Phase("probe"))
     gradients.fill(problem.losses(batch, range(3)))
     return problem, gradients
@@ -57,4 +57,4 @@ def test_a_second_step_leaves_nothing_of_the_first() -> None:
 def test_a_single_exit_shares_nothing() -> None:
     problem = Quadratics(TARGETS[:1])
 
-    assert ExitGradients(problem.parameters, problem.reach).matrix.shape == (1, 0)
+    assert ExitGradients(problem.parameters, problem.row_reach).matrix.shape == (1, 0)

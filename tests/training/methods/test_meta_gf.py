@@ -236,7 +236,7 @@ def test_the_fusion_follows_the_loss_weighting_or_not(fusion_loss: str, same: bo
     def learned(weights: list[float]) -> torch.Tensor:
         problem = Quadratics(TARGETS, steps=3, weights=weights)
         recipe = FusionRecipe(NORMALISATIONS["softmax"], "tensor", 0.1, 0.0, fusion_loss == "weighted")
-        fusion = LearnedFusion(problem, problem.reach, recipe)
+        fusion = LearnedFusion(problem, problem.row_reach, recipe)
         start = problem.snapshot()
         moves = expected_gradients(Quadratics(TARGETS), start, tasks_of(3, 1, 1.0))
         fusion.learn(start, moves, Phase("fusion"))
@@ -275,3 +275,71 @@ def test_a_single_exit_needs_no_eta() -> None:
     method(problem).epoch()
 
     torch.testing.assert_close(problem.parameters[0].detach(), TARGETS[0] / 2)
+
+
+def test_the_outer_learning_rate_scales_shared_moves_alone() -> None:
+    plain, double = Quadratics(TARGETS), Quadratics(TARGETS)
+
+    method(plain, eta_lr=1e-9).epoch()
+    method(double, eta_lr=1e-9, outer_lr=2).epoch()
+
+    for index, shared in enumerate([True, False, False, False, True]):
+        factor = 2 if shared else 1
+        torch.testing.assert_close(double.parameters[index], factor * plain.parameters[index])
+
+
+def test_eta_follows_the_loss_at_the_scaled_parameters() -> None:
+    """∂L/∂η by the closed form, at ε = 3, is what the joint loss does when η is moved a little."""
+    problem = Quadratics(TARGETS, steps=1)
+    start = problem.snapshot()
+    moves = expected_gradients(Quadratics(TARGETS), start, tasks_of(3, 1, 1.0))
+    recipe = FusionRecipe(NORMALISATIONS["softmax"], "tensor", 1e-6, 0.0, weighted=True, outer_lr=3.0)
+    fusion = LearnedFusion(problem, problem.row_reach, recipe)
+    eta = fusion.state_dict()["eta"]["0"]
+
+    def loss() -> float:
+        fusion.place(start, moves)
+        batch = next(iter(problem.batches(Phase("probe"))))
+        return float(torch.stack(problem.losses(batch, range(3))).detach().sum())
+
+    slopes = []
+    for task in range(3):
+        eta[task] += 1e-5
+        above = loss()
+        eta[task] -= 2e-5
+        slopes.append((above - loss()) / 2e-5)
+        eta[task] += 1e-5
+    fusion.learn(start, moves, Phase("fusion"))
+
+    # Adam's first step is against the sign of the gradient.
+    assert torch.equal(-fusion.state_dict()["eta"]["0"].flatten().sign(), torch.tensor(slopes).sign())
+
+
+def test_a_record_says_whether_the_fusion_learned_anything() -> None:
+    problem = Quadratics(TARGETS, steps=30, lr=0.9)
+    meta = method(problem)
+    assert meta.facts()["fusion_deviation"] == pytest.approx(0, abs=1e-6)
+
+    meta.epoch()
+
+    pi = meta.weights()
+    by_hand = [(pi[0] - 1 / 3).abs().mean(), (pi[4] - 1 / 2).abs().mean()]
+    assert meta.facts()["fusion_deviation"] == pytest.approx(float(torch.stack(by_hand).mean()))
+    assert meta.facts()["fusion_deviation"] > 0.01
+
+
+def test_a_run_goes_on_with_the_average_that_it_began_with() -> None:
+    problem = Quadratics(TARGETS, steps=3)
+    begun = method(problem, eta_ema=0.9)
+    begun.epoch()
+    state, start = copy.deepcopy(begun.state_dict()), problem.snapshot()
+    del state["eta_ema"]  # as states were written when 0.9 was the default
+    begun.epoch()
+
+    other = Quadratics(TARGETS, steps=3)
+    other.restore(start)
+    resumed = method(other)
+    resumed.load_state_dict(state)
+    resumed.epoch()
+
+    assert torch.equal(resumed.weights()[0], begun.weights()[0])
