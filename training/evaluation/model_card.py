@@ -50,8 +50,8 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
             ("budget", "MFLOPs", "spent MFLOPs", "accuracy %", "share of each exit %"), _budget_rows(budgets)
         ),
         "## Data",
-        f"{data} Trained on {manifest.data_set.train_images or 0:,} images; "
-        f"{manifest.data_set.validation_images or 0:,} were kept to choose thresholds on.",
+        f"{data} {_learned(manifest)}; {manifest.data_set.validation_images or 0:,} were kept to choose "
+        "thresholds on.",
         "## Recipe",
         "```json\n"
         + json.dumps({"method": manifest.method.name, **manifest.method.options}, indent=1)
@@ -77,15 +77,28 @@ def _megabytes(bundle: Bundle) -> str:
 
 def _exit_heads(manifest: Manifest) -> Sequence[str]:
     held_against = ("validation, as float32 %",) if manifest.float_validation_accuracy else ()
-    return ("exit", "MFLOPs", "accuracy %", "validation %", *held_against)
+    original = ("of the original %",) if manifest.original_flops else ()
+    kept = "agrees with the full network %" if manifest.truth == "own" else "validation %"
+    return ("exit", "MFLOPs", *original, "accuracy %", kept, *held_against)
+
+
+def _learned(manifest: Manifest) -> str:
+    """Say what learned from the images."""
+    images = f"{manifest.data_set.train_images or 0:,} images"
+    if not manifest.original_flops:
+        return f"Trained on {images}"
+    if manifest.method.name == "none":
+        return "Nothing was trained: the networks are used as they were"
+    return f"Heads learned from {images}; the network itself is used as it was"
 
 
 def _exit_rows(manifest: Manifest, evaluation: Evaluation) -> Iterator[Sequence[str]]:
-    held_against = manifest.float_validation_accuracy
+    held_against, original = manifest.float_validation_accuracy, manifest.original_flops
     for index, segment in enumerate(manifest.segments):
         row = (
             f"{index + 1}",
             f"{evaluation.exit_flops[index] / 1e6:.2f}",
+            *([f"{100 * evaluation.exit_flops[index] / original:.1f}"] if original else []),
             f"{100 * evaluation.exit_accuracy[index]:.2f}",
             f"{100 * segment.validation_accuracy:.2f}",
         )

@@ -1,0 +1,66 @@
+"""What `cascade` and `adopt` are told."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from serving.bundle.manifest import Truth
+from training.adopting import normalising
+from training.exporting.precision import ExportSettings
+from training.models.fields import Positive
+
+
+def _words(given: object) -> object:
+    return tuple(given.split()) if isinstance(given, str) else given
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+
+class AdoptingConfig(ExportSettings):
+    """What both commands are told: images, classes, pixels, and the precision."""
+
+    dataset: str = Field(
+        min_length=1,
+        description="images of what the network will see: digits, cifar10, cifar100, fashion-mnist, a "
+        "Hugging Face Hub name, a folder of images by class or of parquet shards, or, with --truth own, "
+        "of images alone",
+    )
+    calibrate_on: str | None = Field(
+        None,
+        description="images that thresholds are fitted on, which the network has never seen; a part of "
+        "--dataset where not given",
+    )
+    test_dataset: str | None = Field(
+        None, description="labelled images that nothing is fitted on, to judge the bundle by"
+    )
+    image_column: str | None = Field(None, description="column of the images, where the features do not tell")
+    label_column: str | None = Field(None, description="column of the labels, where the features do not tell")
+    truth: Truth = Field(
+        "labels",
+        description="what is right: the labels, or the full network's own answers, for images without labels",
+    )
+    normalise: Words = Field(
+        (), description=f"how the network takes its pixels, for all or one for each: {normalising.HELP}"
+    )
+    classes: Words = Field(
+        (),
+        description="file of class names, a line each in the order of the network's output, for all or one "
+        "for each; the data set's order where not given",
+    )
+    image_size: Positive | None = Field(
+        None, description="height and width in pixels, for a network that leaves them open"
+    )
+    resize: Positive | None = Field(
+        None, description="the shorter side is scaled to this many pixels before the centre is cropped"
+    )
+    filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
+        "bilinear", description="how images are scaled"
+    )
+    limit: Positive = Field(20_000, description="images to calibrate on at most")
+    seed: int = Field(0, ge=0, description="of every draw")
+
+    def files(self) -> list[Path]:
+        """Return the files of class names."""
+        return [Path(name).expanduser() for name in self.classes]
