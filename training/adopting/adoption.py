@@ -6,19 +6,18 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from serving.bundle import Named, Preprocessing, check_target
 from training.adopting import pixels_of
 from training.adopting.assembling import Exit, Member, adopted
 from training.adopting.cascading import load_members
-from training.adopting.choosing import AUTO, best_subset, chosen_cuts
+from training.adopting.choosing import best_subset, chosen_cuts
 from training.adopting.classes import class_names, order_of
-from training.adopting.config import AdoptingConfig
+from training.adopting.config import AdoptConfig
 from training.adopting.drafting import Done, described, first_images, image_spec, trial_answers, write
 from training.adopting.features import Features
 from training.adopting.heads import TrainedHead, new_head, train_head
@@ -26,38 +25,6 @@ from training.adopting.images import Opened, open_images
 from training.adopting.paths import Cut, cuts
 from training.data.images import Progress
 from training.errors import AdoptError
-from training.models.fields import Positive
-
-
-class AdoptConfig(AdoptingConfig):
-    """What `adopt` is told."""
-
-    exits: str = Field(
-        AUTO,
-        description="where: auto or auto:K (the best of up to K), or names of tensors and shares of the "
-        "network's FLOPs with commas between, as 15%,40%",
-    )
-    head: Literal["conv", "mlp", "linear"] = Field(
-        "conv",
-        description="what an exit reads features by: conv is two 3×3 convolutions; mlp and linear pool first",
-    )
-    head_share: float = Field(
-        0.012,
-        gt=0,
-        lt=0.5,
-        description="what a convolutional head may cost, as a share of the network's FLOPs",
-    )
-    epochs: Positive = Field(5, description="passes over the features, per head")
-    images: Positive = Field(50_000, description="images that heads learn from at most")
-    cache_gb: float = Field(
-        4.0,
-        gt=0,
-        description="disk for features, in 10⁹ bytes; of more images they are computed in every pass",
-    )
-    work: Path | None = Field(
-        None,
-        description="folder for features and heads, to go on from if interrupted; beside --out if not given",
-    )
 
 
 class Show(Protocol):

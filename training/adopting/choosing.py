@@ -12,18 +12,18 @@ from itertools import combinations
 
 import numpy as np
 
+from training.adopting.config import AUTO
 from training.adopting.network import Network
 from training.adopting.paths import Cut
 from training.calibration.collect import Labels, Probabilities, scorers_of
 from training.errors import ConfigError
-from training.evaluation.candidates import DEFAULT_RIVAL, outcome
+from training.evaluation.candidates import DEFAULT_CANDIDATE, outcome
 from training.evaluation.evaluation import Scored
 from training.models.flops import SegmentFlops
 
 CANDIDATES = 6
 """Heads that are trained for `--exits auto`."""
 
-AUTO = "auto"
 _FIRST, _LAST = 0.14, 0.76
 _BUDGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _PERCENT = "%"
@@ -85,7 +85,7 @@ def best_subset(
     """
     last = len(segments) - 1
     half = np.random.default_rng(seed).permutation(len(labels)) < len(labels) // 2
-    scorer = scorers_of(np.ones(last + 1))[DEFAULT_RIVAL.measure]
+    scorer = scorers_of(np.ones(last + 1))[DEFAULT_CANDIDATE.measure]
     fitted, judged = (Scored.of(probabilities[part], labels[part], scorer) for part in (half, ~half))
     bodies = np.cumsum([segment.body for segment in segments])
     heads = np.array([segment.head for segment in segments])
@@ -95,7 +95,9 @@ def best_subset(
             columns = [*subset, last]
             costs = (bodies[columns] + np.cumsum(heads[columns])).astype(np.int64).tolist()
             budgets = [share * original_flops for share in _BUDGETS]
-            policy = DEFAULT_RIVAL.fit(Scored(fitted.score[:, columns], fitted.correct[:, columns]), costs)
+            policy = DEFAULT_CANDIDATE.fit(
+                Scored(fitted.score[:, columns], fitted.correct[:, columns]), costs
+            )
             kept = [budget for budget in budgets if budget >= costs[0]]
             seen = Scored(judged.score[:, columns], judged.correct[:, columns])
             right = np.zeros(len(seen.score))

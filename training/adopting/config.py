@@ -4,16 +4,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_settings import CliPositionalArg
 
 from serving.bundle.manifest import Truth
 from training.adopting import normalising
-from training.exporting.precision import ExportSettings
+from training.exporting.config import ExportSettings
 from training.models.fields import Positive
 
 
 def _words(given: object) -> object:
     return tuple(given.split()) if isinstance(given, str) else given
 
+
+AUTO = "auto"
+EXPECTED = (
+    "an ONNX file, torchvision:NAME, timm:NAME, hf:FOLDER-or-name or package.module:factory, each of the "
+    "last four with @WEIGHTS (a file of weights, or random)"
+)
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
@@ -64,3 +71,54 @@ class AdoptingConfig(ExportSettings):
     def files(self) -> list[Path]:
         """Return the files of class names."""
         return [Path(name).expanduser() for name in self.classes]
+
+
+class AdoptConfig(AdoptingConfig):
+    """What `adopt` is told."""
+
+    exits: str = Field(
+        AUTO,
+        description="where: auto or auto:K (the best of up to K), or names of tensors and shares of the "
+        "network's FLOPs with commas between, as 15%,40%",
+    )
+    head: Literal["conv", "mlp", "linear"] = Field(
+        "conv",
+        description="what an exit reads features by: conv is two 3×3 convolutions; mlp and linear pool first",
+    )
+    head_share: float = Field(
+        0.012,
+        gt=0,
+        lt=0.5,
+        description="what a convolutional head may cost, as a share of the network's FLOPs",
+    )
+    epochs: Positive = Field(5, description="passes over the features, per head")
+    images: Positive = Field(50_000, description="images that heads learn from at most")
+    cache_gb: float = Field(
+        4.0,
+        gt=0,
+        description="disk for features, in 10⁹ bytes; of more images they are computed in every pass",
+    )
+    work: Path | None = Field(
+        None,
+        description="folder for features and heads, to go on from if interrupted; beside --out if not given",
+    )
+
+
+class CascadeArguments(AdoptingConfig):
+    """Make one bundle of networks that are trained already, from the cheapest to the dearest."""
+
+    networks: CliPositionalArg[tuple[str, ...]] = Field(
+        min_length=2, description=f"{EXPECTED}; from the cheapest to the dearest"
+    )
+    out: Path = Field(description="the bundle's folder; its name is the model's")
+    force: bool = Field(False, description="replace the bundle, its whole folder, if there")
+    json_file: Path | None = Field(None, alias="json", description="file that takes the figures as JSON")
+
+
+class AdoptArguments(AdoptConfig):
+    """Give a trained network early exits; its own answers stay as they are."""
+
+    network: CliPositionalArg[str] = Field(description=EXPECTED)
+    out: Path = Field(description="the bundle's folder; its name is the model's")
+    force: bool = Field(False, description="replace the bundle, its whole folder, if there")
+    json_file: Path | None = Field(None, alias="json", description="file that takes the figures as JSON")

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from serving.bundle import UNSEALED, CalibrationSpec, DataSet, Manifest, Named, Preprocessing
-from serving.bundle.bundle import NEWEST_FORMAT
+from serving.bundle import NEWEST_FORMAT, UNSEALED, CalibrationSpec, DataSet, Manifest, Named, Preprocessing
 from training.adopting.assembling import Assembled, Member
 from training.adopting.config import AdoptingConfig
 from training.adopting.images import Opened, Pictures, as_data
 from training.adopting.network import Network
 from training.adopting.reference import LastExit, Reference
 from training.calibration.collect import Answers, Labels, Probabilities
-from training.data import Data
+from training.data.batches import Data
 from training.data.images import Progress, decode
 from training.data.opening import preprocessing
 from training.errors import AdoptError, ConfigError

@@ -148,11 +148,12 @@ class Features:
         )
         for first in range(start, self.cached, CHUNK):
             rows = slice(first, min(first + CHUNK, self.cached))
-            *features, logits[rows] = self._computed(rows)
+            *features, answers = self._computed(rows)
+            logits[rows] = answers
             for file, codes in zip(files, features, strict=True):
                 file[rows] = codes
-            for file in (*files, logits):
-                file.flush()
+            for kept in (*files, logits):
+                kept.flush()
             done.write_text(json.dumps({"images": rows.stop}))
             self._seen(rows.stop, self.cached)
 

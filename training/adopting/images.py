@@ -11,7 +11,7 @@ from serving.engine.sessions import cores
 from training.adopting.config import AdoptingConfig
 from training.calibration.collect import Labels
 from training.calibration.recalibrate import class_indices
-from training.data import Data
+from training.data.batches import Data
 from training.data.columns import UNLABELLED
 from training.data.feeds import CachedFeed, Feed
 from training.data.images import Progress, decode

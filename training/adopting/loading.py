@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.adopting import reading
+from training.adopting.config import EXPECTED
 from training.adopting.network import Network, network, read_network
 from training.errors import AdoptError, ConfigError
 from training.models import torchvision_nets
@@ -20,11 +21,6 @@ from training.models import torchvision_nets
 RANDOM = "random"
 """In place of weights: none, to try out whether a network can be used at all."""
 
-EXPECTED = (
-    "an ONNX file, torchvision:NAME, timm:NAME, hf:FOLDER-or-name or package.module:factory, each of the "
-    "last four "
-    f"with @WEIGHTS (a file of weights, or {RANDOM})"
-)
 _OPSET = 20
 _MAX_BATCH = 2**20
 _IMAGE_SIZE = 224

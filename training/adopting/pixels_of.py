@@ -29,10 +29,10 @@ def given(texts: Sequence[str], networks: Sequence[Network]) -> list[Normalisati
             f"--normalise: expected one value for all or one for each of {len(networks)} networks; found "
             f"{len(texts)}"
         )
-    said: list[str | None] = list(texts) * (len(networks) if len(texts) == 1 else 1) or [
-        network.normalise for network in networks
-    ]
-    return [normalisation(text) if text else None for text in said]
+    given: list[str | None] = [network.normalise for network in networks]
+    if texts:
+        given = [*texts] * (len(networks) if len(texts) == 1 else 1)
+    return [normalisation(text) if text else None for text in given]
 
 
 def settled(

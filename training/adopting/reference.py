@@ -16,7 +16,7 @@ from training.adopting.batch import BATCH, fixed_batch
 from training.adopting.network import TOLERANCE
 from training.adopting.reading import opset
 from training.calibration.collect import Probabilities
-from training.data import Batch
+from training.data.feeds import Batch
 from training.errors import AdoptError
 from training.exporting.graph import IMAGES
 

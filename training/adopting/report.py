@@ -4,7 +4,9 @@ Shares are of the network that the user had: with heads, or smaller networks, on
 than it.
 """
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,3 +191,11 @@ def as_json(done: Done, found: Judged) -> dict[str, Any]:
         "least": {str(drop): share for drop, share in found.least.items()},
         "sentences": sentences(done, found),
     }
+
+
+def write(done: Done, file: Path | None, console: Console) -> None:
+    """Judge a bundle, print the tables, and write the figures as JSON where a file is named."""
+    found = judge(done)
+    show(done, found, console)
+    if file is not None:
+        file.write_text(json.dumps(as_json(done, found), indent=1) + "\n")

@@ -5,15 +5,16 @@ import onnx
 import pytest
 
 from serving.bundle import Bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
+from serving.errors import OfframpError
 from tests.training.adopting.graphs import classifier, saved
 from tests.training.adopting.pictures import CLASSES, folder, pictures, quarters
 from training import cascade
 from training.adopting import cascading, probing, report
 from training.adopting.config import AdoptingConfig
 from training.calibration.collect import engine_probabilities
-from training.errors import AdoptError, ConfigError, OfframpError
+from training.errors import AdoptError, ConfigError
 
 Members = tuple[onnx.ModelProto, ...]
 SMALL, LARGE = quarters(noise=1.5, work=2), quarters(work=8)
@@ -43,7 +44,7 @@ def test_every_exit_answers_as_its_network_does(images: Path, tmp_path: Path) ->
     for exit_index, model in enumerate((SMALL, quarters(noise=0.5, work=4), LARGE)):
         expected = softmax(probing.run(model, planes)["logits"])
         np.testing.assert_allclose(found[:, exit_index], expected, atol=1e-5)
-    assert all(verdict.ok for verdict in judge(bundle.folder))
+    assert all(verdict.ok for verdict in check_bundle(bundle.folder))
     assert bundle.manifest.original_flops == bundle.manifest.segments[-1].body_flops
     assert bundle.manifest.format_version == 2
     assert bundle.manifest.classes == tuple(sorted(CLASSES))
@@ -67,7 +68,7 @@ def test_layouts_sizes_and_orders_may_differ(images: Path, tmp_path: Path) -> No
 def test_in_int8_the_images_still_cross_as_they_are(images: Path, tmp_path: Path) -> None:
     bundle = built((SMALL, LARGE), images, tmp_path, precision="int8", max_drop=5.0)
     assert bundle.manifest.segments[0].outputs[1].shape == (None, 8, 8, 3)
-    assert all(verdict.ok for verdict in judge(bundle.folder))
+    assert all(verdict.ok for verdict in check_bundle(bundle.folder))
 
 
 def test_without_labels_exits_are_held_against_the_full_network(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 import pytest
@@ -37,7 +39,7 @@ def test_both_counters_agree_to_the_digit(name: str, options: dict[str, int], si
 
 
 def count(
-    nodes: list[onnx.NodeProto], shapes: dict[str, tuple[int, ...]], **weights: np.ndarray
+    nodes: list[onnx.NodeProto], shapes: Mapping[str, tuple[int, ...]], **weights: np.ndarray
 ) -> list[int]:
     """Count for one image; the shapes are without rows."""
     tensors = [numpy_helper.from_array(values, name) for name, values in weights.items()]
