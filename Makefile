@@ -4,6 +4,7 @@ PYTHON ?= python3
 PORT ?= 8000
 MODEL ?= cifar10-msdnet
 PYTEST_ARGS ?=
+export FUZZ_EXAMPLES ?= 5000
 BENCH_ARGS ?=
 
 VENV := .venv
@@ -15,7 +16,7 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test bench lint format docs lock clean
+.PHONY: help demo serve test fuzz attack soak bench sbom audit lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,22 @@ serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000, MODEL=cifar10-
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARGS=...)
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(PYTEST) $(PYTEST_ARGS)
+
+fuzz: $(EVERYTHING) ## compare decoders and plans with references on random input, FUZZ_EXAMPLES=5000 each, and count them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests --hypothesis-profile fuzz --hypothesis-show-statistics
+
+attack: $(EVERYTHING) ## attack a server as one would from outside, under five minutes, and print what held
+	$(BIN)/python -m benchmarks.attack
+
+SOAK_ARGS ?=
+soak: $(EVERYTHING) ## 20,000 mixed requests; does anything grow? (SOAK_ARGS="--requests 1000000" for the long one)
+	$(BIN)/python -m benchmarks.attack.soak $(SOAK_ARGS)
+
+sbom: $(EVERYTHING) ## write a CycloneDX bill of materials of what .venv holds to sbom.json
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
+
+audit: $(EVERYTHING) ## ask for known vulnerabilities of what is locked (needs a network)
+	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 bench: $(EVERYTHING) ## measure everything side by side on this machine, about 12 minutes (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)

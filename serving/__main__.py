@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from serving import command_line
 from serving.settings import Settings as Arguments
 from serving.settings import read_settings
+from serving.telemetry.streams import open_missing
 
 __all__ = ["Arguments", "main"]
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return serve(settings)
 
+    open_missing()
     return command_line.run(command)
 
 

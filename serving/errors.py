@@ -3,6 +3,7 @@
 OfframpError
 ├── RequestError (400)             the caller asked for something that cannot be done as asked
 │   ├── QueryError (422)           a query parameter that does not exist, or comes twice
+│   │   └── QueryTooLongError (414) more bytes than any query that makes sense
 │   ├── BudgetError (422)          a budget that cannot be read or cannot be met
 │   ├── TermsError (422)           parameters that cannot be used, or that do not go together
 │   ├── ModelChoiceError (400)     several models are loaded and the request names none
@@ -42,6 +43,13 @@ class QueryError(RequestError):
 
     status = 422
     title = "unusable query"
+
+
+class QueryTooLongError(QueryError):
+    """A query longer than any that makes sense; it is not looked at."""
+
+    status = 414
+    title = "query too long"
 
 
 class BudgetError(RequestError):

@@ -35,6 +35,15 @@ class StageRan:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsBroken:
+    """On so many rows of a batch the net overflowed on its way to an exit; their requests fail."""
+
+    model: str
+    exit_index: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDone:
     """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed.
 
@@ -72,10 +81,23 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """The thread that runs a model's stages died; the model answers 503 from now on."""
+    """The thread that runs a model's stages failed; where it `goes_on`, only who was in got an error.
+
+    Where it does not, the model answers 503 from now on.
+    """
 
     model: str
     error: str
+    goes_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStalled:
+    """A model has had work for `seconds` and finished none of it, or (`over`) has finished some again."""
+
+    model: str
+    seconds: float
+    over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +161,12 @@ class DriftMeasured:
 
 Event = (
     StageRan
+    | RowsBroken
     | RequestDone
     | RequestFailed
     | RequestRefused
     | WorkerDied
+    | ModelStalled
     | BudgetCorrected
     | ExitShadowed
     | AgreementMeasured

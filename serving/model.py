@@ -24,6 +24,7 @@ from serving.engine.providers import DeviceFeatures
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
 from serving.interfaces import NO_FAST_PATHS, FastPaths
+from serving.judgements import refuse_unfit
 from serving.monitoring.health import Health
 from serving.options import Budget, ClassifyOptions, ServingConfig
 from serving.policy.guarantee import Guaranteed
@@ -90,6 +91,8 @@ class Model:
         max_batch_bytes: int = _OPTIONS.max_batch_bytes,
         rules: ServingConfig = _OPTIONS.rules,
         emit: Listener | None = None,
+        warm_up_seconds: float = 300.0,
+        links_below: Path | None = None,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
 
@@ -104,15 +107,23 @@ class Model:
             max_batch_bytes: the most bytes that go into a stage and come out of it in one run.
             rules: the default budget, and how promises are kept.
             emit: gets the events of `serving.events`.
+            warm_up_seconds: how long the first runs may take together.
+            links_below: the folder that links of the bundle's files may not lead out of (see `read_bundle`).
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
             EngineError: a provider is missing and `strict` is set, or `device_features` is on and cannot be.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
-        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below)
+        refuse_unfit(whole)
         engine = Engine(
-            whole, threads=threads, providers=providers, strict=strict, device_features=device_features
+            whole,
+            threads=threads,
+            providers=providers,
+            strict=strict,
+            device_features=device_features,
+            warm_up_seconds=warm_up_seconds,
         )
         shortcuts = shorten(whole, engine)
         largest = min(most_rows(whole.manifest.segments, max_batch, max_batch_bytes))
@@ -138,6 +149,15 @@ class Model:
     def alive(self) -> bool:
         """Whether requests are answered."""
         return self._worker.alive
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long there has been work and none of it was finished; 0 where there is none."""
+        return self._worker.stalled_seconds
+
+    def give_up(self) -> None:
+        """Fail every request that is in, and go on: for a model whose engine does not come back."""
+        self._worker.give_up()
 
     def plan(self, budget: Budget | None = None) -> Plan:
         """What a budget buys on the calibration images; solved in milliseconds, and remembered.

@@ -2,23 +2,41 @@
 
 import gc
 import json
+import os
+import socket
 import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
+from serving.address_lock import only_server
+from serving.bundle.files import links_root
+from serving.errors import OfframpError
 from serving.events import fan_out
 from serving.model import Model, ServingConfig
+from serving.monitoring.heartbeat import Heartbeat
 from serving.monitoring.state import keep_state
 from serving.repository import load_models
-from serving.settings import Settings
+from serving.resources import resources
+from serving.settings import Settings, unknown_variables
 from serving.telemetry import logs
+from serving.telemetry.log_writer import LogWriter
+from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
+from serving.telemetry.streams import announce
+from serving.web.access import Access, default_hosts
 from serving.web.app import create_app
+from serving.web.keys import KeyRing
 from serving.web.server import Server, reserve
 from serving.web.service import Service
+from serving.web.tls import Certificate
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from the others. The one that computes comes back from ONNX
 Runtime while requests are read and answered: at Python's 5 ms the cores can idle that long after a batch."""
+
+_CLOSE_SECONDS = 3.0
 
 
 def serve(settings: Settings) -> int:
@@ -30,10 +48,27 @@ def serve(settings: Settings) -> int:
     Raises:
         OfframpError: it cannot start.
     """
+    set_thresholds()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    logs.configure(settings.log_format, settings.log_level)
+    writer = logs.configure(settings.log_format, settings.log_level)
+    try:
+        return _serve(settings, writer)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _serve(settings: Settings, writer: LogWriter | None) -> int:
     logger = logs.get_logger()
+    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
+    certificate = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        certificate = Certificate(settings.tls_cert, settings.tls_key, logger)
     metrics = Metrics()
+    if writer is not None:
+        metrics.watch(
+            "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
+        )
     emit = fan_out(metrics, logs.EventLog(logger))
     rules = ServingConfig(
         default_budget=settings.default_budget,
@@ -58,31 +93,68 @@ def serve(settings: Settings) -> int:
             device_features=settings.device_features,
             rules=rules,
             emit=emit,
+            links_below=links_root(settings.models),
+            warm_up_seconds=settings.load_timeout_seconds,
         )
 
-    with reserve(settings) as reserved:
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        logger.warning("unknown_variables", variables=unknown)
+    with ExitStack() as stack:
+        sockets = _take_ports(settings, stack)
         models = load_models(settings, load, logger)
         keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
-        host, port = reserved.getsockname()[:2]
+        logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
+        scheme = "http" if certificate is None else "https"
 
         def started() -> None:
-            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            line = {"event": "listening", "url": url, "host": host, "port": port, "models": sorted(models)}
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
+            host, port = sockets[0].getsockname()[:2]
+            line = {"event": "listening", "url": url_of(sockets[0], scheme), "host": host, "port": port}
+            line |= {"models": sorted(models)}
+            if sockets[1:]:
+                line |= {"admin_url": url_of(sockets[1], scheme), "admin_port": sockets[1].getsockname()[1]}
+            announce(json.dumps(line))
 
         service = Service(models, settings, metrics, emit)
-        server = Server(create_app(service), service, started)
+        service.show()
+        heartbeat = Heartbeat(models, settings.stall_seconds, emit)
+        access = Access(
+            hosts=settings.allowed_hosts or default_hosts(settings.host),
+            keys=keys,
+            admin_port=sockets[1].getsockname()[1] if sockets[1:] else None,
+        )
+        server = Server(create_app(service, access), service, started, certificate)
         # What is there now stays: looking through it for garbage would hold up every thread for 0.1 s.
         gc.collect()
         gc.freeze()
         try:
-            server.run([reserved])
+            server.run(sockets)
+        except OSError as error:
+            listening = " and ".join(url_of(one, scheme) for one in sockets)
+            raise OfframpError(f"cannot listen on {listening}: {error.strerror}") from error
         finally:
+            heartbeat.close()
+            until = time.monotonic() + (0 if server.force_exit else _CLOSE_SECONDS)
             for model in models.values():  # Nobody waits any more: at most one batch is under way.
-                patience = 0 if server.force_exit else settings.shutdown_timeout_seconds
-                model.close(drain=False, timeout_seconds=patience)
+                model.close(drain=False, timeout_seconds=max(0.0, until - time.monotonic()))
             if keeper is not None:
                 keeper.close()
     logger.info("stopped", graceful=not server.force_exit)
     return 0
+
+
+def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:
+    """Take the port, and the second one where there is one, until `stack` is left."""
+    stack.enter_context(only_server(settings.host, settings.port))
+    sockets = [stack.enter_context(reserve(settings.host, settings.port))]
+    if settings.admin_port is not None:
+        stack.enter_context(only_server(settings.admin_host, settings.admin_port))
+        admin = reserve(settings.admin_host, settings.admin_port, "--admin-host and --admin-port")
+        sockets.append(stack.enter_context(admin))
+    return sockets
+
+
+def url_of(listening: socket.socket, scheme: str) -> str:
+    """Return the address that a socket listens on, as a URL."""
+    host, port = listening.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

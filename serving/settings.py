@@ -1,21 +1,53 @@
-"""What can be set on the server, as a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`)."""
+"""What can be set on the server, as a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`).
 
-from collections.abc import Sequence
+An empty variable is one that was not given. Numbers have limits, so that a slip ends in a message and not in
+an error of the system.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from serving import command_line
 from serving.engine.providers import DeviceFeatures
+from serving.resources import resources
+
+DAY_SECONDS = 24 * 60 * 60
+MOST_THREADS = 1024
+"""No machine has more cores to give one model; more would end in an error of the system."""
+
+_LONGEST = 4096
+_PREFIX = "OFFRAMP_"
+_OTHER_COMMANDS = tuple(
+    f"{_PREFIX}{name}_"
+    for name in (
+        *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
+        *("CONFLICT", "IMPORTANCE", "DEMO"),
+    )
+)
+"""The variables of the other commands begin so."""
+
+# What a Kubernetes Service called "offramp" or "offramp-…" puts into every pod of its namespace.
+_SERVICE_LINK = re.compile(r"[a-z]+://.*")
+_SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
 
 
 class Settings(BaseSettings):
     """Serve multi-exit models: every request says what it may cost."""
 
     model_config = SettingsConfigDict(
-        env_prefix="OFFRAMP_",
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
         frozen=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
@@ -31,6 +63,20 @@ class Settings(BaseSettings):
     """The address to listen on; 0.0.0.0 for every interface."""
     port: int = Field(default=8000, ge=0, le=65535)
     """The port to listen on; 0 takes a free one, which the line on standard output names."""
+    admin_port: int | None = Field(default=None, ge=0, le=65535)
+    """A second port, which serves everything; the first one then serves only what callers need."""
+    admin_host: str = "127.0.0.1"
+    """The address of the second port."""
+    allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Host names to answer to, by commas (`*.example.com`); else the loopback's where bound to it, or any."""
+    api_keys_file: Path | None = None
+    """A file of `name:class:sha256` lines: callers must then send a key; read again when it changes."""
+    tls_cert: Path | None = None
+    """The certificate, with its chain (PEM), to serve over TLS; read again when it changes."""
+    tls_key: Path | None = None
+    """The key of the certificate (PEM)."""
+    max_connections: int = Field(default=0, ge=0, le=2**20)
+    """The most connections at a time; 0 takes what the limit on open files allows."""
     default_budget: str = "100%"
     """The budget of a request that names none."""
     default_model: str | None = None
@@ -46,30 +92,34 @@ class Settings(BaseSettings):
     """Whether what images cost corrects the thresholds, so that budgets hold for other images too."""
     state_dir: Path | None = None
     """Where to keep what the controller has learned, so that a restart does not forget it."""
-    state_interval_seconds: float = Field(default=60, gt=0)
+    state_interval_seconds: float = Field(default=60, gt=0, le=DAY_SECONDS)
     """How often to write it; it is written on stopping, too."""
     sample_share: float = Field(default=0.01, ge=0, le=1)
     """The share of images whose early answers are checked by the last exit in idle time; 0 checks none."""
-    sample_seed: int = Field(default=0, ge=0)
+    sample_seed: int = Field(default=0, ge=0, lt=2**63)
     """Decides which images these are."""
-    drift_window_images: int = Field(default=2000, gt=0)
+    drift_window_images: int = Field(default=2000, gt=0, le=10_000_000)
     """How many images at an exit make one measurement of drift."""
 
-    max_body_bytes: int = Field(default=16 * 2**20, gt=0)
+    max_body_bytes: int = Field(default=16 * 2**20, gt=0, le=2**32)
     """The largest request body; larger ones are answered with 413."""
-    max_images: int = Field(default=256, gt=0)
+    max_images: int = Field(default=256, gt=0, le=100_000)
     """The most images in one request."""
     max_pixels: int = Field(default=25_000_000, gt=0, le=80_000_000)
     """The most pixels (width x height) of one image, refused from its header."""
-    max_queue_rows: int = Field(default=1024, gt=0)
+    max_request_pixels: int = Field(default=100_000_000, gt=0, le=10**12)
+    """The most pixels of all images of one request, refused from their headers."""
+    max_waiting_bytes: int = Field(default=0, ge=0, le=2**50)
+    """The most bytes of all requests' bodies at a time; 0 takes an eighth of the memory, 64 MB to 1 GB."""
+    max_queue_rows: int = Field(default=1024, gt=0, le=10_000_000)
     """The most images waiting in one model; beyond it requests are answered with 429."""
-    max_batch: int = Field(default=32, gt=0)
+    max_batch: int = Field(default=32, gt=0, le=4096)
     """The most images in one run of a stage."""
-    max_batch_bytes: int = Field(default=256 * 2**20, gt=0)
+    max_batch_bytes: int = Field(default=256 * 2**20, gt=0, le=2**40)
     """The most bytes of images and features in one run of a stage; large features make batches smaller."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model; 0 takes one for each core."""
-    decode_threads: int = Field(default=2, gt=0)
+    decode_threads: int = Field(default=2, gt=0, le=MOST_THREADS)
     """Threads that decode images."""
     providers: Annotated[tuple[str, ...] | None, NoDecode] = None
     """ONNX Runtime's execution providers, best first, by commas; else CUDA where it works, or the CPU."""
@@ -78,11 +128,17 @@ class Settings(BaseSettings):
     device_features: DeviceFeatures = "auto"
     """Keep features on the GPU between stages; `auto` where the bundle is made for it."""
 
-    body_timeout_seconds: float = Field(default=30, gt=0)
+    body_timeout_seconds: float = Field(default=30, gt=0, le=DAY_SECONDS)
     """How long the headers, and then the body, of a request may take to arrive."""
-    drain_seconds: float = Field(default=5, ge=0)
+    write_timeout_seconds: float = Field(default=10, gt=0, le=DAY_SECONDS)
+    """How long a caller may take to take its answer before it is let go."""
+    stall_seconds: float = Field(default=30, gt=0, le=DAY_SECONDS)
+    """How long work may wait and none be finished before a model is not ready; after twice that, not live."""
+    load_timeout_seconds: float = Field(default=300, gt=0, le=DAY_SECONDS)
+    """How long loading one bundle may take before it is refused."""
+    drain_seconds: float = Field(default=5, ge=0, le=DAY_SECONDS)
     """How long after SIGTERM to go on serving, not ready, so that load balancers notice."""
-    shutdown_timeout_seconds: int = Field(default=30, gt=0)
+    shutdown_timeout_seconds: int = Field(default=20, gt=0, le=DAY_SECONDS)
     """How long what was admitted may take to be answered once the server has stopped accepting."""
 
     log_format: Literal["json", "console"] = "json"
@@ -92,7 +148,57 @@ class Settings(BaseSettings):
     access_log: bool = False
     """Log one line for each request."""
 
-    @field_validator("providers", mode="before")
+    @property
+    def waiting_bytes(self) -> int:
+        """The most bytes of all requests' bodies at a time."""
+        if self.max_waiting_bytes:
+            return self.max_waiting_bytes
+        memory = resources().memory_bytes or 2**30
+        return max(64 * 2**20, min(memory // 8, 2**30))
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together: give both or neither")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what was given, then variables, but for those that a Kubernetes Service makes."""
+        if isinstance(env_settings, EnvSettingsSource):
+            env_settings.env_vars = {
+                name: value
+                for name, value in env_settings.env_vars.items()
+                if not _is_service_link(name.upper(), value)
+            }
+        return init_settings, env_settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("expected a value, or no such flag")
+        if isinstance(value, str) and (len(value) > _LONGEST or "\0" in value):
+            raise ValueError(f"expected at most {_LONGEST} characters, NUL not among them")
+        return value
+
+    @field_validator("host", "admin_host")
+    @classmethod
+    def _can_be_an_address(cls, value: str) -> str:
+        try:
+            value.encode("idna")
+        except UnicodeError as error:
+            raise ValueError(f"expected an address or the name of a host ({error})") from error
+        return value
+
+    @field_validator("providers", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -111,3 +217,26 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         SettingsValueError: a flag that does not exist or a value that cannot be used.
     """
     return command_line.read(Settings, "serve", arguments)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Name the variables that look like settings and are none: slips, or settings of another version.
+
+    Args:
+        environment: variables and their values; those of other commands, and those that a
+            Kubernetes Service makes, are not named.
+    """
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in environment
+        if name.upper().startswith(_PREFIX)
+        and name.upper() not in known
+        and not name.upper().startswith(_OTHER_COMMANDS)
+        and not _SERVICE_NAME.fullmatch(name.upper())
+    )
+
+
+def _is_service_link(name: str, value: str | None) -> bool:
+    """Whether a variable is `OFFRAMP_PORT=tcp://10.0.0.1:8000` or its like, and no setting."""
+    return name.startswith(_PREFIX) and name.endswith("_PORT") and bool(_SERVICE_LINK.fullmatch(value or ""))

@@ -14,7 +14,7 @@ from serving.bundle import Bundle
 from serving.events import Event, StageRan
 from serving.model import Model, ServingConfig
 from serving.web.answer_bytes import AnswerResponse
-from serving.web.body import read_images
+from serving.web.reading import BodyReader, ReadLimits
 
 _REPEATS = 5
 
@@ -72,7 +72,8 @@ class Engine:
 def decode_seconds(bundle: Bundle, bodies: Sequence[bytes]) -> float:
     """Processor time of turning one body into pixels."""
     spec = bundle.manifest.preprocessing
-    return _each(lambda body: read_images(body, "image/png", spec, 1, 25_000_000), bodies)
+    limits = ReadLimits(images=1, pixels=25_000_000, request_pixels=25_000_000)
+    return _each(lambda body: BodyReader(body, "image/png", spec, limits).step(), bodies)
 
 
 def response_seconds(bundle: Bundle, count: int = 1000) -> float:

@@ -58,6 +58,11 @@ class Instant:
         """Not asked for here."""
         raise NotImplementedError
 
+    @property
+    def stalled_seconds(self) -> float:
+        """It never hangs."""
+        return 0.0
+
     def health(self) -> Health:
         """Fine."""
         return Health(True, None, {}, {}, 0)
@@ -95,7 +100,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings, model, metrics = Settings(port=int(sys.argv[2])), Instant(sys.argv[1]), Metrics()
     service = Service({model.name: model}, settings, metrics, metrics)
-    with reserve(settings) as reserved:
+    with reserve(settings.host, settings.port) as reserved:
         Server(create_app(service), service, lambda: None).run([reserved])
 
 

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from serving.atomic import new_folder
 from serving.bundle.calibration import MAX_BYTES, Calibration
-from serving.bundle.files import read_plain_file
+from serving.bundle.files import links_root, read_plain_file
 from serving.bundle.graph_checks import check_segment
 from serving.bundle.manifest import (
     FORMAT_VERSION,
@@ -33,11 +33,19 @@ _MAX_SAMPLES_BYTES = 512 * 2**10
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that passed every check when it was read."""
+    """A bundle that passed every check when it was read.
+
+    Attributes:
+        folder: where it is.
+        manifest: what `manifest.json` says.
+        calibration: what every exit said of held-out images.
+        links_below: the folder that links of its files may not lead out of.
+    """
 
     folder: Path
     manifest: Manifest
     calibration: Calibration
+    links_below: Path
 
     @property
     def name(self) -> str:
@@ -61,24 +69,33 @@ class Bundle:
         """
         segment = self.manifest.segments[exit_index]
         with _blamed(self.folder, segment.file):
-            return _read_checked(self.folder / segment.file, segment.sha256, _MAX_SEGMENT_BYTES)
+            return _read_checked(
+                self.folder / segment.file, segment.sha256, _MAX_SEGMENT_BYTES, self.links_below
+            )
 
 
-def read_bundle(folder: Path | str) -> Bundle:
+def read_bundle(folder: Path | str, links_below: Path | None = None) -> Bundle:
     """Read a bundle and check all of it, short of running it.
+
+    Args:
+        folder: where it is.
+        links_below: the folder that links of its files may not lead out of; what `links_root` says of the
+            bundle if None.
 
     Raises:
         BundleError: names the bundle and the file, what was expected and found, and what to do.
     """
     folder = Path(folder).absolute()
+    root = links_root(folder) if links_below is None else links_below
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise BundleError(f"bundle {str(folder)!r}: expected a folder that holds {MANIFEST}; found {found}")
     with _blamed(folder, MANIFEST):
-        manifest = _parse_manifest(read_plain_file(folder / MANIFEST, _MAX_MANIFEST_BYTES))
+        manifest = _parse_manifest(read_plain_file(folder / MANIFEST, _MAX_MANIFEST_BYTES, root))
     for segment in manifest.segments:
         with _blamed(folder, segment.file):
-            check_segment(_read_checked(folder / segment.file, segment.sha256, _MAX_SEGMENT_BYTES), segment)
+            data = _read_checked(folder / segment.file, segment.sha256, _MAX_SEGMENT_BYTES, root)
+            check_segment(data, segment)
     spec = manifest.calibration
     if spec.confidence not in MEASURES:
         raise BundleError(
@@ -88,19 +105,19 @@ def read_bundle(folder: Path | str) -> Bundle:
     with _blamed(folder, MANIFEST):
         read_policy(spec.policy)
     with _blamed(folder, spec.file):
-        calibration = Calibration.from_bytes(_read_checked(folder / spec.file, spec.sha256, MAX_BYTES))
+        calibration = Calibration.from_bytes(_read_checked(folder / spec.file, spec.sha256, MAX_BYTES, root))
         calibration.validate(len(manifest.classes), len(manifest.segments), spec.confidence)
     if manifest.samples is not None:
         with _blamed(folder, manifest.samples.file):
-            _read_checked(folder / manifest.samples.file, manifest.samples.sha256, _MAX_SAMPLES_BYTES)
-    return Bundle(folder, manifest, calibration)
+            _read_checked(folder / manifest.samples.file, manifest.samples.sha256, _MAX_SAMPLES_BYTES, root)
+    return Bundle(folder, manifest, calibration, root)
 
 
 def bundle_folders(models: Path | str) -> list[Path]:
     """List the bundles of a folder by name: its sub-folders that hold a bundle's files, or itself if it does.
 
     One without a manifest that has other files of a bundle is listed too: reading it says what is missing.
-    Folders that start with a dot are drafts or remains, never bundles.
+    Folders that start with a dot are drafts, remains or what links lead to, never bundles themselves.
 
     Raises:
         BundleError: there is no such folder.
@@ -164,7 +181,7 @@ def write_bundle(
         read_bundle(written)
         if verify is not None:
             verify(written)
-    return Bundle(folder, manifest, calibration)
+    return Bundle(folder, manifest, calibration, links_root(folder))
 
 
 def check_target(folder: Path | str, *, force: bool) -> None:
@@ -207,8 +224,8 @@ def _describe(place: tuple[int | str, ...], message: str) -> str:
     return f"{'.'.join(str(part) for part in place)}: {message}" if place else message
 
 
-def _read_checked(path: Path, sha256: str, max_bytes: int) -> bytes:
-    data = read_plain_file(path, max_bytes)
+def _read_checked(path: Path, sha256: str, max_bytes: int, links_below: Path) -> bytes:
+    data = read_plain_file(path, max_bytes, links_below)
     found = _sha256(data)
     if found != sha256:
         raise BundleError(

@@ -4,6 +4,7 @@ External data lets a model file name any file of the machine (CVE-2022-25882, CV
 graphs must carry their own weights.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
@@ -19,6 +20,10 @@ _ONNX_TYPES: dict[int, str] = {
     onnx.TensorProto.INT64: "int64",
 }
 _FILE_READING_OPERATORS = {"EPContext", "PythonOp"}
+MAX_NODES = 20_000
+"""The most operators of a graph, those of inner graphs and functions included."""
+MAX_READERS = 2_000
+"""The most operators that read one tensor: ONNX Runtime's time to load a graph grows with their square."""
 
 
 def check_segment(data: bytes, spec: SegmentSpec) -> None:
@@ -28,14 +33,17 @@ def check_segment(data: bytes, spec: SegmentSpec) -> None:
         BundleError: not ONNX, weights outside the file, or other tensors than promised; names no bundle.
     """
     model = parse_model(data)
+    check_size(model)
     check_self_contained(model)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    _check_tensors("inputs", [value for value in model.graph.input if value.name not in weights], spec.inputs)
+    _check_tensors("inputs", model.graph.input, spec.inputs)
     _check_tensors("outputs", model.graph.output, spec.outputs)
 
 
 def parse_model(data: bytes) -> onnx.ModelProto:
     """Parse an ONNX file.
+
+    Weights that older exporters list among the inputs too, so that a caller may replace them, are taken from
+    that list: nobody replaces them here, and the tools for graphs take them for inputs.
 
     Raises:
         BundleError: the bytes are no ONNX model.
@@ -47,7 +55,31 @@ def parse_model(data: bytes) -> onnx.ModelProto:
         raise BundleError("not an ONNX model: its bytes cannot be parsed; export it again") from error
     if not model.graph.node:
         raise BundleError("not an ONNX model: it has no operators; export it again")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
     return model
+
+
+def check_size(model: onnx.ModelProto) -> None:
+    """Refuse graphs that would take minutes to load, whatever they compute.
+
+    Raises:
+        BundleError: more than MAX_NODES operators, or more than MAX_READERS of one tensor.
+    """
+    nodes = [message for message in _messages(model) if isinstance(message, onnx.NodeProto)]
+    if len(nodes) > MAX_NODES:
+        raise BundleError(
+            f"expected at most {MAX_NODES:,} operators, found {len(nodes):,}; export it with constant folding"
+        )
+    readers = Counter(name for node in nodes for name in node.input if name)
+    name, most = max(readers.items(), key=lambda item: item[1], default=("", 0))
+    if most > MAX_READERS:
+        raise BundleError(
+            f"expected at most {MAX_READERS:,} operators to read one tensor, found {most:,} for {name!r}"
+        )
 
 
 def check_self_contained(model: onnx.ModelProto) -> None:

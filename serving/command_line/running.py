@@ -29,6 +29,9 @@ def run(command: Callable[[], int | None]) -> int:
     except OfframpError as error:
         _complain(str(error))
         return 2
+    except OSError as error:  # A folder that may not be read, a disk that is full.
+        _complain(str(error))
+        return 2
     except ValidationError as error:
         _complain(*map(Given({}).problem, error.errors()))
         return 2

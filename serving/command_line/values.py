@@ -1,5 +1,6 @@
 """The values that a command is given, where each stands, and their validation."""
 
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Given:
         place = self.places.get(name, flag(name))
         if problem["type"] == "missing":
             return f"{place}: required, and not given"
-        return f"{place}: {message}; found {problem['input']!r}"
+        return f"{place}: {message}; found {reprlib.repr(problem['input'])}"
 
 
 def read(arguments: type[Arguments], name: str, argv: Sequence[str] | None = None) -> Arguments:

@@ -1,18 +1,27 @@
 """Runs the segments of a bundle with ONNX Runtime: arrays in, probabilities and features out."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from serving.bundle import ROWS, Bundle, SegmentSpec
+from serving.bundle import ROWS, Bundle
 from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
 from serving.engine.providers import CPU, CUDA, DeviceFeatures, listed, wanted
 from serving.engine.row_parallel import RowParallelSession, can_slice
-from serving.engine.sessions import available_providers, common_providers, cores, open_session, preload_cuda
+from serving.engine.sessions import (
+    available_providers,
+    common_providers,
+    cores,
+    open_session,
+    preload_cuda,
+    run_options,
+)
 from serving.engine.thread_pool import DaemonPool
+from serving.engine.trial import try_out
 from serving.errors import BundleError, EngineError
 from serving.interfaces import FloatArray, RunStage, Tensors, WaitingFeatures
 
@@ -28,14 +37,17 @@ class Engine:
             GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
         strict: every provider wanted must be had.
         device_features: whether features stay where the provider works (see `features_on`).
+        warm_up_seconds: how long the first runs may take together: a graph may hold a loop without an end.
 
     Attributes:
         providers: what all segments run on, best first.
         missing: what was wanted and not had.
         features_on: where features wait: `host`, or `device`.
+        trial: what its first runs showed.
 
     Raises:
-        BundleError: a segment cannot be loaded, or its outputs are not what the manifest says.
+        BundleError: a segment cannot be loaded, or its outputs are not what the manifest says, or no
+            probabilities.
         EngineError: a provider is missing and `strict` is set, or features should stay on the device and the
             segments cannot do that.
     """
@@ -48,6 +60,7 @@ class Engine:
         providers: Sequence[str] | None = None,
         strict: bool = False,
         device_features: DeviceFeatures = "auto",
+        warm_up_seconds: float = 300.0,
     ) -> None:
         available = available_providers()
         names = wanted(providers, available)
@@ -60,6 +73,7 @@ class Engine:
         self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
         self._helpers = DaemonPool(self._threads - 1)
         self._memory = BufferPool()
+        self._ended_by: tuple[Any, ...] = ()  # run options that can end a run, while there are such
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
@@ -69,7 +83,7 @@ class Engine:
                 f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or ask for others"
             )
         self.features_on = features_on(bundle.name, self._segments, self.providers, device_features)
-        self._warm_up(bundle)
+        self.trial = self._try_out(bundle, warm_up_seconds)
 
     @property
     def stages(self) -> int:
@@ -85,17 +99,15 @@ class Engine:
                 [N, H, W, 3].
 
         Returns:
-            Probabilities, float32 [N, C], and the features for the next segment.
-
-        Raises:
-            EngineError: a probability is not a number.
+            Probabilities, float32 [N, C], and the features for the next segment. Rows of an image on which
+            the net overflows hold NaN or infinity; that is for the caller to see.
         """
         segment = self._segments[stage]
         feed = dict(zip((spec.name for spec in segment.feature_inputs), inputs, strict=True))
         if segment.gathers_rows:
             feed[ROWS] = np.arange(len(inputs[0]), dtype=np.int64)
-        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed)
-        return checked_numbers(probabilities, f"segment {stage + 1}"), tuple(features)
+        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed, *self._ended_by)
+        return probabilities, tuple(features)
 
     def open(self, model: bytes) -> Any:
         """Open a session on another graph, as the segments' are: one of the same net, cut in another way.
@@ -132,38 +144,18 @@ class Engine:
                 "export the bundle again"
             ) from error
 
-    def _warm_up(self, bundle: Bundle) -> None:
-        """Run every segment as it will be, so that no request pays for first-run work or meets a surprise."""
-        shape = [size or 1 for size in self._segments[0].inputs[0].shape[1:]]
-        for rows in (1,) if self._threads == 1 else (1, 2 * self._threads):  # a lone row, and slices
-            inputs: Tensors = (np.zeros((rows, *shape), np.uint8),)
-            for stage, segment in enumerate(self._segments):
-                try:
-                    probabilities, features = self.run(stage, inputs)
-                    _check_outputs(segment, (probabilities, *features), rows)
-                except Exception as error:  # whatever a foreign graph raises, the bundle is unusable
-                    raise BundleError(
-                        f"bundle {bundle.name!r}: {segment.file} does not run on {rows} black image(s) "
-                        f"({error}); export the bundle again"
-                    ) from error
-                inputs = features
-
-
-def checked_numbers(probabilities: FloatArray, source: str) -> FloatArray:
-    """Return probabilities as they are.
-
-    Raises:
-        EngineError: one is not a number.
-    """
-    if np.isnan(probabilities.sum()):
-        raise EngineError(f"{source} put out probabilities that are not numbers")
-    return probabilities
-
-
-def _check_outputs(segment: SegmentSpec, tensors: Tensors, rows: int) -> None:
-    for spec, tensor in zip(segment.outputs, tensors, strict=True):
-        if tensor.dtype.name != spec.dtype or tensor.shape != (rows, *spec.shape[1:]):
-            raise BundleError(
-                f"expected {spec.name} to be {spec.dtype} {[rows, *spec.shape[1:]]}, "
-                f"found {tensor.dtype.name} {list(tensor.shape)}"
-            )
+    def _try_out(self, bundle: Bundle, seconds: float) -> str:
+        sizes = (1,) if self._threads == 1 else (1, 2 * self._threads)  # a lone row, and slices
+        options = run_options()
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        self._ended_by = (options,)
+        try:
+            return try_out(self.run, self._segments, sizes, same_bits=self.providers == (CPU,))
+        except BundleError as error:
+            took = f"; its first runs took more than {seconds:g} s" if options.terminate else ""
+            raise BundleError(f"bundle {bundle.name!r}: {error}{took}") from error
+        finally:
+            timer.cancel()
+            self._ended_by = ()

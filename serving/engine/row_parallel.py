@@ -53,29 +53,30 @@ class RowParallelSession:
         """As ONNX Runtime has it."""
         return self._shared.get_providers()
 
-    def run(self, names: Sequence[str], feed: Feed) -> list[Tensor]:
+    def run(self, names: Sequence[str], feed: Feed, *options: Any) -> list[Tensor]:
         """Run the graph.
 
         Args:
             names: of the outputs wanted.
             feed: inputs by name, each [N, ...].
+            options: `onnxruntime.RunOptions`, by which the run can be ended, if any.
 
         Returns:
             The outputs, each [N, ...].
         """
         rows = len(next(iter(feed.values())))
         if rows < _LEAST_ROWS * self._threads:
-            outputs: list[Tensor] = self._shared.run(names, feed)
+            outputs: list[Tensor] = self._shared.run(names, feed, *options)
             return outputs
         made = [self._empty(self._outputs[name], rows) for name in names]
         given = {name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}
         slices = iter(row_slices(rows, self._threads))
         others = [
-            self._helpers.submit(partial(self._run_some, slices, given, names, made))
+            self._helpers.submit(partial(self._run_some, slices, given, names, made, options))
             for _ in range(self._threads - 1)
         ]
         try:
-            self._run_some(slices, given, names, made)
+            self._run_some(slices, given, names, made, options)
         finally:
             wait(others)  # from here on nobody writes to the outputs
         for other in others:
@@ -83,7 +84,12 @@ class RowParallelSession:
         return made
 
     def _run_some(
-        self, slices: Iterator[slice], feed: Feed, names: Sequence[str], outputs: Sequence[Tensor]
+        self,
+        slices: Iterator[slice],
+        feed: Feed,
+        names: Sequence[str],
+        outputs: Sequence[Tensor],
+        options: tuple[Any, ...],
     ) -> None:
         """Take slices as long as there are any: a thread that is held up takes fewer."""
         for part in slices:
@@ -93,7 +99,7 @@ class RowParallelSession:
             for name, tensor in zip(names, outputs, strict=True):
                 place = tensor[part]
                 binding.bind_output(name, "cpu", 0, place.dtype, place.shape, place.ctypes.data)
-            self._single.run_with_iobinding(binding)
+            self._single.run_with_iobinding(binding, *options)
 
     def _empty(self, value: Any, rows: int) -> Tensor:
         return self._memory.empty((rows, *value.shape[1:]), _DTYPES[value.type])

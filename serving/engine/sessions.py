@@ -18,6 +18,7 @@ import numpy as np
 
 from serving.engine.providers import OPTIONS
 from serving.errors import EngineError
+from serving.resources import resources
 
 # Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -26,7 +27,7 @@ import onnxruntime
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return resources().cores
 
 
 def available_providers() -> list[str]:
@@ -68,6 +69,11 @@ def open_strictly(model: bytes, providers: Sequence[str]) -> Any:
         providers: by ONNX Runtime's names, best first.
     """
     return _session(model, _session_options(1), providers)
+
+
+def run_options() -> Any:
+    """Make `onnxruntime.RunOptions`: a run that was given them ends when their `terminate` is set."""
+    return onnxruntime.RunOptions()
 
 
 def device_tensor(shape: Sequence[int], dtype: str, kind: str) -> Any:

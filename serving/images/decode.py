@@ -8,26 +8,32 @@ What is decided here, once:
 
 - PNG, JPEG and WebP are read; the format is told by the bytes, and a content type that says otherwise is
   refused. Animations are refused; of a phone's multi-picture JPEG the primary picture is read.
-- The EXIF orientation is applied; colour profiles are ignored, as `Image.convert` does.
+- A picture is whole, or it is refused; metadata beside the pixels refuse nothing.
+- The EXIF orientation is applied; colour profiles are ignored.
 - Transparency is composited over white, as a page shows it.
 - 16-bit channels keep their high byte.
 - A JPEG whose shorter side is at least four times the target is decoded at a fraction of its size
   (libjpeg's scaled decoding), never below twice the target; smaller ones are decoded whole.
 """
 
-from io import BytesIO
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError
-from serving.images.plain_png import open_plain
+from serving.images.jpeg import open_jpeg
+from serving.images.png import open_png
 from serving.images.preprocessing import Preprocessing
+from serving.images.still import Still
+from serving.images.webp import open_webp
 
 CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 UNTYPED = ("", "application/octet-stream")
+
+_OPENERS: dict[str, Callable[[bytes], Still]] = {"PNG": open_png, "JPEG": open_jpeg, "WEBP": open_webp}
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,57 +73,57 @@ def decode(
             f"sent as {declared}, but the bytes are {CONTENT_TYPES[image_format]}: correct the content type, "
             "or send application/octet-stream to have the bytes decide"
         )
-    if image_format == "PNG" and spec.resize is None and spec.width * spec.height <= max_pixels:
-        plain = open_plain(data, (spec.width, spec.height))
-        if plain is not None:
-            return np.array(plain)
-    if image_format == "WEBP":
-        # Pillow's WebP plugin allocates the canvas on opening, before we could ask for the size.
-        _check_pixels(_webp_size(data), max_pixels)
-    try:
-        with Image.open(BytesIO(data), formats=(image_format,)) as image:
-            _check_pixels(image.size, max_pixels)
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":
-                raise ImageError(f"expected a still image, found {frames} frames: send one frame at a time")
-            return to_array(image, spec)
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        # Pillow's own limit lies above any that makes sense here; its message would name a number nobody set.
+    still = _OPENERS[image_format](data)
+    width, height = still.size
+    if width * height > max_pixels:
         raise ImageSizeError(
-            f"expected at most {max_pixels:,} pixels, found far more in the header: send it smaller"
-        ) from error
-    except Exception as error:  # Pillow's parsers raise whatever broken bytes make them trip over.
-        raise ImageError(f"the {image_format} image is truncated or broken: {error}") from error
+            f"expected at most {max_pixels:,} pixels, found {width}x{height}: send it smaller"
+        )
+    if still.frames > 1:
+        raise ImageError(f"expected a still image, found {still.frames} frames: send one frame at a time")
+    return to_array(still, spec)
 
 
-def to_array(image: Image.Image, spec: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Rotate, convert, resize and crop an opened image as `spec` says.
+def open_still(data: bytes) -> Still:
+    """Read the header of one PNG, JPEG or WebP image; of an animation, its first frame is decoded.
+
+    Raises:
+        ImageTypeError: none of the three formats.
+        ImageError: empty, truncated or broken.
+    """
+    return _OPENERS[sniff(data)](data)
+
+
+def to_array(still: Still, spec: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Decode, rotate, resize and crop an image as `spec` says.
 
     Args:
-        image: any Pillow image; one not yet loaded may be decoded at a reduced size.
+        still: an image whose header was read.
         spec: what the model takes.
 
     Returns:
         uint8 [H, W, 3], contiguous and writable.
+
+    Raises:
+        ImageError: the pixels are not all there.
     """
     target = spec.resize or max(spec.height, spec.width)
-    image.draft(None, (2 * target, 2 * target))
-    return np.array(_fit(upright_rgb(image), spec))
+    return np.array(_fit(upright_rgb(still, 2 * target), spec))
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Decode an opened image, rotate it as its EXIF data say and convert it to RGB, at its own size.
+def upright_rgb(still: Still, shorter_side: int | None = None) -> Image.Image:
+    """Decode an image and turn it as its orientation says; training crops what comes back at random.
 
     Args:
-        image: any Pillow image; training crops what comes back at random.
+        still: an image whose header was read.
+        shorter_side: pixels below which the shorter side need not be decoded; None decodes it whole.
+
+    Raises:
+        ImageError: the pixels are not all there.
     """
-    image.load()
-    transposition = _TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    if transposition is not None:
-        image = image.transpose(transposition)
-    return _to_rgb(image)
+    image = still.decode(shorter_side)
+    transposition = _TRANSPOSITIONS.get(still.orientation)
+    return image if transposition is None else image.transpose(transposition)
 
 
 def sniff(data: bytes) -> Literal["PNG", "JPEG", "WEBP"]:
@@ -136,40 +142,6 @@ def sniff(data: bytes) -> Literal["PNG", "JPEG", "WEBP"]:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
     raise ImageTypeError("expected a PNG, JPEG or WebP image, found bytes that start like none of them")
-
-
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageSizeError(
-            f"expected at most {max_pixels:,} pixels, found {width}x{height}: send it smaller"
-        )
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Read a WebP canvas size, in pixels, from its first chunk (RFC 9649, sections 2.5 to 2.7)."""
-    chunk, header = data[12:16], data[:30]
-    if chunk == b"VP8X" and len(header) == 30:
-        return int.from_bytes(header[24:27], "little") + 1, int.from_bytes(header[27:30], "little") + 1
-    if chunk == b"VP8 " and len(header) == 30:
-        width, height = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
-        return width & 0x3FFF, height & 0x3FFF
-    if chunk == b"VP8L" and len(header) >= 25:
-        bits = int.from_bytes(header[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    raise ImageError("the WEBP image is truncated or broken: no size in its header")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any Pillow mode to RGB: 16 bits keep the high byte, transparency goes over white."""
-    if image.mode.startswith("I"):  # "I;16" and "I": Pillow's own conversion would clip at 255.
-        high_byte = np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
-        return Image.fromarray(high_byte).convert("RGB")
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        page = Image.new("RGBA", coloured.size, "white")
-        return Image.alpha_composite(page, coloured).convert("RGB")
-    return image.convert("RGB")
 
 
 def _fit(image: Image.Image, spec: Preprocessing) -> Image.Image:

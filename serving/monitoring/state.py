@@ -2,17 +2,29 @@
 
 import hashlib
 import json
+import os
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from serving.atomic import write_atomically
 from serving.bundle.manifest import Manifest
 
 _FORMAT = 1
+_MOST_BYTES = 4 * 2**20
+
+
+class _Document(msgspec.Struct):
+    format: int
+    budget_classes: dict[str, dict[str, float]]
+
+
+_DOCUMENT = msgspec.json.Decoder(_Document)
 
 
 class Stateful(Protocol):
@@ -50,13 +62,13 @@ class StateFolder:
         """Give a model its state back; one that cannot be used is logged, and the model starts without."""
         path = self._path(model)
         try:
-            document = json.loads(path.read_text())
-            if document["format"] != _FORMAT:
-                raise ValueError(f"expected format {_FORMAT}, found {document['format']!r}")
-            model.restore(document["budget_classes"])
+            document = _DOCUMENT.decode(_read(path))
+            if document.format != _FORMAT:
+                raise ValueError(f"expected format {_FORMAT}, found {document.format}")
+            model.restore(document.budget_classes)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # no file, whatever it is, keeps a server from starting
             self._logger.warning("state_unusable", file=path.name, reason=f"{type(error).__name__}: {error}")
 
     def save(self, model: Stateful) -> None:
@@ -71,6 +83,26 @@ class StateFolder:
 
     def _path(self, model: Stateful) -> Path:
         return self._folder / f"{bundle_hash(model.manifest)}.json"
+
+
+def _read(path: Path) -> bytes:
+    """Read a plain file of a reasonable size, without waiting for anybody to write it.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is something else, or too large.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("expected a regular file")
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"expected at most {_MOST_BYTES} bytes")
+    return data
 
 
 class StateKeeper:

@@ -13,11 +13,13 @@ from serving.errors import BudgetError
 UNITS = {"flops": 1.0, "kflops": 1e3, "mflops": 1e6, "gflops": 1e9, "tflops": 1e12}
 _FORMS = "a number of FLOPs such as 1.5e8, 150MFLOPs or 0.15GFLOPs, or a share of the full depth such as 50%"
 _BUDGET = re.compile(
-    r"(?P<sign>[+-]?)(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)"
+    r"(?P<sign>[+-]?)(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)"
     r"\s*(?P<unit>%|[a-z]*)",
     re.IGNORECASE | re.ASCII,
 )
 _SHOWN_CHARACTERS = 60
+_MOST_CHARACTERS = 400
+"""More digits than any number of FLOPs has, written out; longer texts are not looked at."""
 
 
 def parse_budget(text: str, exit_flops: Sequence[int]) -> float:
@@ -39,7 +41,7 @@ def parse_budget(text: str, exit_flops: Sequence[int]) -> float:
     200000000.0
     """
     shown = repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
-    match = _BUDGET.fullmatch(text.strip())
+    match = _BUDGET.fullmatch(text.strip()) if len(text) <= _MOST_CHARACTERS else None
     if match is None:
         raise BudgetError(f"expected {_FORMS}, found {shown}")
     unit = match["unit"].lower()

@@ -14,6 +14,9 @@ from serving.errors import TermsError
 DEFAULT_DELTA = 0.05
 """The chance, over the draw of the certifying images, that a guarantee does not hold."""
 
+SMALLEST_RISK = 1e-9
+"""The least risk that is looked at: thousands of millions of images would be needed to rule it out."""
+
 
 def p_value(errors: int, images: int, max_risk: float) -> float:
     """The chance of so few errors, or fewer, if the risk were over `max_risk`; an upper bound of it.
@@ -73,10 +76,15 @@ def least_n(max_drop: float, delta: float = DEFAULT_DELTA) -> int:
     (149, 459)
 
     Raises:
-        TermsError: a number outside (0, 1).
+        TermsError: a number outside (0, 1), or a `max_drop` below SMALLEST_RISK.
     """
     check_probability("max_drop", max_drop)
     check_probability("delta", delta)
+    if max_drop < SMALLEST_RISK:
+        raise TermsError(
+            f"expected max_drop of at least {SMALLEST_RISK:g}, found {max_drop:g}: a smaller one would take "
+            "more certifying images than anybody has"
+        )
     images = max(1, ceil(log(delta) / log1p(-max_drop)) - 1)
     while p_value(0, images, max_drop) > delta:  # rounding may have put the quotient on either side
         images += 1

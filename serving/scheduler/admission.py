@@ -8,6 +8,7 @@ from typing import Any
 from serving.errors import BodyTooLargeError, ClosedError, OverloadedError
 from serving.interfaces import Tensors
 from serving.scheduler.request import Request
+from serving.scheduler.turns import SHORT_ROWS
 
 _MEMORY = 0.95  # how much of the measured throughput carries over from one batch to the next
 _MAX_RETRY_SECONDS = 60.0
@@ -57,7 +58,10 @@ class Admission:
                     f"{request.size} images in one request, but the queue holds {self.capacity}: "
                     "send them in several requests"
                 )
-            excess = self._waiting_rows + request.size - self.capacity
+            # Long lists leave a quarter of the queue to others, unless nobody else is there.
+            long_by = max(0, request.size - SHORT_ROWS) if self._waiting_rows else 0
+            reserved = min(long_by, self.capacity // 4)
+            excess = self._waiting_rows + request.size + reserved - self.capacity
             if excess > 0:
                 raise OverloadedError(
                     f"the queue is full: {self._waiting_rows} of {self.capacity} images wait, "
@@ -102,6 +106,15 @@ class Admission:
         with self._lock:
             claimed, self._requests = list(self._requests), set()
         return claimed
+
+    def forget_all(self) -> None:
+        """Count no rows: everybody who was in is over, and nobody holds rows of theirs any more.
+
+        Who was admitted in the meantime and not taken in yet stays.
+        """
+        with self._lock:
+            self._arrivals = [(request, inputs) for request, inputs in self._arrivals if not request.over]
+            self._waiting_rows = sum(request.size for request, _ in self._arrivals)
 
     def close(self, reason: str) -> None:
         """Let nobody in from now on; the first reason stays."""

@@ -11,17 +11,19 @@ from typing import Generic
 import numpy as np
 
 from serving.errors import EngineError, OfframpError
-from serving.events import Listener, StageRan, shielded
-from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, Mask, RunStage, Tensors
+from serving.events import Listener, RowsBroken, StageRan, shielded
+from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, IndexArray, Mask, RunStage, Tensors
 from serving.scheduler.admission import Admission
 from serving.scheduler.barrier import Barrier
+from serving.scheduler.broken_rows import broken_rows
 from serving.scheduler.deadlines import Deadlines
-from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch
+from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch, StageLoad
 from serving.scheduler.head_skipping import goes_straight, needs_head
 from serving.scheduler.hooks import Decide, Start, checked, everybody_starts
 from serving.scheduler.request import Batch, Constraints, Request, ResultT, Row, requests_of
 from serving.scheduler.resolver import MakeAnswers, Resolver, deadline_error, engine_error
 from serving.scheduler.stage_queue import StageQueue
+from serving.scheduler.turns import Turns
 
 
 class Scheduler(Generic[ResultT]):
@@ -30,7 +32,8 @@ class Scheduler(Generic[ResultT]):
     Args:
         name: of the model, for events.
         exit_flops: the cost of leaving at each exit, in FLOPs per image; there are as many stages.
-        run: runs a stage. An exception fails the requests with rows in the batch, and only these.
+        run: runs a stage. An exception fails the requests with rows in the batch, and only these; NaN or
+            infinity in a row fails its request alone.
         decide: says who leaves. An exception does the same.
         start: says who may start a stage. An exception does the same.
         answer: makes the results of requests whose rows have all left.
@@ -71,6 +74,7 @@ class Scheduler(Generic[ResultT]):
         queues = len(exit_flops) + (shortcuts.whole is not None)
         kept = [keep_rows] * queues if isinstance(keep_rows, int) else keep_rows
         self._queues = [StageQueue(rows) for rows in kept[:queues]]
+        self._turns = {0: Turns(), self._last + 1: Turns()}  # before the queues that requests enter by
         self._barrier = Barrier()
         self._deadlines = Deadlines()
         self._admission = Admission(capacity)
@@ -91,7 +95,7 @@ class Scheduler(Generic[ResultT]):
     @property
     def has_work(self) -> bool:
         """Whether a step would find rows."""
-        return self._admission.has_arrivals or any(self._queues)
+        return self._admission.has_arrivals or any(self._queues) or any(self._turns.values())
 
     @property
     def seconds_to_answer(self) -> float:
@@ -132,8 +136,7 @@ class Scheduler(Generic[ResultT]):
     def step(self) -> bool:
         """Run one batch through one stage; False if there was nothing to do."""
         self._take_in()
-        now = self._clock()
-        loads = [queue.load(now, urgent=bool(self._deadlines)) for queue in self._queues]
+        loads = self._loads()
         if not any(load.rows for load in loads):
             return False
         stage, size = self._dispatch(loads)
@@ -156,23 +159,52 @@ class Scheduler(Generic[ResultT]):
         self.close(str(make_error()))
         self._resolver.fail_all(make_error)
 
+    def fail_all(self, make_error: Callable[[], OfframpError]) -> None:
+        """Fail every request that is in, each with an error of its own, and stay open; from any thread."""
+        self._resolver.fail_all(make_error)
+
+    def reset(self) -> None:
+        """Forget all rows, whose requests are over: for the thread that steps, after a failure."""
+        for queue in self._queues:
+            while queue:
+                queue.pop(len(queue))
+        for turns in self._turns.values():
+            turns.clear()
+        self._barrier = Barrier()
+        self._admission.forget_all()
+
     def _take_in(self) -> None:
-        """Queue those who were admitted, those for one queue together."""
-        joining: dict[int, tuple[list[Row], list[Tensors]]] = {}
+        """Let those who were admitted wait for their turns."""
+        now = self._clock()
         for request, inputs in self._admission.take_arrivals():
-            rows = [Row(request, position) for position in range(request.size)]
-            if request.over:
-                self._drop(rows)
-                continue
             straight = self._shortcuts.whole is not None and goes_straight(request)
-            waiting, parts = joining.setdefault(self._last + 1 if straight else 0, ([], []))
-            waiting += rows
-            parts.append(inputs)
-        for queue, (waiting, parts) in joining.items():
-            self._queues[queue].push_all(waiting, parts, self._clock())
+            self._turns[self._last + 1 if straight else 0].add(request, inputs, now)
+
+    def _loads(self) -> list[StageLoad]:
+        """What waits for each stage, in its queue and for a turn to enter it."""
+        now, urgent = self._clock(), bool(self._deadlines)
+        loads = [queue.load(now, urgent=urgent) for queue in self._queues]
+        for stage, turns in self._turns.items():
+            if turns:
+                loads[stage] = turns.joined(loads[stage], now, urgent=urgent)
+        return loads
+
+    def _let_in(self, stage: int, size: int) -> None:
+        """Fill the queue that a batch is to be taken from, with rows of requests in their turns."""
+        queue, turns = self._queues[stage], self._turns.get(stage)
+        if not turns or len(queue) >= size:
+            return
+        taken = turns.take(size - len(queue))
+        if taken.dropped:
+            self._drop(taken.dropped)
+        since = [row.queued_at for row in taken.rows]
+        queue.push_all(taken.rows, taken.parts, self._clock())
+        for row, waited_since in zip(taken.rows, since, strict=True):
+            row.queued_at = waited_since
 
     def _pop(self, stage: int, size: int) -> tuple[list[Row], Tensors]:
         """Take rows that somebody still waits for; the others are dropped on the way."""
+        self._let_in(stage, size)
         rows, inputs = self._queues[stage].pop(size)
         over = [row.request.over for row in rows]
         if any(over):
@@ -212,26 +244,58 @@ class Scheduler(Generic[ResultT]):
         queue_seconds = tuple([started - row.queued_at for row in rows])  # before they join another queue
         try:
             exit_index, skipped, probabilities, features = self._compute(stage, rows, inputs)
-            found = {
-                len(tensor) for tensor in (*features, *([] if probabilities is None else [probabilities]))
-            }
+            tensors = features if probabilities is None else (probabilities, *features)
+            found = {len(tensor) for tensor in tensors}
             if found != {len(rows)}:
                 raise EngineError(f"expected outputs of {len(rows)} rows, found {sorted(found)}")
+            broken = broken_rows(tensors)
             seconds = self._clock() - started
-            if probabilities is None:
-                self._queues[stage + 1].push(rows, features, None, self._clock())
         except Exception as error:
             self._fail(
                 rows, f"stage {min(stage, self._last) + 1} failed on a batch of {len(rows)} images", error
             )
             return
         self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds, skipped))
-        answered_rows = 0
+        if broken.size:
+            rows, probabilities, features = self._fail_broken(
+                exit_index, rows, broken, probabilities, features
+            )
+        answered_rows = self._go_on(exit_index, rows, probabilities, features) if rows else 0
+        self._admission.note_throughput(answered_rows, seconds)
+
+    def _go_on(
+        self, exit_index: int, rows: list[Row], probabilities: FloatArray | None, features: Tensors
+    ) -> int:
+        """Send rows that reached an exit where they belong, and say how many left."""
         if probabilities is not None:
             batch = Batch(exit_index, rows, probabilities, features)
             ready = [batch] if exit_index == self._last else self._barrier.split(batch)
-            answered_rows = sum(self._settle(exit_index, part) for part in ready)
-        self._admission.note_throughput(answered_rows, seconds)
+            return sum(self._settle(exit_index, part) for part in ready)
+        try:
+            self._queues[exit_index + 1].push(rows, features, None, self._clock())
+        except Exception as error:
+            self._fail(rows, f"queueing {len(rows)} images failed after stage {exit_index + 1}", error)
+        return 0
+
+    def _fail_broken(
+        self,
+        exit_index: int,
+        rows: list[Row],
+        broken: IndexArray,
+        probabilities: FloatArray | None,
+        features: Tensors,
+    ) -> tuple[list[Row], FloatArray | None, Tensors]:
+        """Fail the requests of rows on which the net overflowed; return what there is of the others."""
+        self._emit(RowsBroken(self._name, exit_index, len(broken)))
+        cause = EngineError("the net put out values that are not numbers, or not finite ones")
+        failing = requests_of([rows[index] for index in broken.tolist()])
+        gone = np.array([row.request in failing for row in rows])
+        self._fail([row for row in rows if row.request in failing], f"exit {exit_index + 1}", cause)
+        return (
+            [row for row in rows if row.request not in failing],
+            None if probabilities is None else probabilities[~gone],
+            tuple(tensor[~gone] for tensor in features),
+        )
 
     def _compute(
         self, stage: int, rows: Sequence[Row], inputs: Tensors

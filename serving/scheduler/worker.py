@@ -3,6 +3,9 @@
 import logging
 import math
 import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Generic
 
 from serving.errors import ClosedError
@@ -51,19 +54,23 @@ class Timekeeper:
 
 
 _LOGGER = logging.getLogger(__name__)
+MAX_RESTARTS = 3
+RESTART_SECONDS = 600.0
 
 
 class Worker(Generic[ResultT]):
     """Owns a scheduler's `step`; starts at once and ends with `close`.
 
     If anything but a failing stage or decider is raised in the thread, every request that is in gets a
-    `ClosedError`, `WorkerDied` is emitted, and later submits are refused: nobody is left hanging.
+    `ClosedError`, `WorkerDied` is emitted, and the thread goes on with what comes later. When that happens
+    more than `MAX_RESTARTS` times in `RESTART_SECONDS`, it ends, and later submits are refused.
 
     Args:
         scheduler: nobody else may step it.
         name: of the model.
         emit: gets `WorkerDied`.
         idle: a scheduler whose steps are taken only when the first has nothing to do; given up on closing.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -73,7 +80,12 @@ class Worker(Generic[ResultT]):
         name: str,
         emit: Listener | None = None,
         idle: Scheduler[Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._busy = False
+        self._progress_at = clock()
+        self._died_at: deque[float] = deque()
         self._scheduler = scheduler
         self._idle = idle
         self._name = name
@@ -91,6 +103,17 @@ class Worker(Generic[ResultT]):
     def alive(self) -> bool:
         """Whether the thread runs and requests are admitted."""
         return self._thread.is_alive() and not (self._dead or self._draining)
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long there has been work and no step of it was finished; 0 where there is none."""
+        return self._clock() - self._progress_at if self._busy else 0.0
+
+    def give_up(self) -> None:
+        """Fail every request that is in, from any thread; the step that is under way goes on."""
+        self._scheduler.fail_all(
+            lambda: ClosedError(f"the worker of model {self._name!r} hangs; the request was given up")
+        )
 
     def submit(self, inputs: Tensors, terms: Constraints, *, barrier: bool = False) -> Request[ResultT]:
         """Admit a request and wake the thread (arguments and errors: `Scheduler.submit`)."""
@@ -138,18 +161,23 @@ class Worker(Generic[ResultT]):
         return ClosedError(f"model {self._name!r} shut down before it could answer")
 
     def _work(self) -> None:
-        try:
-            while self._wait_for_work():
-                while not self._stopping and (self._scheduler.step() or self._step_idle()):
-                    pass
-        except BaseException as error:
-            _LOGGER.critical("the worker of model %r died", self._name, exc_info=True)
-            self._die(error)
+        while True:
+            try:
+                while self._wait_for_work():
+                    while not self._stopping and (self._scheduler.step() or self._step_idle()):
+                        self._progress_at = self._clock()
+                    self._busy = False
+                return
+            except BaseException as error:
+                _LOGGER.critical("the worker of model %r died", self._name, exc_info=True)
+                if not self._revive(error):
+                    return
 
     def _wait_for_work(self) -> bool:
         """Sleep until there are rows; False when it is time to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._has_work or self._draining)
+            self._progress_at, self._busy = self._clock(), True
             return self._has_work and not self._stopping
 
     @property
@@ -161,17 +189,32 @@ class Worker(Generic[ResultT]):
         """Take one step of what has time; once the model is to close, nothing has."""
         return self._idle is not None and not self._draining and self._idle.step()
 
-    def _die(self, error: BaseException) -> None:
-        self._dead = True  # before anyone is told: who hears of it finds the model not alive
+    def _revive(self, error: BaseException) -> bool:
+        """Fail everybody who is in, and say whether to go on."""
+        now = self._clock()
+        self._died_at.append(now)
+        while now - self._died_at[0] > RESTART_SECONDS:
+            self._died_at.popleft()
+        goes_on = len(self._died_at) <= MAX_RESTARTS and not self._draining
+        self._dead = not goes_on  # before anyone is told: who hears of it finds the model not alive
+        self._busy = False
         described = f"{type(error).__name__}: {error}"
-        self._emit(WorkerDied(self._name, described))
+        self._emit(WorkerDied(self._name, described, goes_on=goes_on))
 
         def make_error() -> ClosedError:
-            closed = ClosedError(f"the worker of model {self._name!r} died ({described}); restart the server")
+            advice = "try again" if goes_on else "restart the server"
+            closed = ClosedError(f"the worker of model {self._name!r} died ({described}); {advice}")
             closed.__cause__ = error
             return closed
 
-        self._scheduler.abort(make_error)
-        if self._idle is not None:
-            self._idle.abort(make_error)
-        self._timekeeper.close()
+        for scheduler in (self._scheduler, self._idle):
+            if scheduler is None:
+                continue
+            if goes_on:
+                scheduler.fail_all(make_error)
+                scheduler.reset()
+            else:
+                scheduler.abort(make_error)
+        if not goes_on:
+            self._timekeeper.close()
+        return goes_on

@@ -1,14 +1,29 @@
-"""Structured logs on standard error: ours, uvicorn's and every other library's in one format."""
+"""Structured logs on standard error: ours, uvicorn's and every other library's in one format.
+
+Nobody who logs waits for who reads (`serving.telemetry.log_writer`), and no event is logged without end
+(`serving.telemetry.log_rates`).
+"""
 
 import logging
-import sys
-from typing import TextIO
+import os
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from serving.events import AgreementMeasured, DriftMeasured, Event, RequestFailed, WorkerDied
+from serving.events import (
+    AgreementMeasured,
+    DriftMeasured,
+    Event,
+    ModelStalled,
+    RequestFailed,
+    RowsBroken,
+    WorkerDied,
+)
+from serving.telemetry.log_rates import RateLimit
+from serving.telemetry.log_writer import LogWriter
 
+_STANDARD_ERROR = 2  # the descriptor: `sys.stderr` may be missing, replaced, or buffered
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
@@ -17,26 +32,61 @@ _SHARED: tuple[Processor, ...] = (
 )
 
 
-def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
+_CONTROLS = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        0x200E,
+        0x200F,
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
+"""What moves a terminal's cursor, ends a line, or turns the direction of text, and how it is shown."""
+_IN_TRACEBACKS = {code: shown for code, shown in _CONTROLS.items() if code not in (0x09, 0x0A)}
+
+
+class _ToWriter(logging.Handler):
+    """Hands formatted lines to a `LogWriter`."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format a record here, where its values still are what they were, and have it written."""
+        try:
+            self._writer.write(self.format(record))
+        except Exception:  # a value that cannot be shown is no reason to fail whoever logged it
+            self._writer.write(f'{{"event": "log_line_failed", "logger": "{record.name}"}}')
+
+
+def configure(log_format: str, level: str, stream: TextIO | None = None) -> LogWriter | None:
     """Send every log line of the process to one handler; for a program's entry point only.
 
     Args:
         log_format: `json`, one object a line, or `console`.
         level: the least severe level to write.
-        stream: where to; standard error by default.
+        stream: where to, at once; by default to standard error, from a thread of its own.
+
+    Returns:
+        What writes to standard error; close it at the end. None where a stream is given.
     """
-    stream = stream or sys.stderr
+    writer = LogWriter(_STANDARD_ERROR) if stream is None else None
+    colours = os.isatty(_STANDARD_ERROR) if stream is None else stream.isatty()
     # Plain tracebacks: the richer ones show local variables, and with them what clients sent.
     endings: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
         else [
-            structlog.dev.ConsoleRenderer(
-                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.processors.format_exc_info,
+            _escape,
+            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
         ]
     )
-    handler = logging.StreamHandler(stream)
+    handler: logging.Handler = logging.StreamHandler(stream) if writer is None else _ToWriter(writer)
+    handler.addFilter(RateLimit())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder(allow=())],
@@ -46,6 +96,22 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.raiseExceptions = False  # no traceback of the logging module itself on a broken stream
+    return writer
+
+
+def _escape(_: object, __: str, event: EventDict) -> EventDict:
+    """Show control characters in place of sending them to a terminal; a traceback keeps its lines."""
+    return {
+        _escaped(key, _CONTROLS): _escaped(
+            value, _IN_TRACEBACKS if key in ("exception", "stack") else _CONTROLS
+        )
+        for key, value in event.items()
+    }
+
+
+def _escaped(value: Any, controls: dict[int, str]) -> Any:
+    return value.translate(controls) if isinstance(value, str) else value
 
 
 def get_logger(name: str = "offramp") -> FilteringBoundLogger:
@@ -75,8 +141,14 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Log one event, if it is of that kind; called from any thread."""
         match event:
-            case WorkerDied(model, error):
-                self._logger.critical("worker_died", model=model, error=error)
+            case WorkerDied(model, error, goes_on):
+                self._logger.critical("worker_died", model=model, error=error, goes_on=goes_on)
+            case ModelStalled(model, seconds, over=True):
+                self._logger.warning("model_goes_on", model=model, seconds=round(seconds, 1))
+            case ModelStalled(model, seconds):
+                self._logger.critical("model_stalled", model=model, seconds=round(seconds, 1))
+            case RowsBroken(model, exit_index, rows):
+                self._logger.warning("images_broken", model=model, exit=exit_index + 1, images=rows)
             case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
                 found |= {"of": event.of, "images": event.rows}

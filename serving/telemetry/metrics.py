@@ -5,13 +5,25 @@ loaded, exits those of the models, routes are templates, errors are class names.
 """
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from serving.events import BudgetKind, Event, RequestDone, RequestFailed, RequestRefused, StageRan, WorkerDied
+from serving.events import (
+    BudgetKind,
+    Event,
+    ModelStalled,
+    RequestDone,
+    RequestFailed,
+    RequestRefused,
+    RowsBroken,
+    StageRan,
+    WorkerDied,
+)
 from serving.telemetry.batch_histogram import BatchHistogram
 from serving.telemetry.monitoring_metrics import MonitoringMetrics
 
@@ -37,6 +49,18 @@ class Children(dict[tuple[str, ...], MetricT]):
     def __missing__(self, labels: tuple[str, ...]) -> MetricT:
         child = self[labels] = self._metric.labels(*labels)
         return child
+
+
+class _Watched(Collector):
+    """One value, looked up when it is asked for."""
+
+    def __init__(self, name: str, help_text: str, value: Callable[[], float], *, counts: bool) -> None:
+        self._name, self._help, self._value = name, help_text, value
+        self._family = CounterMetricFamily if counts else GaugeMetricFamily
+
+    def collect(self) -> Iterable[Metric]:
+        """Look it up."""
+        yield self._family(self._name, self._help, value=self._value())
 
 
 class Metrics:
@@ -126,8 +150,20 @@ class Metrics:
             ("model",),
             registry=registry,
         )
+        self._broken = Counter(
+            "offramp_broken_images",
+            "Images on which the net put out NaN or infinity on its way to an exit.",
+            ("model", "exit"),
+            registry=registry,
+        )
         self._up = Gauge(
-            "offramp_model_up", "1 while the model's worker lives, else 0.", ("model",), registry=registry
+            "offramp_model_up",
+            "1 while the model's worker lives and does not hang, else 0.",
+            ("model",),
+            registry=registry,
+        )
+        self._restarts = Counter(
+            "offramp_worker_failures", "How often a model's worker failed.", ("model",), registry=registry
         )
         self._runs_on = Gauge(
             "offramp_model_info",
@@ -169,12 +205,21 @@ class Metrics:
             case RequestFailed(model, error, rows):
                 self._errors.labels(error).inc()
                 self._failed_rows.labels(model).inc(rows)
+            case RowsBroken(model, exit_index, rows):
+                self._broken.labels(model, str(exit_index + 1)).inc(rows)
             case RequestRefused(error):
                 self._errors.labels(error).inc()
-            case WorkerDied(model):
-                self._up.labels(model).set(0)
+            case WorkerDied() | ModelStalled():
+                self._note_worker(event)
             case _:
                 self._promises(event)
+
+    def _note_worker(self, event: WorkerDied | ModelStalled) -> None:
+        if isinstance(event, WorkerDied):
+            self._restarts.labels(event.model).inc()
+            self._up.labels(event.model).set(int(event.goes_on))
+        else:
+            self._up.labels(event.model).set(int(event.over))
 
     def loaded(self, model: str, exit_flops: Sequence[int], head_flops: Sequence[int] = ()) -> None:
         """Declare a model, so that its counters start at 0 instead of appearing with the first image.
@@ -186,13 +231,14 @@ class Metrics:
         """
         self._up.labels(model).set(1)
         self._full_flops[model] = exit_flops[-1]
-        for counter in (self._saved, self._failed_rows):
+        for counter in (self._saved, self._failed_rows, self._restarts):
             counter.labels(model)
         for kind in KINDS:
             self._spent.labels(model, kind)
             self._asked.labels(model, kind)
         for number in range(1, len(exit_flops) + 1):
             self._exits.labels(model, str(number))
+            self._broken.labels(model, str(number))
         self._promises.loaded(model, len(exit_flops))
         if head_flops:
             self._head_flops[model] = tuple(head_flops)
@@ -207,6 +253,17 @@ class Metrics:
         """Count one HTTP answer; `route` is the template, never the path."""
         self._http_requests_of[route, str(status)].inc()
         self._http_seconds_of[(route,)].observe(seconds)
+
+    def watch(self, name: str, help_text: str, value: Callable[[], float], *, counts: bool = False) -> None:
+        """Show a value that is looked up whenever the metrics are asked for.
+
+        Args:
+            name: of the metric.
+            help_text: a sentence.
+            value: returns it; called from the thread that asks.
+            counts: whether it only ever grows.
+        """
+        self.registry.register(_Watched(name, help_text, value, counts=counts))
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

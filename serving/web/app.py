@@ -3,25 +3,33 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from serving.telemetry.logs import get_logger
 from serving.web import classify_route, health_routes, models_routes, problems
+from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.gate import ServerMiddleware
+from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
+ANYBODY = Access()
 
-def create_app(service: Service) -> ServerMiddleware:
+
+def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ServerMiddleware:
     """Build the application over one service; nothing is global, so that tests may hold several.
 
     Args:
         service: models, settings and metrics.
+        access: who may ask what; anybody anything by default.
+        process: the number of this process among those that serve together.
     """
-    app = FastAPI(
+    app: FastAPI = FastAPIOffline(
         title="Offramp",
         summary="Early-exit image classification: every request says what it may cost.",
         version=_version(),
         redoc_url=None,
+        static_url="/docs/assets",
         redirect_slashes=False,
     )
     logger, hot = get_logger(), Classify(service)
@@ -33,7 +41,9 @@ def create_app(service: Service) -> ServerMiddleware:
         service.metrics.loaded(model.name, model.exit_flops, heads)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
-    return ServerMiddleware(app, service, get_logger("offramp.access"), shortcuts)
+    return ServerMiddleware(
+        app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
+    )
 
 
 def _version() -> str:

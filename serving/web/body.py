@@ -1,36 +1,19 @@
-"""Receives a request's body within limits of size and time, and turns it into images."""
+"""Receives a request's body within limits of size and time."""
 
 import asyncio
-import base64
-import binascii
-import json
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from serving.errors import BodyTimeoutError, BodyTooLargeError, ImageError, ImageTypeError, RequestError
-from serving.images.decode import CONTENT_TYPES, UNTYPED, decode
-from serving.images.npy import decode_npy
-from serving.images.preprocessing import Preprocessing
-
-JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
+from serving.errors import BodyTimeoutError, BodyTooLargeError, ImageTypeError
+from serving.web.byte_budget import Share
 
 _BODY_HEADERS = {
     b"content-type": "content_type",
     b"content-length": "content_length",
     b"content-encoding": "content_encoding",
 }
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of a body: uint8 [N, H, W, 3], and whether the caller sent (and expects) a list."""
-
-    pixels: npt.NDArray[np.uint8]
-    listed: bool
 
 
 @dataclass(frozen=True)
@@ -52,7 +35,7 @@ def body_headers(scope: Scope) -> BodyHeaders:
 
 
 async def receive_body(
-    headers: BodyHeaders, receive: Receive, max_bytes: int, timeout_seconds: float | None
+    headers: BodyHeaders, receive: Receive, max_bytes: int, timeout_seconds: float | None, share: Share
 ) -> bytes:
     """Read the whole body, refusing it as early as possible.
 
@@ -61,8 +44,10 @@ async def receive_body(
         receive: ASGI's.
         max_bytes: the most it may have.
         timeout_seconds: how long it may take to arrive; None where it is there already.
+        share: of what all requests may hold.
 
     Raises:
+        OverloadedError: all requests together would hold too many bytes.
         BodyTooLargeError: over `max_bytes`, by its Content-Length or while it arrives.
         BodyTimeoutError: not complete after `timeout_seconds`.
         ImageTypeError: a compressed body.
@@ -70,107 +55,67 @@ async def receive_body(
     """
     coding = headers.content_encoding or "identity"
     if coding.lower() != "identity":
-        raise ImageTypeError(f"expected a body without Content-Encoding, found {coding!r}: send it plain")
+        raise ImageTypeError(
+            f"expected a body without Content-Encoding, found {coding[:60]!r}: send it plain"
+        )
     declared = headers.content_length
-    if declared.isdecimal() and int(declared[:20]) > max_bytes:
-        raise _too_large(max_bytes)
-    chunks: list[bytes] = []
+    if declared.isdecimal():
+        if int(declared[:20]) > max_bytes:
+            raise _too_large(max_bytes)
+        share.foresee(int(declared))
+    arrived = _Arrived()
     if timeout_seconds is None:
-        await _read_into(chunks, receive, max_bytes)
+        await _read_into(arrived, receive, max_bytes, share)
     else:
         try:
             async with asyncio.timeout(timeout_seconds):
-                await _read_into(chunks, receive, max_bytes)
+                await _read_into(arrived, receive, max_bytes, share)
         except TimeoutError as error:
-            found = sum(map(len, chunks))
             raise BodyTimeoutError(
-                f"expected the whole body within {timeout_seconds:g} s, found {found} bytes by then"
+                f"expected the whole body within {timeout_seconds:g} s, found {len(arrived)} bytes by then"
             ) from error
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return arrived.whole()
 
 
-async def _read_into(chunks: list[bytes], receive: Receive, max_bytes: int) -> None:
-    size, more = 0, True
+class _Arrived:
+    """A body as far as it is there: one piece as it came, or several in one block that grows.
+
+    Many pieces of a large body, each an object of its own, would leave memory in pieces behind.
+    """
+
+    def __init__(self) -> None:
+        self._first = b""
+        self._block: bytearray | None = None
+
+    def __len__(self) -> int:
+        return len(self._first) if self._block is None else len(self._block)
+
+    def add(self, piece: bytes) -> None:
+        if self._block is not None:
+            self._block += piece
+        elif self._first:
+            self._block, self._first = bytearray(self._first), b""
+            self._block += piece
+        else:
+            self._first = piece
+
+    def whole(self) -> bytes:
+        return self._first if self._block is None else bytes(self._block)
+
+
+async def _read_into(arrived: _Arrived, receive: Receive, max_bytes: int, share: Share) -> None:
+    more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > max_bytes:
+        if len(arrived) + len(chunk) > max_bytes:
             raise _too_large(max_bytes)
-        chunks.append(chunk)
+        share.add(len(chunk))
+        arrived.add(chunk)
         more = message.get("more_body", False)
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeError:
     return BodyTooLargeError(f"expected a body of at most {max_bytes} bytes: send fewer or smaller images")
-
-
-def read_images(
-    body: bytes, content_type: str, spec: Preprocessing, max_images: int, max_pixels: int
-) -> Images:
-    """Decode a body by its content type.
-
-    Args:
-        body: one encoded image, JSON `{"images": [base64, ...]}`, or an `.npy` array.
-        content_type: the header, parameters and all; without one, or as `application/octet-stream`, the body
-            is one image whose bytes tell its format.
-        spec: what the model takes.
-        max_images: the most images in one body.
-        max_pixels: the most pixels in one image.
-
-    Raises:
-        ImageTypeError: another content type, or an image that is not what it says.
-        ImageError: an image that cannot be read; in a list it is named by its index, and the request fails
-            whole.
-        RequestError: JSON that is not, or not of that form.
-    """
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == NPY_TYPE:
-        return Images(decode_npy(body, spec, max_images), listed=True)
-    if media_type == JSON_TYPE:
-        return Images(_decode_json(body, spec, max_images, max_pixels), listed=True)
-    if media_type in UNTYPED or media_type in CONTENT_TYPES.values():
-        return Images(decode(body, spec, max_pixels, media_type)[np.newaxis], listed=False)
-    expected = ", ".join((*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, NPY_TYPE))
-    raise ImageTypeError(
-        f"expected a Content-Type of {expected}; found {media_type[:60]!r} "
-        "(with curl: -H 'Content-Type: image/png')"
-    )
-
-
-def _decode_json(body: bytes, spec: Preprocessing, max_images: int, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """Decode `{"images": [base64, ...]}` to uint8 [N, H, W, 3]."""
-    form = '{"images": ["<base64>", ...]}'
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(
-            f"expected JSON of the form {form}, found a body that is not JSON: {error}"
-        ) from error
-    if (
-        not isinstance(document, dict)
-        or set(document) != {"images"}
-        or not isinstance(document["images"], list)
-    ):
-        raise RequestError(f"expected JSON of the form {form} and nothing else in it")
-    images = document["images"]
-    if not 1 <= len(images) <= max_images:
-        raise ImageError(f"expected 1 to {max_images} images, found {len(images)}")
-    decoded = []
-    for index, image in enumerate(images):
-        try:
-            decoded.append(decode(_from_base64(image), spec, max_pixels))
-        except ImageError as error:
-            raise type(error)(f"images[{index}]: {error}") from error
-    return np.stack(decoded)
-
-
-def _from_base64(text: object) -> bytes:
-    if not isinstance(text, str):
-        raise ImageError(f"expected a base64 string, found {type(text).__name__}")
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ImageError(f"expected base64 (RFC 4648, no prefix, no line breaks): {error}") from error

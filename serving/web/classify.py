@@ -15,11 +15,13 @@ from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.answer_bytes import AnswerResponse
 from serving.web.body import BodyHeaders, body_headers, receive_body
+from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of
 from serving.web.query import PARAMETERS, read_options, read_query
+from serving.web.reading import BodyReader
 from serving.web.service import ServedModel, Service
 
 _KEPT_QUERIES = 1024
@@ -61,37 +63,47 @@ class Classify:
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
         caller = caller_of(scope)
         headers = body_headers(scope)
-        body = await self._body(headers, receive, caller, late_at)
-        waiting = caller or WatchedConnection(receive)
-        try:
-            job = ClassifyJob(
-                model,
-                ask,
-                received_at=received_at,
-                body=body,
-                content_type=headers.content_type,
-                settings=self._service.settings,
-                mailbox=self._mailbox_of_this_loop(),
-                woken=waiting.message_event,
-            )
-            await self._end(job, waiting, late_at)
-        finally:
-            if isinstance(waiting, WatchedConnection):
-                waiting.close()
+        service = self._service
+        service.refuse_if_stalled(model)
+        with service.bodies.share() as share:
+            body = await self._body(headers, receive, caller, late_at, share)
+            reader = BodyReader(body, headers.content_type, model.manifest.preprocessing, service.read_limits)
+            scope.setdefault("state", {})["received_bytes"] = len(body)
+            del body  # the reader lets go of it when the images are there
+            waiting = caller or WatchedConnection(receive)
+            try:
+                job = ClassifyJob(
+                    model,
+                    ask,
+                    received_at=received_at,
+                    reader=reader,
+                    mailbox=self._mailbox_of_this_loop(),
+                    woken=waiting.message_event,
+                )
+                del reader
+                await self._end(job, waiting, late_at)
+            finally:
+                if isinstance(waiting, WatchedConnection):
+                    waiting.close()
         if job.refusal is not None:
             raise job.refusal
         return job
 
     async def _body(
-        self, headers: BodyHeaders, receive: Receive, caller: ClientConnection | None, late_at: float | None
+        self,
+        headers: BodyHeaders,
+        receive: Receive,
+        caller: ClientConnection | None,
+        late_at: float | None,
+        share: Share,
     ) -> bytes:
         settings = self._service.settings
         if caller is not None and not caller.more_body:  # reading it does not wait
-            return await receive_body(headers, receive, settings.max_body_bytes, None)
+            return await receive_body(headers, receive, settings.max_body_bytes, None, share)
         try:
             async with asyncio.timeout(None if late_at is None else late_at - time.monotonic()):
                 return await receive_body(
-                    headers, receive, settings.max_body_bytes, settings.body_timeout_seconds
+                    headers, receive, settings.max_body_bytes, settings.body_timeout_seconds, share
                 )
         except TimeoutError as error:  # No image has an answer before all are here.
             raise DeadlineError(TOO_LATE) from error
@@ -107,7 +119,7 @@ class Classify:
         if late_at is not None:
             timer = asyncio.get_running_loop().call_later(late_at - time.monotonic(), job.give_up)
         try:
-            self._service.pool.start(job.run)
+            self._service.pool.start(job.step)
             while not job.over:
                 if caller.disconnected:
                     raise ClientDisconnect

@@ -5,10 +5,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.images.decode import CONTENT_TYPES, UNTYPED
-from serving.web.body import JSON_TYPE, NPY_TYPE
 from serving.web.classify import Classify
 from serving.web.problems import documented
 from serving.web.query import BUDGET_PARAMETER, MODEL_PARAMETER, TERMS_PARAMETERS
+from serving.web.reading import JSON_TYPE, NPY_TYPE
 from serving.web.schemas import AnswerBody, AnswersBody, ImagesBody, binary
 
 PATH = "/classify"

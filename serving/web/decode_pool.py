@@ -1,72 +1,96 @@
-"""Threads for work that would hold up the event loop."""
+"""Threads for work that would hold up the event loop, and turns between those who wait for it."""
 
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from serving.errors import OverloadedError
 
 Result = TypeVar("Result")
+Step = Callable[[], bool]
+"""Does a part of some work; True where there is more to do."""
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class DecodePool:
-    """Threads that take what waits in one go, with a limit on what may wait.
+    """Threads that take what waits in turn, a step of each, with a limit on what may wait.
 
-    A thread that finds more work when it is done goes on with it: one has to be woken only where there was
-    none.
+    Whoever has more to do after a step goes to the end of the queue: a long list does not keep a single image
+    waiting. A thread that finds more work when it is done goes on with it: one has to be woken only where
+    there was none. The threads are daemons, and nothing that work raises ends one.
 
     Args:
         threads: how many.
-        max_waiting: how many calls may run and wait together.
+        max_waiting: how many pieces of work may run and wait together.
+        clock: seconds, monotonic.
+
+    Raises:
+        RuntimeError: the system lets no more threads start.
     """
 
-    def __init__(self, threads: int, max_waiting: int) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._threads = threads
+    def __init__(self, threads: int, max_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_waiting = max_waiting
-        self._lock = threading.Lock()
-        self._queue: deque[Callable[[], object]] = deque()
-        self._running = 0
-        self._waiting = 0
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._queue: deque[Step] = deque()
+        self._waiting = self._busy = 0
+        self._progress_at = clock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"decode-{number + 1}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def start(self, work: Callable[[], object]) -> None:
-        """Have a thread call `work`, which must not raise.
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long work has waited or run and no step was finished; 0 where there is none."""
+        with self._changed:
+            return self._clock() - self._progress_at if self._waiting else 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work run and wait."""
+        return self._waiting
+
+    def start(self, step: Step) -> None:
+        """Have threads call `step`, which should not raise, until there is no more to do.
 
         Raises:
-            OverloadedError: too many calls wait already.
+            OverloadedError: too many pieces of work wait already.
         """
-        with self._lock:
+        with self._changed:
             if self._waiting >= self._max_waiting:
                 raise OverloadedError(f"{self._waiting} requests wait to be decoded", retry_after_seconds=1)
+            if not self._waiting:
+                self._progress_at = self._clock()
             self._waiting += 1
-            self._queue.append(work)
-            wake = self._running < self._threads
-            self._running += wake
-        if wake:
-            self._executor.submit(self._work)
+            self._queue.append(step)
+            if self._busy < len(self._threads):
+                self._changed.notify()
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run `work` in a thread and wait for its result.
 
         Raises:
-            OverloadedError: too many calls wait already.
+            OverloadedError: too many pieces of work wait already.
         """
         loop = asyncio.get_running_loop()
         done = loop.create_future()
 
-        def tell() -> None:
+        def tell() -> bool:
             try:
                 result = work()
-            except Exception as error:
+            except BaseException as error:  # whoever waits is told of anything
                 loop.call_soon_threadsafe(_resolve, done, None, error)
             else:
                 loop.call_soon_threadsafe(_resolve, done, result, None)
+            return False
 
         self.start(tell)
         result: Result = await done
@@ -74,24 +98,34 @@ class DecodePool:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                if not self._queue:
-                    self._running -= 1
-                    return
-                work = self._queue.popleft()
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue)
+                step = self._queue.popleft()
+                self._busy += 1
+            more = False
             try:
-                work()
-            except Exception:
+                more = step()
+            except BaseException:
                 _LOGGER.exception("work that may not raise did; the thread goes on")
             finally:
-                with self._lock:
-                    self._waiting -= 1
+                with self._changed:
+                    self._busy -= 1
+                    self._progress_at = self._clock()
+                    if more:
+                        self._queue.append(step)
+                    else:
+                        self._waiting -= 1
+            del step  # while it waits, a thread holds nothing
 
 
-def _resolve(done: "asyncio.Future[Result | None]", result: Result | None, error: Exception | None) -> None:
+def _resolve(
+    done: "asyncio.Future[Result | None]", result: Result | None, error: BaseException | None
+) -> None:
     if done.done():  # nobody waits any more
         return
     if error is None:
         done.set_result(result)
-    else:
+    elif isinstance(error, Exception) and not isinstance(error, StopIteration):
         done.set_exception(error)
+    else:
+        done.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))

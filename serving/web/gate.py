@@ -1,15 +1,19 @@
-"""The outermost layer of the app: counts and logs every answer, and lets go of connections while draining."""
+"""The outermost layer of the app: lets requests in, names, counts and logs them, lets go while draining."""
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from serving.web.access import Access
+from serving.web.keys import Key
 from serving.web.problems import CLIENT_GONE, problem
+from serving.web.request_ids import ECHOED, HEADER, RequestIds, echoed
 from serving.web.service import Service
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 class ServerMiddleware:
@@ -20,6 +24,8 @@ class ServerMiddleware:
         service: whose metrics count, and which knows whether it drains.
         logger: where the access log goes.
         shortcuts: apps by method and path that are asked in place of `app`.
+        access: who may ask what.
+        ids: names requests; `scope["state"]["request_id"]` has the name.
         clock: seconds, monotonic.
     """
 
@@ -29,12 +35,16 @@ class ServerMiddleware:
         service: Service,
         logger: FilteringBoundLogger,
         shortcuts: Mapping[tuple[str, str], ASGIApp],
+        access: Access,
+        ids: RequestIds,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
         self._service = service
         self._logger = logger
         self._shortcuts = shortcuts
+        self._access = access
+        self._ids = ids
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,39 +52,59 @@ class ServerMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = self._clock(), 0
-        shortcut = self._shortcuts.get((scope["method"], scope["path"]))
+        start, status, sent_bytes = self._clock(), 0, 0
+        request_id = self._ids.make()
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer, key = self._access.check(scope)
+        shortcut = None if answer else self._shortcuts.get((scope["method"], scope["path"]))
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self._service.draining:
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+                message["headers"] = [*message["headers"], *self._headers(scope, request_id)]
+            else:
+                sent_bytes += len(message.get("body", b""))
             await send(message)
 
         try:
-            await (shortcut or self._app)(scope, receive, watched)
+            await (answer or shortcut or self._app)(scope, receive, watched)
         except asyncio.CancelledError:
-            if status or not self._service.draining:
+            if not self._service.draining:
                 raise
-            # The time to finish is over; uvicorn would answer 500.
-            await problem(503, "the server stopped before it could answer", "not serving")(
-                scope, receive, watched
-            )
+            if not status:
+                # The time to finish is over; uvicorn would answer 500.
+                stopped = problem(503, "the server stopped before it could answer", "not serving")
+                await stopped(scope, receive, watched)
         finally:
             route = scope["path"] if shortcut else getattr(scope.get("route"), "path", "unmatched")
-            self._count(scope, route, status or 500, self._clock() - start)
+            seconds = self._clock() - start
+            self._service.metrics.answered(route, status or 500, seconds)
+            if self._service.settings.access_log:
+                self._log(scope, request_id, key, status or 500, sent_bytes, seconds)
 
-    def _count(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        self._service.metrics.answered(route, status, seconds)
-        if self._service.settings.access_log:
-            request = Request(scope)
-            self._logger.info(
-                "abandoned" if status == CLIENT_GONE else "answered",
-                method=request.method,
-                path=request.url.path,
-                query=request.url.query,
-                status=status,
-                seconds=round(seconds, 6),
-            )
+    def _headers(self, scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
+        headers = [_NOSNIFF, (HEADER, request_id.encode())]
+        if (callers := echoed(scope)) is not None:
+            headers.append((ECHOED, callers))
+        if self._service.draining:
+            headers.append((b"connection", b"close"))
+        return headers
+
+    def _log(
+        self, scope: Scope, request_id: str, key: Key | None, status: int, sent_bytes: int, seconds: float
+    ) -> None:
+        client = scope.get("client")
+        self._logger.info(
+            "abandoned" if status == CLIENT_GONE else "answered",
+            id=request_id,
+            client=client[0] if client else None,
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            status=status,
+            received_bytes=scope["state"].get("received_bytes", 0),
+            sent_bytes=sent_bytes,
+            seconds=round(seconds, 6),
+            **({} if key is None else {"key": key.name}),
+        )

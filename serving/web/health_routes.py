@@ -14,8 +14,10 @@ def router(service: Service) -> APIRouter:
     # Some load balancers probe with HEAD.
 
     @routes.head("/v2/health/live", include_in_schema=False)
-    @routes.get("/v2/health/live", summary="Whether the process answers")
+    @routes.get("/v2/health/live", summary="Whether the process is worth keeping", responses=documented(503))
     async def live() -> Response:
+        if service.dead:
+            return problem(503, service.dead, "not alive")
         return JSONResponse({"live": True})
 
     @routes.head("/v2/health/ready", include_in_schema=False)

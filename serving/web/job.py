@@ -8,22 +8,19 @@ from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
-from serving.settings import Settings
-from serving.web.body import Images, read_images
 from serving.web.mailbox import LoopMailbox
+from serving.web.reading import BodyReader
 from serving.web.service import ServedModel, Work
 
 
 class ClassifyJob:
-    """Decodes a body and submits its images in a thread; the event loop hears of it once, at the end.
+    """Decodes a body and submits its images in threads; the event loop hears of it once, at the end.
 
     Args:
         model: who answers.
         ask: what is asked for.
         received_at: the second of `time.monotonic` at which the request's headers were there.
-        body: as it arrived.
-        content_type: of the body.
-        settings: limits.
+        reader: decodes the body.
         mailbox: brings the end into the event loop.
         woken: set at the end.
 
@@ -39,39 +36,44 @@ class ClassifyJob:
         ask: ClassifyOptions,
         *,
         received_at: float,
-        body: bytes,
-        content_type: str,
-        settings: Settings,
+        reader: BodyReader,
         mailbox: LoopMailbox,
         woken: asyncio.Event,
     ) -> None:
         self.over = False
         self.refusal: Exception | None = None
-        self.listed = False
+        self.listed = reader.listed
         self._model = model
         self._ask = ask
         self._received_at = received_at
-        self._body = body
-        self._content_type = content_type
-        self._settings = settings
+        self._reader: BodyReader | None = reader
         self._mailbox = mailbox
         self._woken = woken
         self._work: Work | None = None
         self._abandoned = False
 
-    def run(self) -> None:
-        """Decode and submit; in a thread that may be kept."""
-        if self._abandoned:
-            return
+    def step(self) -> bool:
+        """Decode an image, or submit them once all are there; in a thread that may be kept for a while.
+
+        Returns:
+            Whether there is more to do.
+        """
+        reader = self._reader
+        if self._abandoned or reader is None:
+            self._reader = None
+            return False
         try:
-            images = self._images()
-            self.listed = images.listed
-            work = self._model.submit(images.pixels, self._ask, received_at=self._received_at)
-        except Exception as error:
-            self.refusal = self.refusal or error
-            self._mailbox.post(self._end)
-            return
+            pixels = reader.step()
+            if pixels is None:
+                return True
+            self._reader = None  # and with it the body
+            work = self._model.submit(pixels, self._ask, received_at=self._received_at)
+        except BaseException as error:  # whatever it is, somebody waits for an answer
+            self._reader = None
+            self._fail(error)
+            return False
         self._wait_for(work)
+        return False
 
     def give_up(self) -> None:
         """Refuse the request if it was not admitted in time; of one that was, the model takes care."""
@@ -106,15 +108,11 @@ class ClassifyJob:
             work.cancel()
         work.future.add_done_callback(lambda _: self._mailbox.post(self._end))
 
-    def _images(self) -> Images:
-        settings = self._settings
-        return read_images(
-            self._body,
-            self._content_type,
-            self._model.manifest.preprocessing,
-            settings.max_images,
-            settings.max_pixels,
-        )
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        self.refusal = self.refusal or error
+        self._mailbox.post(self._end)
 
     def _end(self) -> None:
         self.over = True

@@ -1,11 +1,12 @@
 """Query parameters, read strictly: a mistyped `?buget=` must not silently spend the full depth."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
 from starlette.datastructures import QueryParams
 
-from serving.errors import QueryError, TermsError
+from serving.errors import QueryError, QueryTooLongError, TermsError
 from serving.options import MODES, ClassifyOptions, check
 
 BUDGET_PARAMETER = {
@@ -50,6 +51,11 @@ MODEL_PARAMETER = {
     "schema": {"type": "string"},
 }
 
+MAX_QUERY_BYTES = 1024
+_NUMBER = re.compile(
+    r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.ASCII | re.I
+)
+
 PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model")
 """The query parameters that `read_options` reads."""
 
@@ -65,8 +71,11 @@ def read_query(query: bytes, *known: str) -> dict[str, str]:
         Those given, by name; an empty value counts as given.
 
     Raises:
+        QueryTooLongError: more than MAX_QUERY_BYTES; it is not looked at.
         QueryError: a parameter that does not exist, or one given twice.
     """
+    if len(query) > MAX_QUERY_BYTES:
+        raise QueryTooLongError(f"expected a query of at most {MAX_QUERY_BYTES} bytes, found {len(query)}")
     given: dict[str, str] = {}
     for name, value in QueryParams(query).multi_items():
         if name not in known:
@@ -105,7 +114,6 @@ def _milliseconds(text: str) -> float:
 
 
 def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise TermsError(f"expected {name} to be a number, found {text[:60]!r}") from error
+    if _NUMBER.fullmatch(text) is None:
+        raise TermsError(f"expected {name} to be a number, found {text[:60]!r}")
+    return float(text)

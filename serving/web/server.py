@@ -3,8 +3,10 @@
 import asyncio
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -13,24 +15,28 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving.errors import OfframpError
-from serving.settings import Settings
+from serving.telemetry.malloc import trim
 from serving.web.protocol import DeadlineProtocol
 from serving.web.service import Service
+from serving.web.tls import Certificate
 
+_OTHER_FILES = 128
+_TICKS_BETWEEN_LOOKS = 10
 _KEEP_ALIVE_SECONDS = 75  # Longer than the 60 s of common proxies: the proxy closes idle connections, not we.
 
 
 class Server(uvicorn.Server):
     """One server over one app.
 
-    The first SIGTERM makes the server unready; it goes on serving for `drain_seconds`, then stops accepting,
-    answers what was admitted and ends. SIGINT skips the drain. A second signal skips what is left of it, and
-    one after the drain also gives up the requests in flight.
+    The first SIGTERM, or SIGHUP, makes the server unready; it goes on serving for `drain_seconds`, then stops
+    accepting, answers what was admitted and ends. SIGINT skips the drain. A second signal skips what is left
+    of it, and one after the drain also gives up the requests in flight.
 
     Args:
         app: the ASGI application.
         service: told to be unready.
         started: called once the server accepts.
+        certificate: for TLS; None serves in the clear.
         clock: seconds, monotonic.
     """
 
@@ -39,10 +45,17 @@ class Server(uvicorn.Server):
         app: ASGIApp,
         service: Service,
         started: Callable[[], None],
+        certificate: Certificate | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = service.settings
-        protocol = partial(DeadlineProtocol, receive_seconds=settings.body_timeout_seconds)
+        protocol = partial(
+            DeadlineProtocol,
+            receive_seconds=settings.body_timeout_seconds,
+            write_seconds=settings.write_timeout_seconds,
+            max_connections=settings.max_connections or _most_connections(),
+            refused=lambda status: service.metrics.answered("unmatched", status, 0.0),
+        )
         super().__init__(
             uvicorn.Config(
                 app,
@@ -55,12 +68,28 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
+                ssl_certfile=None if certificate is None else certificate.cert,
+                ssl_keyfile=None if certificate is None else certificate.key,
             )
         )
+        self._certificate = certificate
         self._service = service
         self._started = started
         self._clock = clock
         self._drain_until = 0.0
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGHUP, too: a closed terminal is no reason to lose what was learned, or who waits."""
+        with super().capture_signals():
+            if not hasattr(signal, "SIGHUP"):
+                yield
+                return
+            before = signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGHUP, before)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting, and say so."""
@@ -76,26 +105,50 @@ class Server(uvicorn.Server):
         self._drain_until = now + (self._service.settings.drain_seconds if waits else 0)
         self._service.draining = True
 
+    def _look_after(self) -> None:
+        """Do what is due once a second."""
+        if self._certificate is not None:
+            self._certificate.renew(self.config.ssl)
+        if self._service.bodies.burst_is_over():
+            threading.Thread(target=trim, name="offramp-trim", daemon=True).start()
+
     async def on_tick(self, counter: int) -> bool:
         """Say whether to stop accepting, ten times a second."""
         self.should_exit = self._service.draining and self._clock() >= self._drain_until
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
+            self._look_after()
         return await super().on_tick(counter)
 
 
-def reserve(settings: Settings) -> socket.socket:
-    """Take the port, before the models are loaded, without listening on it yet.
+def reserve(host: str, port: int, flags: str = "--host and --port") -> socket.socket:
+    """Take a port, before the models are loaded, without listening on it yet.
+
+    Args:
+        host: an address of this machine, or a name of one.
+        port: 0 takes a free one.
+        flags: by which both are chosen, for the message.
 
     Raises:
         OfframpError: the address cannot be had.
     """
-    reserved = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    reserved = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((settings.host, settings.port))
+        reserved.bind((host, port))
     except OSError as error:
         reserved.close()
         raise OfframpError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
-            "choose another with --host and --port (0 takes a free port)"
+            f"cannot listen on {host} port {port}: {error.strerror}; "
+            f"choose another with {flags} (0 takes a free port)"
         ) from error
     return reserved
+
+
+def _most_connections() -> int:
+    """As many connections as open files are allowed, less what the rest of the process needs."""
+    try:
+        import resource
+    except ImportError:
+        return 4096
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, soft - _OTHER_FILES) if soft != resource.RLIM_INFINITY else 2**20

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle.manifest import Manifest
-from serving.errors import ModelChoiceError, UnknownModelError
+from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
 from serving.options import ClassifyOptions
@@ -17,7 +17,9 @@ from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
+from serving.web.byte_budget import ByteBudget
 from serving.web.decode_pool import DecodePool
+from serving.web.reading import ReadLimits
 
 
 class Work(Protocol):
@@ -58,6 +60,10 @@ class ServedModel(Protocol):
     def alive(self) -> bool:
         """Whether the thread that computes lives."""
 
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long there has been work and none of it was finished; 0 where there is none."""
+
     def plan(self, budget: str) -> Plan:
         """Say what a budget buys."""
 
@@ -92,10 +98,31 @@ class Service:
     metrics: Metrics
     emit: Listener
     pool: DecodePool = field(init=False)
+    bodies: ByteBudget = field(init=False)
+    read_limits: ReadLimits = field(init=False)
     draining: bool = False
 
     def __post_init__(self) -> None:
-        self.pool = DecodePool(self.settings.decode_threads, self.settings.max_queue_rows)
+        settings = self.settings
+        self.pool = DecodePool(settings.decode_threads, settings.max_queue_rows)
+        self.bodies = ByteBudget(settings.waiting_bytes)
+        self.read_limits = ReadLimits(settings.max_images, settings.max_pixels, settings.max_request_pixels)
+
+    def show(self) -> None:
+        """Put what is waiting here among the metrics."""
+        watch = self.metrics.watch
+        watch("offramp_decode_waiting", "Requests that wait to be decoded.", lambda: self.pool.waiting)
+        watch(
+            "offramp_decode_stalled_seconds",
+            "For how long images have waited to be decoded, and none was; 0 where none wait.",
+            lambda: self.pool.stalled_seconds,
+        )
+        watch("offramp_waiting_body_bytes", "Bytes of request bodies held.", lambda: self.bodies.held_bytes)
+        watch(
+            "offramp_stalled_seconds",
+            "For how long a model has had work and finished none, the longest of all models.",
+            lambda: max((model.stalled_seconds for model in self.models.values()), default=0.0),
+        )
 
     def choose(self, name: str | None) -> ServedModel:
         """Return the model of that name; without a name the default, or the only one there is.
@@ -114,10 +141,43 @@ class Service:
             raise UnknownModelError(f"no model {name[:60]!r} is loaded: expected one of {loaded}")
         return self.models[name]
 
+    def refuse_if_stalled(self, model: ServedModel) -> None:
+        """Turn a request away from a model that does not answer, where it would wait for ever.
+
+        Raises:
+            ClosedError: the model has work, and has finished none of it for too long.
+        """
+        if model.stalled_seconds > self.settings.stall_seconds:
+            raise ClosedError(f"the worker of model {model.name!r} hangs")
+
     @property
     def unready(self) -> str | None:
-        """Why the server should get no traffic now; None where it should."""
+        """Why the server should get no traffic now; None where it should.
+
+        One model that can be asked is enough: the others are 503 themselves, and `offramp_model_up` says so.
+        """
         if self.draining:
             return "the server is shutting down"
-        dead = sorted(name for name, model in self.models.items() if not model.alive)
-        return f"the worker of {', '.join(dead)} has stopped" if dead else None
+        stall_seconds = self.settings.stall_seconds
+        if self.pool.stalled_seconds > stall_seconds:
+            return "the threads that decode hang"
+        out = [name for name, model in self.models.items() if not model.alive or _hangs(model, stall_seconds)]
+        if len(out) < len(self.models):
+            return None
+        return f"the worker of {', '.join(sorted(out))} has stopped or hangs"
+
+    @property
+    def dead(self) -> str | None:
+        """Why the process should be ended and started again; None where it is well.
+
+        A thread that hangs in a computation cannot be ended without the process.
+        """
+        patience = 2 * self.settings.stall_seconds
+        if self.pool.stalled_seconds > patience:
+            return "the threads that decode hang"
+        hung = sorted(name for name, model in self.models.items() if _hangs(model, patience))
+        return f"the worker of {', '.join(hung)} hangs" if hung else None
+
+
+def _hangs(model: ServedModel, seconds: float) -> bool:
+    return model.stalled_seconds > seconds

@@ -32,7 +32,7 @@ class Running:
         """Send the headers and half of the body; the server has them when it answers anything sent later."""
         connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS)
         lines = (
-            f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}",
+            f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}",
             "Content-Type: image/png",
         )
         connection.sendall("\r\n".join((*lines, "", "")).encode() + body[: len(body) // 2])

@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import pytest
@@ -103,3 +104,14 @@ def test_a_plain_number_survives_the_round_trip(flops: float) -> None:
 )
 def test_formatted(flops: float, text: str) -> None:
     assert format_flops(flops) == text
+
+
+@given(
+    st.integers(1, 100_000),
+    st.sampled_from(["1", ".", "e", " ", "%", "n", "-"]),
+    st.sampled_from(["", "!", "%"]),
+)
+def test_texts_of_any_length_are_read_or_refused(length: int, character: str, end: str) -> None:
+    """Reading takes time in proportion to the text: 100,000 characters would take hours otherwise."""
+    with contextlib.suppress(BudgetError):
+        assert 0 < parse_budget(length * character + end, EXITS) <= EXITS[-1]

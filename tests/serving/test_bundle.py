@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from serving.bundle import Manifest, bundle_folders, read_bundle, write_bundle
+from serving.bundle.files import links_root
 from serving.errors import BundleError
 from tests.bundles import (
     CLASSES,
@@ -85,15 +86,79 @@ def test_a_changed_file_is_named(folder: Path, file: str) -> None:
     assert refusal(folder).startswith(f"bundle 'tiny': {file}: expected SHA-256")
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "segment_2.onnx", "calibration.npz"])
-def test_links_are_refused(folder: Path, tmp_path: Path, file: str) -> None:
-    elsewhere = tmp_path / "elsewhere"
+FILES = ("manifest.json", "segment_1.onnx", "segment_2.onnx", "segment_3.onnx", "calibration.npz")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_link_that_leads_out_of_the_models_is_refused(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, file: str
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / file
     (folder / file).rename(elsewhere)
     (folder / file).symlink_to(elsewhere)
-    assert f"{file}: is a symbolic link" in refusal(folder)
+    assert f"{file}: is a link that leads out of" in refusal(folder)
+    with pytest.raises(BundleError, match="leads out of"):
+        read_bundle(folder, folder)
+    assert read_bundle(folder, elsewhere.parent).segment_bytes(1) == tiny_segments()[1]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_link_within_the_models_and_a_hard_link_are_files_like_others(
+    folder: Path, tmp_path: Path, file: str
+) -> None:
+    (tmp_path / "..store").mkdir()
+    elsewhere = tmp_path / "..store" / "blob"
+    (folder / file).rename(elsewhere)
+    (folder / file).symlink_to(elsewhere)
+    assert read_bundle(folder).segment_bytes(1) == tiny_segments()[1]
     (folder / file).unlink()
     (folder / file).hardlink_to(elsewhere)
-    assert f"{file}: is a hard link" in refusal(folder)
+    assert read_bundle(folder).segment_bytes(1) == tiny_segments()[1]
+
+
+def test_a_link_in_a_circle_is_a_clear_error(folder: Path) -> None:
+    (folder / "segment_1.onnx").unlink()
+    (folder / "segment_1.onnx").symlink_to(folder / "segment_1.onnx")
+    assert "segment_1.onnx: cannot be opened" in refusal(folder)
+
+
+def test_a_cache_of_the_hub_is_read_where_it_is(folder: Path, tmp_path: Path) -> None:
+    """Blobs lie beside the snapshots; a folder of models may link to a snapshot."""
+    repository = tmp_path / "hub" / "models--owner--tiny"
+    blobs, snapshot = repository / "blobs", repository / "snapshots" / "0123abcd"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate(FILES):
+        (folder / file).rename(blobs / str(number))
+        (snapshot / file).symlink_to(Path("../../blobs") / str(number))
+    assert read_bundle(snapshot).name == "0123abcd"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "pets").symlink_to(snapshot)
+    assert bundle_folders(tmp_path / "models") == [tmp_path / "models" / "pets"]
+    assert read_bundle(tmp_path / "models" / "pets", links_root(tmp_path / "models")).name == "pets"
+    (snapshot / "manifest.json").unlink()
+    (snapshot / "manifest.json").symlink_to(tmp_path / "hub" / "other.json")
+    (blobs / "0").rename(tmp_path / "hub" / "other.json")
+    assert "leads out of" in refusal(snapshot)
+
+
+def test_a_volume_of_kubernetes_is_read_through_its_links(folder: Path, tmp_path: Path) -> None:
+    """Everything visible is a link through `..data` into a folder that is named after a moment."""
+    volume, version = tmp_path / "volume", tmp_path / "volume" / "..2026_11_25"
+    version.mkdir(parents=True)
+    folder.rename(version / "tiny")
+    (volume / "..data").symlink_to("..2026_11_25")
+    (volume / "tiny").symlink_to("..data/tiny")
+    (found,) = bundle_folders(volume)
+    assert read_bundle(found).name == "tiny"
+    single = tmp_path / "single"
+    single.mkdir()
+    (version / "tiny").rename(single / "..2026_11_25")
+    (single / "..data").symlink_to("..2026_11_25")
+    for file in FILES:
+        (single / file).symlink_to(f"..data/{file}")
+    assert bundle_folders(single) == [single]
+    assert read_bundle(single).name == "single"
 
 
 def test_a_pipe_is_refused_without_waiting_for_a_writer(folder: Path) -> None:

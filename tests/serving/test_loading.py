@@ -54,7 +54,8 @@ def test_what_a_bundle_runs_on_is_said_and_so_is_what_was_not_got(tmp_path: Path
     with capture_logs() as lines:
         load_models(Settings(models=models_folder(tmp_path, "one", "two")), fall_back, structlog.get_logger())
     runs_on = {"providers": ("CPUExecutionProvider",), "features": "host"}
-    assert lines == [
+    assert [line["bundle"] for line in lines if line["event"] == "bundle_loading"] == ["one", "two"]
+    assert [line for line in lines if line["event"] != "bundle_loading"] == [
         {"event": "bundle_loaded", "log_level": "info", "bundle": "one", **runs_on},
         {"event": "bundle_loaded", "log_level": "info", "bundle": "two", **runs_on},
         {
@@ -70,6 +71,12 @@ def test_what_a_bundle_runs_on_is_said_and_so_is_what_was_not_got(tmp_path: Path
 def test_the_folder_may_be_one_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(models_folder(tmp_path, "one") / "one")
     assert list(load_models(Settings(models=Path()), load, structlog.get_logger())) == ["one"]
+
+
+def test_a_bundle_keeps_the_name_that_it_is_linked_under(tmp_path: Path) -> None:
+    (models_folder(tmp_path, "..2026_11_25") / "pets").symlink_to("..2026_11_25")
+    settings = Settings(models=tmp_path / "pets")
+    assert list(load_models(settings, load, structlog.get_logger())) == ["pets"]
 
 
 @pytest.mark.parametrize("missing", [True, False])

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from serving.errors import ImageError, ImageSizeError, ImageTypeError
 from serving.images.decode import decode, to_array
 from serving.images.preprocessing import Preprocessing
+from serving.images.still import Still
 
 SPEC = Preprocessing(height=8, width=8)
 PHOTO = Preprocessing(height=6, width=8, resize=10, filter="bicubic")
@@ -24,6 +25,10 @@ ORIENTATION = 0x0112
 def picture(width: int = 8, height: int = 8, mode: str = "RGB") -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels).convert(mode)
+
+
+def still(image: Image.Image) -> Still:
+    return Still(image.size, 1, 1, lambda shorter_side: image)
 
 
 def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
@@ -62,19 +67,6 @@ def test_the_bytes_tell_the_format(image_format: str, content_type: str | None) 
 def test_a_content_type_that_disagrees_is_refused() -> None:
     with pytest.raises(ImageTypeError, match="sent as image/png, but the bytes are image/jpeg"):
         decode(VALID["JPEG"], SPEC, MAX_PIXELS, "image/png")
-
-
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F", "HSV"]
-)
-def test_every_mode_becomes_rgb(mode: str) -> None:
-    if mode == "PA":
-        image = picture(mode="P").convert("PA")
-    elif mode == "I;16":
-        image = picture(mode="I").convert("I;16")
-    else:
-        image = picture(mode=mode)
-    assert to_array(image, SPEC).shape == (8, 8, 3)
 
 
 def test_sixteen_bits_keep_their_high_byte() -> None:
@@ -130,7 +122,7 @@ def test_the_exif_orientation_is_applied(orientation: int) -> None:
         (png_claiming(2**31 - 1, 2**31 - 1), ImageError, "pixels"),
         (png_claiming(60, 60), ImageError, "truncated or broken"),
         (png_claiming(0, 5), ImageError, "PNG"),
-        (b"RIFF\x10\0\0\0WEBPVP8 ", ImageError, "no size in its header"),
+        (b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0", ImageError, "no size in its header"),
         (
             encoded(picture(), save_all=True, append_images=[picture(mode="L").convert("RGB")]),
             ImageError,
@@ -165,7 +157,7 @@ def test_one_step_resize_and_crop_is_what_two_steps_give() -> None:
     image = picture(60, 40)
     two_steps = image.resize((15, 10), Image.Resampling.BICUBIC)
     np.testing.assert_allclose(
-        to_array(image, Preprocessing(height=10, width=9, resize=10, filter="bicubic")).astype(int),
+        to_array(still(image), Preprocessing(height=10, width=9, resize=10, filter="bicubic")).astype(int),
         np.asarray(two_steps.crop((3, 0, 12, 10))).astype(int),
         atol=2,
     )
@@ -173,18 +165,17 @@ def test_one_step_resize_and_crop_is_what_two_steps_give() -> None:
 
 def test_a_crop_without_scaling_takes_the_centre_pixels() -> None:
     image = picture(14, 10)
-    np.testing.assert_array_equal(to_array(image, PHOTO), np.asarray(image)[2:8, 3:11])
+    np.testing.assert_array_equal(to_array(still(image), PHOTO), np.asarray(image)[2:8, 3:11])
 
 
 def test_only_large_jpegs_are_decoded_at_a_reduced_size() -> None:
     for side in (8, 16, 31):
         data = encoded(picture(side, side), "JPEG")
-        whole = Image.open(BytesIO(data))
-        whole.load()
-        np.testing.assert_array_equal(decode(data, SPEC, MAX_PIXELS), to_array(whole, SPEC))
+        whole = Image.open(BytesIO(data)).convert("RGB")
+        np.testing.assert_array_equal(decode(data, SPEC, MAX_PIXELS), to_array(still(whole), SPEC))
     gradient = Image.linear_gradient("L").convert("RGB")
     reduced = decode(encoded(gradient, "JPEG", quality=95), SPEC, 256 * 256).astype(int)
-    assert np.abs(reduced - to_array(gradient, SPEC)).max() <= 3
+    assert np.abs(reduced - to_array(still(gradient), SPEC)).max() <= 3
 
 
 def test_a_crop_larger_than_the_resize_is_not_a_specification() -> None:

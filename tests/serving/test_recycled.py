@@ -1,4 +1,4 @@
-"""Recycled memory: never under two arrays at once, and used again once it is free."""
+"""BufferPool memory: never under two arrays at once, and used again once it is free."""
 
 from typing import Any
 

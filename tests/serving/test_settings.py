@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from offramp.__main__ import COMMANDS
 from serving.command_line import SettingsValueError
-from serving.settings import Settings, read_settings
+from serving.settings import Settings, read_settings, unknown_variables
 
 
 def test_every_setting_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +84,100 @@ def test_help_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_settings_can_be_written_down() -> None:
     assert json.loads(Settings().model_dump_json())["default_budget"] == "100%"
+
+
+SERVICE = {
+    "OFFRAMP_SERVICE_HOST": "10.0.0.1",
+    "OFFRAMP_SERVICE_PORT": "8000",
+    "OFFRAMP_SERVICE_PORT_HTTP": "8000",
+    "OFFRAMP_PORT": "tcp://10.0.0.1:8000",
+    "OFFRAMP_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "OFFRAMP_PORT_8000_TCP_PROTO": "tcp",
+    "OFFRAMP_PORT_8000_TCP_PORT": "8000",
+    "OFFRAMP_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "OFFRAMP_CANARY_SERVICE_HOST": "10.0.0.2",
+    "OFFRAMP_CANARY_PORT": "udp://10.0.0.2:8000",
+    "OFFRAMP_CANARY_PORT_8000_UDP_ADDR": "10.0.0.2",
+}
+
+
+def test_what_a_service_called_offramp_puts_into_every_pod_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in SERVICE.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings([]) == Settings()
+    assert read_settings([]).port == 8000
+    assert read_settings(["--port", "9"]).port == 9
+    assert unknown_variables(SERVICE) == []
+    monkeypatch.setenv("OFFRAMP_PORT", "9001")
+    assert read_settings([]).port == 9001
+    monkeypatch.setenv("OFFRAMP_PORT", "tcp")
+    with pytest.raises(SettingsValueError, match="OFFRAMP_PORT"):
+        read_settings([])
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_an_empty_variable_or_flag_is_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"OFFRAMP_{name.upper()}", "")
+    assert read_settings([]) == Settings()
+    if Settings.model_fields[name].annotation is not bool:  # Such a flag takes no value.
+        assert read_settings([f"--{name.replace('_', '-')}="]) == Settings()
+
+
+def test_variables_of_other_commands_are_none_of_ours() -> None:
+    for command in COMMANDS.keys() - {"serve"}:
+        assert unknown_variables({f"OFFRAMP_{command.upper()}_OUT": "x"}) == []
+
+
+def test_variables_that_are_no_settings_are_named() -> None:
+    environment = {
+        **SERVICE,
+        "OFFRAMP_PROT": "1",
+        "offramp_models": "m",
+        "OFFRAMP_": "",
+        "PATH": "",
+        "OFFRAMPX": "",
+    }
+    assert unknown_variables(environment) == ["OFFRAMP_", "OFFRAMP_PROT"]
+
+
+NUMBERS = sorted(
+    name for name, field in Settings.model_fields.items() if field.annotation in (int, float, float | None)
+)
+EXTREMES = [
+    "-1",
+    "1e400",
+    "1e300",
+    "1" + "0" * 30,
+    "9" * 5000,
+    "-" + "9" * 30,
+    "inf",
+    "-inf",
+    "nan",
+    "0x10",
+    " ",
+    "\0",
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", EXTREMES)
+def test_extreme_numbers_are_refused_with_a_short_message(name: str, value: str) -> None:
+    with pytest.raises(SettingsValueError, match=f"--{name.replace('_', '-')}") as caught:
+        read_settings([f"--{name.replace('_', '-')}={value}"])
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["host", "models", "state_dir", "default_budget", "default_model"])
+@pytest.mark.parametrize("value", ["a\0b", "x" * 5000])
+def test_extreme_texts_are_refused_with_a_short_message(name: str, value: str) -> None:
+    with pytest.raises(SettingsValueError, match=f"--{name.replace('_', '-')}") as caught:
+        read_settings([f"--{name.replace('_', '-')}={value}"])
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", ".."])
+def test_what_is_no_host_is_refused(host: str) -> None:
+    with pytest.raises(SettingsValueError, match="--host"):
+        read_settings(["--host", host])

@@ -11,7 +11,7 @@ from serving.events import Event, RequestFailed, WorkerDied
 from serving.interfaces import Tensors
 from serving.scheduler.request import Constraints
 from serving.scheduler.scheduler import Scheduler
-from serving.scheduler.worker import Worker
+from serving.scheduler.worker import MAX_RESTARTS, Worker
 
 TERMS = Constraints(1.0, ())
 SOON = 30.0  # seconds after which a test that hangs fails
@@ -48,7 +48,8 @@ class Setup:
             capacity=8,
             emit=self.events.append,
         )
-        self.worker = Worker(self.scheduler, name="fake", emit=self.events.append)
+        self.now = [0.0]
+        self.worker = Worker(self.scheduler, name="fake", emit=self.events.append, clock=lambda: self.now[0])
 
 
 @pytest.fixture
@@ -121,14 +122,44 @@ def test_a_worker_that_dies_leaves_nobody_hanging(setup: Setup, crash: BaseExcep
         assert isinstance(error, ClosedError)
         assert "the worker of model 'fake' died" in str(error)
         assert error.__cause__ is crash
+    assert setup.worker.alive
+    died, *failed = setup.events
+    assert isinstance(died, WorkerDied)
+    assert died.goes_on
+    assert type(crash).__name__ in died.error
+    assert [type(event) for event in failed] == [RequestFailed, RequestFailed]
+    setup.gate.crash = None
+    assert setup.worker.submit(IMAGES, TERMS).future.result(SOON)
+    assert setup.scheduler.waiting_rows == 0
+    setup.worker.close(timeout_seconds=SOON)
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(setup: Setup) -> None:
+    setup.gate.crash = SystemExit("bye")
+    setup.gate.open.set()
+    for _ in range(1 + MAX_RESTARTS):
+        assert setup.worker.alive
+        assert isinstance(setup.worker.submit(IMAGES, TERMS).future.exception(SOON), ClosedError)
+    setup.worker._thread.join(SOON)
     assert not setup.worker.alive
     with pytest.raises(ClosedError, match="died"):
         setup.worker.submit(IMAGES, TERMS)
+    deaths = [event.goes_on for event in setup.events if isinstance(event, WorkerDied)]
+    assert deaths == [True] * MAX_RESTARTS + [False]
+
+
+def test_a_stage_that_does_not_come_back_is_seen_and_who_waits_is_told(setup: Setup) -> None:
+    assert setup.worker.stalled_seconds == 0
+    request = setup.worker.submit(IMAGES, TERMS)
+    assert setup.gate.reached.wait(SOON)
+    setup.now[0] += 40
+    assert setup.worker.stalled_seconds == 40
+    setup.worker.give_up()
+    assert isinstance(request.future.exception(SOON), ClosedError)
+    setup.gate.open.set()
+    assert setup.worker.submit(IMAGES, TERMS).future.result(SOON)
     setup.worker.close(timeout_seconds=SOON)
-    died, *failed = setup.events
-    assert isinstance(died, WorkerDied)
-    assert type(crash).__name__ in died.error
-    assert [type(event) for event in failed] == [RequestFailed, RequestFailed]
+    assert setup.worker.stalled_seconds == 0
 
 
 def test_a_bug_in_the_scheduler_kills_the_worker_loudly(

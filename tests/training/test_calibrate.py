@@ -11,7 +11,7 @@ from PIL import Image
 from serving.bundle import read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
-from serving.images.decode import to_array
+from serving.images.decode import open_still, to_array
 from tests.bundles import CLASSES, tiny_bundle, tiny_images
 from training.calibrate import main
 from training.calibration.collect import collect, engine_probabilities
@@ -45,7 +45,9 @@ def test_calibrating_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     expected = {}
     for name in some:
         files = sorted((images / name).iterdir())
-        pixels = np.stack([to_array(Image.open(file), old.manifest.preprocessing) for file in files])
+        pixels = np.stack(
+            [to_array(open_still(file.read_bytes()), old.manifest.preprocessing) for file in files]
+        )
         expected[CLASSES.index(name)] = engine_probabilities(engine, pixels)
     for label, probabilities in expected.items():
         of_class = new.calibration.labels == label

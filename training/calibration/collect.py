@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from serving.bundle import Calibration
 from serving.engine.engine import Engine
+from serving.errors import EngineError
 from serving.policy.confidence import CONFIDENCE, MEASURES, SCALED, Scorer, confidence
 from training.calibration.temperature import ENOUGH_ROWS, fit_temperatures
 from training.errors import DataError
@@ -25,11 +26,17 @@ CHUNK = 1024
 
 
 def engine_probabilities(engine: Engine, images: npt.NDArray[np.uint8]) -> Probabilities:
-    """Run images uint8 [n, H, W, 3] through every exit; return probabilities float32 [n, K, C]."""
+    """Run images uint8 [n, H, W, 3] through every exit; return probabilities float32 [n, K, C].
+
+    Raises:
+        EngineError: a probability is not a number.
+    """
     exits: list[Probabilities] = []
     features: tuple[npt.NDArray[Any], ...] = (images,)
     for stage in range(engine.stages):
         probabilities, features = engine.run(stage, features)
+        if not np.isfinite(probabilities).all():
+            raise EngineError(f"exit {stage + 1} puts out probabilities that are not numbers")
         exits.append(probabilities)
     return np.stack(exits, axis=1)
 

@@ -7,6 +7,7 @@ from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, Manifest, check_target, write_bundle
 from serving.engine.engine import Engine
+from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.calibration.config import CalibrateConfig
 from training.data.images import decode
@@ -33,6 +34,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     subsets = _subsets(source, config, seed)
     engine = Engine(bundle, threads=0)
     calibration = calibration_of(collect(_answers(engine, bundle, source, subsets, to_class), seed))
+    tell_chance(calibration.accuracy[-1], len(bundle.manifest.classes), len(calibration.labels))
     return write_bundle(
         target,
         _manifest(bundle.manifest, calibration, f"{source.name} ({config.split})"),

@@ -1,5 +1,6 @@
 """Tables from the user's own disk: folders of images by class, and folders of parquet shards."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from datasets import ClassLabel, Dataset, Features, Image
 
+from training.data.image_files import ENDINGS, LeftOut, folders_in, is_hidden, pictures_in
 from training.errors import DataError
 
 PARTS = {
@@ -16,7 +18,7 @@ PARTS = {
 }  # fmt: skip
 """What a folder or a shard may be called, and the part that it is."""
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+_LOGGER = logging.getLogger(__name__)
 
 IN_MEMORY_BYTES = 1 << 30
 """Parquet up to this size is read into memory; more is unpacked once into the cache of `datasets`."""
@@ -38,7 +40,7 @@ def read_folder(folder: Path) -> dict[str, Dataset]:
         shards = sorted(place.glob("*.parquet"))
         if shards:
             return _read_shards(folder, shards)
-    if not _folders(folder):
+    if not folders_in(folder):
         raise DataError(
             f"{folder}: expected parquet files, or one sub-folder of images per class (with or without train "
             "and test folders above them), found neither"
@@ -78,26 +80,59 @@ def _read_images(folder: Path) -> dict[str, Dataset]:
     `datasets`' own folder builder takes any path with "train" or "test" in it for a split, and CIFAR-100 has
     a class called train: the layout is therefore decided here.
     """
-    found = {path.name.lower(): path for path in _folders(folder)}
-    split = set(found) <= set(PARTS) and any(_folders(path) for path in found.values())
-    parts = {PARTS[name]: path for name, path in found.items()} if split else {"train": folder}
-    if split and len(parts) < len(found):
+    left_out = LeftOut()
+    parts = _parts(folder)
+    classes = list(folders_in(parts["train"]))
+    tables = {part: _table(path, classes, left_out) for part, path in parts.items()}
+    left_out.tell(folder)
+    return tables
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """Return the folder of each part: the sub-folders called so, or the folder itself as training part."""
+    named = folders_in(folder)
+    found = {name: path for name, path in named.items() if name.lower() in PARTS}
+    others = sorted(named.keys() - found.keys())
+    parts = {PARTS[name.lower()]: path for name, path in found.items()}
+    of_classes = [name for name, path in found.items() if _holds_classes(path)]
+    if not of_classes:
+        return {"train": folder}
+    if others and ("train" not in parts or len(parts) < 2 or len(of_classes) < len(found)):
+        raise DataError(
+            f"{folder}: it is not clear whether {', '.join(sorted(found))} are parts of the data or classes "
+            f"beside {', '.join(others[:5])}: move the classes into a folder train, or rename them"
+        )
+    if len(parts) < len(found):
         raise DataError(
             f"{folder}: two folders stand for one part: {', '.join(sorted(found))}; keep one of them"
         )
     if "train" not in parts:
         raise DataError(f"{folder}: expected a folder train, found only {', '.join(sorted(found))}")
-    classes = [path.name for path in _folders(parts["train"])]
-    return {part: _table(path, classes) for part, path in parts.items()}
+    if others:
+        _LOGGER.warning(
+            "%s: the folders %s beside %s are left out", folder, ", ".join(others), ", ".join(sorted(found))
+        )
+    return parts
 
 
-def _table(folder: Path, classes: list[str]) -> Dataset:
-    by_class = {path.name: _images(path) for path in _folders(folder)}
+def _holds_classes(folder: Path) -> bool:
+    """Whether pictures are in sub-folders of a folder, and none beside them."""
+    return bool(folders_in(folder)) and not any(
+        path.is_file() and path.suffix.lower() in ENDINGS and not is_hidden(path.name)
+        for path in folder.iterdir()
+    )
+
+
+def _table(folder: Path, classes: list[str], left_out: LeftOut) -> Dataset:
+    by_class = {name: pictures_in(path, left_out) for name, path in folders_in(folder).items()}
     unknown = sorted(set(by_class) - set(classes))
     if unknown:
         raise DataError(
             f"{folder}: no training images for its classes {', '.join(unknown)}: add or remove them"
         )
+    for path in folder.iterdir():
+        if path.is_file() and not is_hidden(path.name):
+            left_out.add("beside the folders of the classes")
     return _images_table(by_class, classes)
 
 
@@ -106,11 +141,3 @@ def _images_table(by_class: Mapping[str, list[str]], classes: list[str]) -> Data
     labels = [classes.index(name) for name, files in by_class.items() for _ in files]
     features = Features({"image": Image(), "label": ClassLabel(names=classes)})
     return Dataset.from_dict({"image": images, "label": labels}, features=features)
-
-
-def _images(folder: Path) -> list[str]:
-    return [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from datasets.utils.file_utils import xopen
-from PIL import Image
 
-from serving.errors import ImageTypeError
-from serving.images.decode import sniff, to_array
+from serving.images.decode import to_array
 from serving.images.preprocessing import Preprocessing
+from serving.images.still import Still
+from training.data.formats import open_any
 from training.data.source import Part
 from training.errors import DataError
 
@@ -28,13 +28,13 @@ CHUNK = 256
 """Images that one thread decodes at a time."""
 
 
-def read_image(part: Part, row: int, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+def read_image(part: Part, row: int, convert: Callable[[Still], Pixels]) -> Pixels:
     """Open one image and convert it.
 
     Args:
         part: where the image is.
         row: which one.
-        convert: makes uint8 [H, W, 3] of an opened, not yet decoded image.
+        convert: makes uint8 [H, W, 3] of an image whose header was read.
 
     Returns:
         what `convert` made.
@@ -68,7 +68,7 @@ def decode(
     def fill(start: int) -> int:
         chunk = rows[start : start + CHUNK]
         for place, (row, cell) in enumerate(zip(chunk, part.images[chunk]["image"], strict=True), start):
-            images[place] = _convert(part, int(row), cell, lambda image: to_array(image, spec))
+            images[place] = _convert(part, int(row), cell, lambda still: to_array(still, spec))
         return len(chunk)
 
     done = 0
@@ -105,24 +105,22 @@ def channel_statistics(chunks: Iterable[Pixels]) -> Statistics:
     )
 
 
-def _convert(part: Part, row: int, cell: Any, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+def _read(path: str) -> bytes:
+    if Path(path).is_file():  # Its name may hold "::", which would mean a member of an archive.
+        return Path(path).read_bytes()
+    with xopen(path, "rb") as file:
+        data: bytes = file.read()
+    return data
+
+
+def _convert(part: Part, row: int, cell: Any, convert: Callable[[Still], Pixels]) -> Pixels:
     try:
         encoded = cell["bytes"]
         if encoded is None:
-            with xopen(cell["path"], "rb") as file:  # Also opens a member of a zip archive from the Hub.
-                encoded = file.read()
-        with Image.open(BytesIO(encoded), formats=_formats(encoded)) as image:
-            return convert(image)
-    except Exception as error:  # Pillow's parsers raise whatever broken bytes make them trip over.
+            encoded = _read(cell["path"])
+        return convert(open_any(encoded))
+    except Exception as error:  # The file cannot be read, its bytes are no picture, or memory is short.
         where = f" ({cell['path']})" if cell and cell.get("path") else ""
         raise DataError(
             f"{part.name}: the image in row {row}{where} cannot be read: {error}; repair or remove it"
         ) from error
-
-
-def _formats(encoded: bytes) -> tuple[str, ...] | None:
-    """Return the format where the first bytes tell: Pillow trying one after the other costs half the time."""
-    try:
-        return (sniff(encoded),)
-    except ImageTypeError:
-        return None

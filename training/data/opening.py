@@ -7,6 +7,7 @@ import torch
 from serving.images.preprocessing import Preprocessing
 from training.data.batches import Data
 from training.data.config import Augment, DataConfig
+from training.data.duplicates import tell_duplicates
 from training.data.feeds import CachedFeed, Feed
 from training.data.images import Progress, decode
 from training.data.source import Source, load_source
@@ -77,6 +78,7 @@ def open_data(
         )
     if split is None:
         split = _drawn(config, source)
+        tell_duplicates(source.parts, split)
     else:
         split.check(source.name, source.labels, source.classes)
     spec = spec or preprocessing(image_size or config.image_size or IMAGE_SIZE)

@@ -1,6 +1,8 @@
 """Where images come from: digits, a Hub name, or a folder, all as one table of images and labels per part."""
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +140,12 @@ def _check_labels(name: str, classes: tuple[str, ...], parts: Mapping[str, Part]
     if len(classes) < 2:
         raise DataError(
             f"data set {name}: expected at least two classes, found {len(classes)} ({', '.join(classes)})"
+        )
+    alike = Counter(unicodedata.normalize("NFC", label) for label in classes)
+    if twice := [label for label, count in alike.items() if count > 1]:
+        raise DataError(
+            f"data set {name}: several classes look the same, written in different characters: "
+            f"{', '.join(twice[:10])}; rename or merge them"
         )
     counts = np.bincount(parts["train"].labels, minlength=len(classes))
     empty = [label for label, count in zip(classes, counts, strict=True) if not count]

@@ -1,7 +1,6 @@
 """One seeded split into training, validation and test, stored with the run and the same for every method."""
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +81,13 @@ class Split:
                 parts = [str(part) for part in stored["parts"]]
                 rows = [stored[name].astype(np.int64) for name in ("train", "validation", "test")]
                 train, validation, test = (Subset(*pair) for pair in zip(parts, rows, strict=True))
+                if any(
+                    subset.rows.ndim != 1 or (np.diff(subset.rows) <= 0).any()
+                    for subset in (train, validation, test)
+                ):
+                    raise ValueError("rows that do not ascend")
                 return cls(train, validation, test, str(stored["fingerprint"]), int(stored["seed"]))
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile and NumPy's parsers raise whatever damage makes them trip over
             raise DataError(
                 f"{path}: expected a stored split, found none that can be read ({type(error).__name__}); "
                 "copy the file from where the run was made"
@@ -100,6 +104,15 @@ class Split:
         Raises:
             DataError: the labels, their order or the class names differ.
         """
+        for subset in (self.train, self.validation, self.test):
+            rows = subset.rows
+            if subset.part not in labels or (
+                rows.size and (rows[0] < 0 or rows[-1] >= len(labels[subset.part]))
+            ):
+                raise DataError(
+                    f"data set {name}: the stored split names images that are not there: copy split.npz from "
+                    "where the run was made"
+                )
         found = fingerprint(labels, classes)
         if found != self.fingerprint:
             raise DataError(

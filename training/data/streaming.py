@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from serving.images.decode import to_array, upright_rgb
 from serving.images.preprocessing import Preprocessing
+from serving.images.still import Still
 from training.data.augment import alternating_mirrors
 from training.data.feeds import Batch, Draw
 from training.data.images import Ints, Pixels, Statistics, channel_statistics, decode, read_image
@@ -89,8 +89,8 @@ class _Images(Dataset[tuple[Pixels, int] | DataError]):
             seed = int(self._seeds[sample])
             mirrored = 0.5 if self._mirrored is None else float(self._mirrored[sample])
 
-            def convert(image: Image.Image) -> Pixels:
-                return self._augmented(image, seed, mirrored)
+            def convert(still: Still) -> Pixels:
+                return self._augmented(still, seed, mirrored)
 
         try:
             return read_image(self._part, row, convert), int(self._part.labels[row])
@@ -99,10 +99,10 @@ class _Images(Dataset[tuple[Pixels, int] | DataError]):
         ) as error:  # Carried home as text: an error raised in a worker arrives as a traceback.
             return error
 
-    def _plain(self, image: Image.Image) -> Pixels:
-        return to_array(image, self._spec)
+    def _plain(self, still: Still) -> Pixels:
+        return to_array(still, self._spec)
 
-    def _augmented(self, image: Image.Image, seed: int, mirrored: float) -> Pixels:
+    def _augmented(self, still: Still, seed: int, mirrored: float) -> Pixels:
         # Only here: torchvision brings torch's compiler along, seconds that no other command should wait for.
         from torchvision.transforms import v2
 
@@ -112,7 +112,7 @@ class _Images(Dataset[tuple[Pixels, int] | DataError]):
         # torchvision draws from torch's global generator: lent to this image, and given back.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return np.array(v2.Compose(steps)(upright_rgb(image)))
+            return np.array(v2.Compose(steps)(upright_rgb(still)))
 
 
 def _collate(samples: Sequence[tuple[Pixels, int] | DataError]) -> tuple[Tensor, Tensor, str]:

@@ -12,6 +12,7 @@ from serving.engine.engine import Engine
 from serving.policy.budget import parse_budget
 from serving.policy.plan import PathPolicy
 from serving.policy.registry import fit_policy
+from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, engine_probabilities, scorers_of
 from training.calibration.temperature import fit_temperatures
 from training.data.batches import Data
@@ -136,6 +137,7 @@ def _evaluation(
     measured: Scored,
 ) -> Evaluation:
     flops = exit_flops(segments)
+    tell_chance(float(measured.correct[:, -1].mean()), len(data.classes), len(measured.score))
     return Evaluation(
         name=folder.resolve().name,
         kind=kind,

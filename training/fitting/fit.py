@@ -5,8 +5,10 @@ generator state: weights, the method's state and the number of epochs done are a
 depends on.
 """
 
+import errno
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ import torch
 from serving.command_line import program
 from training.config import FitConfig
 from training.data.batches import Data
+from training.errors import RunError
 from training.evaluation.predict import accuracy_per_exit, predict
 from training.fitting.losses import LossRecipe
 from training.fitting.parallel import ALONE, Processes
@@ -23,7 +26,7 @@ from training.fitting.weight_average import KeptWeights, LastWeights, WeightAver
 from training.methods import Method, method, method_entry
 from training.methods.backbone_first import BackboneFirst
 from training.models.multi_exit import MultiExitModel
-from training.runs.checkpoint import Checkpoint
+from training.runs.checkpoint import Checkpoint, damaged
 from training.runs.devices import use_device
 from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
@@ -31,6 +34,8 @@ from training.runs.run import Run
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
 from training.setup.whitening import freeze, whiten
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def fit(
@@ -51,7 +56,21 @@ def fit(
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
+        RunError: another process trains the run, its checkpoint is damaged, or the disk is full; the last
+            whole epoch is kept.
     """
+    with run.held() if processes.first else nullcontext():
+        try:
+            _fit(run, data, clock, show, processes)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise RunError(
+                f"{run.folder}: cannot be written: {error.strerror}; make room, and go on with --resume"
+            ) from error
+
+
+def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, processes: Processes) -> None:
     config, device = run.config, use_device(run.config.device, run.config.threads)
     model = untrained(run, data)
     problem = problem_of(run, model, data, device, processes)
@@ -174,7 +193,10 @@ def _restore(
     if not run.checkpoint_path.exists():
         return 0, [], 0.0
     checkpoint = Checkpoint.load(run.checkpoint_path)
-    model.load_state_dict(checkpoint.trained or checkpoint.model)
-    how.load_state_dict(checkpoint.method)
-    kept.restore(checkpoint)
+    try:
+        model.load_state_dict(checkpoint.trained or checkpoint.model)
+        how.load_state_dict(checkpoint.method)
+        kept.restore(checkpoint)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise damaged(run.checkpoint_path, error) from error
     return checkpoint.epoch, checkpoint.history, checkpoint.seconds

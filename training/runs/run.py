@@ -8,11 +8,13 @@ RUN/tensorboard/     the same for TensorBoard
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.atomic import write_atomically
+from serving.atomic import locked, write_atomically
 from serving.images.preprocessing import Preprocessing
 from training.config import FitConfig
 from training.data.batches import Data
@@ -21,7 +23,7 @@ from training.data.split import Split
 from training.errors import RunError
 from training.models.multi_exit import MultiExitModel
 from training.models.registry import Architecture
-from training.runs.checkpoint import Checkpoint
+from training.runs.checkpoint import Checkpoint, damaged
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,9 @@ class Run:
             raise RunError(
                 f"{folder}: not a run folder (no config.json); make one with training.fit --out"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: not the settings of a run of this version: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            raise RunError(f"{path}: not the settings of a run of this version: {reason}") from error
 
     @classmethod
     def create(cls, folder: Path, config: FitConfig, facts: RunFacts, split: Split) -> "Run":
@@ -89,18 +92,41 @@ class Run:
         """
         if (folder / "config.json").exists():
             raise RunError(f"{folder} already holds a run: go on with --resume, or choose another --out")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
-        split.save(folder / "split.npz")
         stored = {
             "settings": config.stored(),
             "facts": {**vars(facts), "preprocessing": facts.preprocessing.model_dump(mode="json")},
         }
-        # config.json is what makes a folder a run, so it comes last.
-        write_atomically(folder / "config.json", json.dumps(stored, indent=2) + "\n")
-        return cls(folder, config, facts)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder, config, facts)
+            with run.held():
+                if (folder / "config.json").exists():  # in the meantime
+                    raise RunError(f"{folder} already holds a run: choose another --out")
+                split.save(folder / "split.npz")
+                # config.json is what makes a folder a run, so it comes last.
+                write_atomically(folder / "config.json", json.dumps(stored, indent=2) + "\n")
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
+        return run
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing to the run; until the block or this process ends.
+
+        Raises:
+            RunError: another one writes to it.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder))
+            except BlockingIOError as error:
+                raise RunError(
+                    f"{self.folder}: another process is training this run: wait for it, or choose another "
+                    "--out"
+                ) from error
+            except OSError as error:
+                raise RunError(f"{self.folder}: cannot be opened: {error.strerror}") from error
+            yield
 
     @property
     def checkpoint_path(self) -> Path:
@@ -127,8 +153,11 @@ class Run:
         Raises:
             RunError: no epoch is done, or the checkpoint is damaged.
         """
-        model = self.fresh_model()
-        model.load_state_dict(Checkpoint.load(self.checkpoint_path).model)
+        model, checkpoint = self.fresh_model(), Checkpoint.load(self.checkpoint_path)
+        try:
+            model.load_state_dict(checkpoint.model)
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:  # weights missing, or of another net
+            raise damaged(self.checkpoint_path, error) from error
         return model.eval()
 
     def data(

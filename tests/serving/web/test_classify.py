@@ -167,7 +167,7 @@ JSON = {"Content-Type": "application/json"}
         ("", encoded(np.zeros((33, 32, 3), np.uint8)), PNG, 413, "at most 1,024 pixels"),
         ("", b"x" * 5001, PNG, 413, "at most 5000 bytes"),
         ("", b"{", JSON, 400, "not JSON"),
-        ("", b"[" * 4000, JSON, 400, "not JSON"),
+        ("", b"[" * 4000, JSON, 400, "JSON of the form"),
         ("", b"\xff\xfe", JSON, 400, "not JSON"),
         ("", b"[]", JSON, 400, "of the form"),
         ("", b'{"images": "x"}', JSON, 400, "of the form"),

@@ -22,11 +22,25 @@ def test_draining_is_live_but_not_ready_and_lets_connections_go() -> None:
     assert http.get("/v2/health/live").status_code == 200
 
 
-def test_a_dead_worker_makes_the_server_unready_and_is_named() -> None:
-    http = TestClient(create_app(fake_service(FakeModel("fine"), FakeModel("gone", alive=False))[0]))
+def test_a_server_without_a_sound_model_is_unready_and_names_those_that_are_not() -> None:
+    hung = FakeModel("hung", stalled_seconds=31)
+    http = TestClient(create_app(fake_service(FakeModel("gone", alive=False), hung)[0]))
     response = http.get("/v2/health/ready")
     assert response.status_code == 503
-    assert response.json()["detail"] == "the worker of gone has stopped"
+    assert response.json()["detail"] == "the worker of gone, hung has stopped or hangs"
+
+
+def test_one_sound_model_is_enough_to_be_ready() -> None:
+    models = FakeModel("fine"), FakeModel("gone", alive=False), FakeModel("hung", stalled_seconds=31)
+    http = TestClient(create_app(fake_service(*models)[0]))
+    assert http.get("/v2/health/ready").status_code == 200
+    assert http.get("/v2/health/live").status_code == 200
+
+
+def test_a_model_that_hangs_twice_as_long_makes_the_process_worth_ending() -> None:
+    models = FakeModel("fine"), FakeModel("hung", stalled_seconds=61)
+    response = TestClient(create_app(fake_service(*models)[0])).get("/v2/health/live")
+    assert (response.status_code, response.json()["detail"]) == (503, "the worker of hung hangs")
 
 
 def test_metrics_count_by_route_and_status() -> None:

@@ -14,6 +14,7 @@ from serving.web.caller import ClientConnection, caller_of
 from serving.web.protocol import DeadlineProtocol
 
 CALLERS: list[ClientConnection] = []
+REFUSED: list[int] = []
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
@@ -27,6 +28,8 @@ async def until(condition: Callable[[], bool]) -> None:
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answer 200 without reading the body; `/wait` reads it first, and `/caller` waits for who asks to go."""
     if scope["path"] == "/caller" and (caller := caller_of(scope)):
+        while caller.more_body:
+            await receive()
         CALLERS.append(caller)
         while not caller.disconnected:
             await caller.message_event.wait()
@@ -41,13 +44,21 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def connected(receive_seconds: float) -> AsyncIterator[tuple[Reader, Writer]]:
+async def connected(
+    receive_seconds: float, write_seconds: float = 3600, max_connections: int = 8
+) -> AsyncIterator[tuple[Reader, Writer]]:
     config = uvicorn.Config(app, lifespan="off", log_config=None)
     state = ServerState()
 
     def connection() -> DeadlineProtocol:
         return DeadlineProtocol(
-            receive_seconds=receive_seconds, config=config, server_state=state, app_state={}
+            receive_seconds=receive_seconds,
+            write_seconds=write_seconds,
+            max_connections=max_connections,
+            refused=REFUSED.append,
+            config=config,
+            server_state=state,
+            app_state={},
         )
 
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
@@ -89,7 +100,7 @@ def test_empty_lines_do_not_count_as_a_request() -> None:
 
 
 def test_the_rest_of_a_body_that_was_answered_unread_is_cut_off() -> None:
-    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
+    request = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc"
     assert over(0.01, partial(send_and_wait_for_the_end, request)).startswith(b"HTTP/1.1 200 OK")
 
 
@@ -97,7 +108,7 @@ def test_the_app_is_given_its_own_time_and_connections_are_kept() -> None:
     async def talk(reader: Reader, writer: Writer) -> bytes:
         answers = b""
         for _ in range(2):
-            writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            writer.write(b"POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nab")
             await asyncio.sleep(0)
             writer.write(b"cd")
             answers += await reader.readuntil(b"\r\n\r\n")
@@ -108,7 +119,7 @@ def test_the_app_is_given_its_own_time_and_connections_are_kept() -> None:
 
 def test_the_app_is_told_who_waits() -> None:
     async def talk(reader: Reader, writer: Writer) -> bytes:
-        writer.write(b"POST /caller HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd")
+        writer.write(b"POST /caller HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nabcd")
         await until(lambda: bool(CALLERS))
         assert not CALLERS[0].more_body
         writer.close()
@@ -122,7 +133,7 @@ def test_the_app_is_told_who_waits() -> None:
 
 def test_an_answer_to_head_is_not_held_back() -> None:
     async def talk(reader: Reader, writer: Writer) -> bytes:
-        writer.write(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return await reader.readuntil(b"\r\n\r\n")
 
     assert over(3600, talk).startswith(b"HTTP/1.1 200 OK")
@@ -130,7 +141,9 @@ def test_an_answer_to_head_is_not_held_back() -> None:
 
 def test_who_waits_for_leave_to_send_gets_it() -> None:
     async def talk(reader: Reader, writer: Writer) -> bytes:
-        writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        writer.write(
+            b"POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
         leave = await reader.readuntil(b"\r\n\r\n")
         writer.write(b"abcd")
         return leave + await reader.readuntil(b"\r\n\r\n")

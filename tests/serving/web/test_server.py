@@ -5,7 +5,6 @@ import socket
 import pytest
 
 from serving.errors import OfframpError
-from serving.settings import Settings
 from serving.web.server import Server, reserve
 from serving.web.service import Service
 from tests.serving.web.fakes import fake_service
@@ -68,14 +67,14 @@ def test_a_second_signal_hurries_and_a_third_gives_up(second: signal.Signals) ->
 
 
 def test_a_free_port_can_be_had_and_a_taken_one_is_named() -> None:
-    with reserve(Settings(port=0)) as reserved:
+    with reserve("127.0.0.1", 0) as reserved:
         reserved.listen()
         port = reserved.getsockname()[1]
         with pytest.raises(OfframpError, match=f"port {port}: Address already in use"):
-            reserve(Settings(port=port))
+            reserve("127.0.0.1", port)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="the host has no IPv6")
 def test_an_address_may_be_ipv6() -> None:
-    with reserve(Settings(host="::1", port=0)) as reserved:
+    with reserve("::1", 0) as reserved:
         assert reserved.family is socket.AF_INET6

@@ -1,0 +1,36 @@
+"""What an attack found: a figure, the limit that it is held against, and whether it held."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table.
+
+    Args:
+        attack: what was done.
+        found: what was seen, as text with units.
+        expected: what a server that withstands it shows.
+        held: whether it did.
+        measured: whether it is a time or an amount, which depend on the machine.
+    """
+
+    attack: str
+    found: str
+    expected: str
+    held: bool
+    measured: bool = False
+
+
+Attack = Callable[[], Iterator[Finding]]
+
+
+def at_most(attack: str, value: float, limit: float, unit: str) -> Finding:
+    """Hold a measured value against an upper limit."""
+    return Finding(attack, f"{value:.3g} {unit}", f"at most {limit:g} {unit}", value <= limit, True)
+
+
+def is_in(attack: str, value: object, allowed: tuple[object, ...]) -> Finding:
+    """Hold a value against those allowed."""
+    return Finding(attack, str(value), " or ".join(map(str, allowed)), value in allowed)

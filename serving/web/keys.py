@@ -1,0 +1,140 @@
+"""API keys: who may ask, by a file of hashes that is read again when it changes.
+
+A line is `name:class:hash`: whose key it is, how urgent its requests are (`high`, `normal` or `low`; may be
+empty), and the SHA-256 of the key in hexadecimal digits. Empty lines and lines that start with `#` say
+nothing. Keys are random and long: a plain hash of one tells nobody what it is.
+
+    KEY=$(python -c "import secrets; print(secrets.token_urlsafe(32))")
+    printf %s "$KEY" | sha256sum
+"""
+
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from structlog.typing import FilteringBoundLogger
+
+from serving.command_line import SettingsValueError
+
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+
+_LINE = re.compile(r"(?P<name>[\w.@-]{1,64}):(?P<priority>[a-z]*):(?P<hash>[0-9a-fA-F]{64})", re.ASCII)
+_MOST_BYTES = 2**20
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """One caller's key.
+
+    Args:
+        name: of the caller; may be logged.
+        priority: the class of its requests.
+        sha256: of the key, 32 bytes.
+    """
+
+    name: str
+    priority: Priority
+    sha256: bytes
+
+
+def read_keys(text: str) -> list[Key]:
+    """Read the lines of a key file.
+
+    Raises:
+        SettingsValueError: a line that is none, or a name given twice; names the line, never what is in it.
+    """
+    keys: list[Key] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()  # noqa: PLW2901 - what is left of it
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        priority = (match["priority"] or "normal") if match else ""
+        if match is None or priority not in PRIORITIES:
+            raise SettingsValueError(
+                f"line {number}: expected name:class:hash, with a class of {', '.join(PRIORITIES)} and the "
+                "key's SHA-256 in 64 hexadecimal digits"
+            )
+        if match["name"] in {key.name for key in keys}:
+            raise SettingsValueError(f"line {number}: {match['name']!r} is there already")
+        keys.append(Key(match["name"], cast("Priority", priority), bytes.fromhex(match["hash"])))
+    if not keys:
+        raise SettingsValueError("expected at least one key, found none: nobody could ask")
+    return keys
+
+
+class KeyRing:
+    """The keys of a file; looks whether it has changed once a second, when it is asked.
+
+    Args:
+        path: of the file.
+        logger: told when a changed file cannot be used; the keys before then stay.
+        clock: seconds, monotonic.
+
+    Raises:
+        SettingsValueError: the file cannot be read or used.
+    """
+
+    def __init__(
+        self, path: Path, logger: FilteringBoundLogger, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path, self._logger, self._clock = path, logger, clock
+        self._looked_at = clock()
+        self._stamp = self._stat()
+        self._keys: Sequence[Key] = self._read()
+
+    def find(self, authorization: str) -> Key | None:
+        """Return the key in an Authorization header, `Bearer KEY`; None where there is none that counts.
+
+        Takes the same time whichever key it is, and whether there is one.
+        """
+        self._look()
+        scheme, _, secret = authorization.partition(" ")
+        presented = hashlib.sha256(secret.strip().encode()).digest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, presented):
+                found = key
+        return found if scheme.lower() == "bearer" else None
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at, stamp = now, self._stat()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._keys = self._read()
+        except SettingsValueError as error:
+            self._logger.error("keys_not_read", reason=str(error))
+        else:
+            self._logger.info("keys_read", keys=len(self._keys))
+
+    def _stat(self) -> tuple[int, ...]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return ()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _read(self) -> list[Key]:
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+            if len(data) > _MOST_BYTES:
+                raise SettingsValueError(f"expected at most {_MOST_BYTES} bytes")
+            return read_keys(data.decode())
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise SettingsValueError(f"--api-keys-file {self._path}: cannot be read: {reason}") from error
+        except SettingsValueError as error:
+            raise SettingsValueError(f"--api-keys-file {self._path}: {error}") from error

@@ -1,0 +1,161 @@
+"""Turns a request's body into images, one at a time: between two of them others take their turn."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
+from serving.images.decode import CONTENT_TYPES, UNTYPED, decode
+from serving.images.headers import pixel_count
+from serving.images.npy import decode_npy
+from serving.images.preprocessing import Preprocessing
+
+JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
+MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, NPY_TYPE)
+
+_FORM = '{"images": ["<base64>", ...]}'
+_SHOWN_CHARACTERS = 60
+_STRINGS_COUNTED = 1000
+_NO_STRING = re.compile(r"Expected `str`, got `(?P<found>\w+)` - at `\$\.images\[(?P<index>\d+)\]`")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """How much one request may bring.
+
+    Args:
+        images: how many.
+        pixels: of one image, before it is scaled.
+        request_pixels: of all its images together.
+    """
+
+    images: int
+    pixels: int
+    request_pixels: int
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    images: list[str]
+
+
+_DOCUMENT = msgspec.json.Decoder(_Document)
+
+
+class BodyReader:
+    """Decodes a body by its content type, an image at each step.
+
+    Args:
+        body: one encoded image, JSON `{"images": [base64, ...]}`, or an `.npy` array.
+        content_type: the header, parameters and all; without one, or as `application/octet-stream`, the body
+            is one image whose bytes tell its format.
+        spec: what the model takes.
+        limits: what is too much.
+
+    Attributes:
+        listed: whether the caller sent, and expects, a list.
+    """
+
+    def __init__(self, body: bytes, content_type: str, spec: Preprocessing, limits: ReadLimits) -> None:
+        self._body, self._spec, self._limits = body, spec, limits
+        self._media_type = media_type(content_type)
+        self.listed = self._media_type in (JSON_TYPE, NPY_TYPE)
+        self._encoded: list[bytes] | None = None
+        self._decoded: list[Pixels] = []
+
+    def step(self) -> Pixels | None:
+        """Do the next part of the work.
+
+        Returns:
+            All images, uint8 [N, H, W, 3], once the last one is decoded; None before.
+
+        Raises:
+            ImageTypeError: another content type, or an image that is not what it says.
+            ImageSizeError: too many pixels, in an image or in all.
+            ImageError: an image that cannot be read; in a list it is named by its index, and the request
+                fails whole.
+            RequestError: JSON that is not, or not of that form.
+        """
+        if self._media_type == NPY_TYPE:
+            return decode_npy(self._body, self._spec, self._limits.images)
+        if self._media_type != JSON_TYPE:
+            return self._decode_one()[np.newaxis]
+        if self._encoded is None:
+            self._encoded = _listed(self._body, self._limits)
+            self._body = b""
+            return None
+        return self._decode_next(self._encoded)
+
+    def _decode_one(self) -> Pixels:
+        if self._media_type not in UNTYPED and self._media_type not in CONTENT_TYPES.values():
+            raise ImageTypeError(
+                f"expected a Content-Type of {', '.join(MEDIA_TYPES)}; "
+                f"found {self._media_type[:_SHOWN_CHARACTERS]!r} (with curl: -H 'Content-Type: image/png')"
+            )
+        pixel_count(self._body)
+        return decode(self._body, self._spec, self._limits.pixels, self._media_type)
+
+    def _decode_next(self, encoded: list[bytes]) -> Pixels | None:
+        index = len(self._decoded)
+        try:
+            self._decoded.append(decode(encoded[index], self._spec, self._limits.pixels))
+        except ImageError as error:
+            raise type(error)(f"images[{index}]: {error}") from error
+        encoded[index] = b""
+        return np.stack(self._decoded) if len(self._decoded) == len(encoded) else None
+
+
+def media_type(content_type: str) -> str:
+    """Return the type in a Content-Type header, in lower case, without its parameters.
+
+    >>> media_type(" Image/PNG ; charset=utf-8")
+    'image/png'
+    """
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _listed(body: bytes, limits: ReadLimits) -> list[bytes]:
+    """Return the encoded images of a JSON body, having looked at how many pixels they ask for."""
+    # Two quotation marks for the name, two for each image: very many more of them are not worth parsing.
+    if body.count(b'"') > 2 * (limits.images + _STRINGS_COUNTED):
+        raise ImageError(f"expected 1 to {limits.images} images, found far more strings than that")
+    try:
+        texts = _DOCUMENT.decode(body).images
+    except msgspec.ValidationError as error:
+        if match := _NO_STRING.fullmatch(str(error)):
+            raise ImageError(
+                f"images[{match['index']}]: expected a base64 string, found {match['found']}"
+            ) from error
+        raise RequestError(f"expected JSON of the form {_FORM} and nothing else in it: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"expected JSON of the form {_FORM}, found a body that is not JSON: {error}"
+        ) from error
+    if not 1 <= len(texts) <= limits.images:
+        raise ImageError(f"expected 1 to {limits.images} images, found {len(texts)}")
+    encoded, pixels = [], 0
+    for index, text in enumerate(texts):
+        try:
+            encoded.append(_from_base64(text))
+            pixels += pixel_count(encoded[-1])
+        except ImageError as error:
+            raise type(error)(f"images[{index}]: {error}") from error
+    if pixels > limits.request_pixels:
+        raise ImageSizeError(
+            f"expected at most {limits.request_pixels:,} pixels in one request, found {pixels:,}: "
+            "send the images in several requests, or smaller"
+        )
+    return encoded
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"expected base64 (RFC 4648, no prefix, no line breaks): {error}") from error
