@@ -152,8 +152,9 @@ class Features:
             logits[rows] = answers
             for file, codes in zip(files, features, strict=True):
                 file[rows] = codes
-            for kept in (*files, logits):
-                kept.flush()
+            for codes_file in files:
+                codes_file.flush()
+            logits.flush()
             done.write_text(json.dumps({"images": rows.stop}))
             self._seen(rows.stop, self.cached)
 

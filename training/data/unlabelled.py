@@ -6,7 +6,8 @@ import datasets
 import numpy as np
 
 from training.data.columns import UNLABELLED, find_image_column
-from training.data.folders import EXTENSIONS, read_folder
+from training.data.folders import read_folder
+from training.data.image_files import LeftOut, pictures_in
 from training.data.source import Part, Source, load_source, only_images
 from training.errors import DataError
 
@@ -29,9 +30,10 @@ def load_images(dataset: str, image_column: str | None = None, label_column: str
     if not folder.is_dir():
         return load_source(dataset, image_column, label_column)
     name = folder.resolve().name
-    flat = sorted(str(path) for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS)
-    if flat:
-        files = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    left_out = LeftOut()
+    files = pictures_in(folder, left_out)
+    if any(Path(file).parent == folder for file in files):
+        left_out.tell(folder)
         features = datasets.Features({"image": datasets.Image()})
         return _unlabelled(name, datasets.Dataset.from_dict({"image": files}, features=features), "image")
     try:

@@ -63,7 +63,7 @@ def quarters(
         down, right = divmod(quarter, 2)
         pick[down * half : (down + 1) * half, right * half : (right + 1) * half, output] = 10 / half**2
     linear = pick.reshape(-1, 4) + noise * rng.standard_normal((pick.shape[0] ** 2, 4)).astype(np.float32)
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "grey": np.full((work, 3, 3, 3), 0.0, np.float32),
         "linear": np.concatenate([linear] * work).astype(np.float32) / work,
         "bias": np.zeros(4, np.float32),

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,15 +26,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder(tmp_path_factory.mktemp("quarters"))
 
 
-def built(members: Members, images: Path, place: Path, **options: object) -> Bundle:
+def built(members: Members, images: Path, place: Path, **options: Any) -> Bundle:
     names = [str(saved(model, place, f"net{number}")) for number, model in enumerate(members)]
-    config = AdoptingConfig(**{"dataset": str(images), "normalise": ("0..1",), **options})  # type: ignore[arg-type]
+    config = AdoptingConfig(**{"dataset": str(images), "normalise": ("0..1",), **options})
     return cascading.build(names, place / "bundle", config).written.bundle
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def test_every_exit_answers_as_its_network_does(images: Path, tmp_path: Path) -> None:

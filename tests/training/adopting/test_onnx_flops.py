@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ def torch_flops(net: nn.Module, size: int) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     with torch.no_grad(), FlopsCounter() as counter:
         net(torch.zeros(1, 3, size, size))
-    return counter.flops
+    return int(counter.flops)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def count(
     return node_flops(model, one, two)
 
 
-def node(operator: str, *read: str, **attributes: object) -> onnx.NodeProto:
+def node(operator: str, *read: str, **attributes: Any) -> onnx.NodeProto:
     *inputs, output = read
     return helper.make_node(operator, inputs, [output], **attributes)
 
