@@ -108,7 +108,7 @@ class CascadeArguments(AdoptingConfig):
     """Make one bundle of networks that are trained already, from the cheapest to the dearest."""
 
     networks: CliPositionalArg[tuple[str, ...]] = Field(
-        min_length=2, description=f"{EXPECTED}; from the cheapest to the dearest"
+        (), min_length=2, validate_default=True, description=f"{EXPECTED}; from the cheapest to the dearest"
     )
     out: Path = Field(description="the bundle's folder; its name is the model's")
     force: bool = Field(False, description="replace the bundle, its whole folder, if there")
