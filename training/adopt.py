@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from serving import command_line
-from training.adopting.config import AdoptArguments
+from training.adopting.config import AdoptArguments as Arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Adopt a network and print what its exits buy."""
-    return command_line.run(lambda: _adopt(command_line.read(AdoptArguments, "adopt", argv)))
+    return command_line.run(lambda: _adopt(command_line.read(Arguments, "adopt", argv)))
 
 
-def _adopt(arguments: AdoptArguments) -> None:
+def _adopt(arguments: Arguments) -> None:
     from rich.console import Console
     from rich.progress import Progress
 

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from serving import command_line
-from training.adopting.config import CascadeArguments
+from training.adopting.config import CascadeArguments as Arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make a cascade and print what it buys."""
-    return command_line.run(lambda: _cascade(command_line.read(CascadeArguments, "cascade", argv)))
+    return command_line.run(lambda: _cascade(command_line.read(Arguments, "cascade", argv)))
 
 
-def _cascade(arguments: CascadeArguments) -> None:
+def _cascade(arguments: Arguments) -> None:
     from rich.console import Console
 
     from training.adopting import cascading, report
