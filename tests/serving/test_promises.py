@@ -8,6 +8,7 @@ import pytest
 
 from serving.bundle import Bundle
 from serving.engine.engine import Engine
+from serving.engine.trial import IMAGES
 from serving.errors import BudgetError, DeadlineError, TermsError
 from serving.events import Event, ExitShadowed, RequestDone
 from serving.interfaces import FloatArray, Tensors
@@ -21,7 +22,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
 
 
-WARM_UP = len(EXIT_FLOPS)  # runs, as an engine is made
+WARM_UP = (2 + IMAGES) * len(EXIT_FLOPS)  # runs, as an engine is made: black, noise together and alone
 
 
 class Gated(Engine):
