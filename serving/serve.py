@@ -24,6 +24,7 @@ from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
 from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
+from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
 from serving.web.access import Access, default_hosts
 from serving.web.app import create_app
@@ -69,7 +70,8 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         metrics.watch(
             "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
         )
-    emit = fan_out(metrics, logs.EventLog(logger))
+    statistics = Statistics()
+    emit = fan_out(metrics, statistics, logs.EventLog(logger))
     rules = ServingConfig(
         default_budget=settings.default_budget,
         policy=settings.policy,
@@ -115,7 +117,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
                 line |= {"admin_url": url_of(sockets[1], scheme), "admin_port": sockets[1].getsockname()[1]}
             announce(json.dumps(line))
 
-        service = Service(models, settings, metrics, emit)
+        service = Service(models, settings, metrics, emit, statistics=statistics)
         service.show()
         heartbeat = Heartbeat(models, settings.stall_seconds, emit)
         access = Access(

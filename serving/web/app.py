@@ -10,6 +10,7 @@ from serving.web import classify_route, health_routes, models_routes, problems
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.gate import ServerMiddleware
+from serving.web.oip import routes as oip_routes
 from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
@@ -33,7 +34,12 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         redirect_slashes=False,
     )
     logger, hot = get_logger(), Classify(service)
-    for routes in (classify_route.router(hot), models_routes.router(service), health_routes.router(service)):
+    for routes in (
+        classify_route.router(hot),
+        models_routes.router(service),
+        health_routes.router(service),
+        oip_routes.router(service, hot, _version()),
+    ):
         app.include_router(routes)
     problems.install(app, logger)
     for model in service.models.values():

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -32,6 +32,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    error: str = Field(description="The same as `detail`, where the Open Inference Protocol looks for it.")
 
 
 def problem(
@@ -50,6 +51,7 @@ def problem(
         "title": title or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
+        "error": detail,
     }
     return Response(json.dumps(body).encode(), status, headers, MEDIA_TYPE)
 
