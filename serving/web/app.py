@@ -28,7 +28,7 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     app: FastAPI = FastAPIOffline(
         title="Offramp",
         summary="Early-exit image classification: every request says what it may cost.",
-        version=_version(),
+        version=server_version(),
         redoc_url=None,
         static_url="/docs/assets",
         redirect_slashes=False,
@@ -38,7 +38,7 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         classify_route.router(hot),
         models_routes.router(service),
         health_routes.router(service),
-        oip_routes.router(service, hot, _version()),
+        oip_routes.router(service, hot, server_version()),
     ):
         app.include_router(routes)
     problems.install(app, logger)
@@ -52,7 +52,8 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     )
 
 
-def _version() -> str:
+def server_version() -> str:
+    """Return the version of the installed package."""
     try:
         return version("offramp")
     except PackageNotFoundError:  # Run from a checkout that is not installed.

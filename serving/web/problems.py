@@ -80,7 +80,12 @@ def problem_of(error: Exception, logger: FilteringBoundLogger) -> Response:
         headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
     if error.status in _SERVER_ERRORS:
         logger.error("request_failed", error=type(error).__name__, reason=str(error))
-    return problem(error.status, _SERVER_ERRORS.get(error.status, str(error)), error.title, headers)
+    return problem(error.status, shown_text(error), error.title, headers)
+
+
+def shown_text(error: OfframpError) -> str:
+    """Return what a client is told of an error."""
+    return _SERVER_ERRORS.get(error.status, str(error))
 
 
 def install(app: FastAPI, logger: FilteringBoundLogger) -> None:

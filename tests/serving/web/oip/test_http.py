@@ -78,9 +78,8 @@ def test_the_configuration_is_tritons() -> None:
 
 
 def test_a_dead_a_hanging_and_a_draining_model_are_not_ready() -> None:
-    service, _ = fake_service(
-        FakeModel("well"), FakeModel("dead", alive=False), FakeModel("hung", True, 99.0)
-    )
+    well, dead, hung = FakeModel("well"), FakeModel("dead", alive=False), FakeModel("hung", True, 99.0)
+    service, _ = fake_service(well, dead, hung)
     asked = TestClient(create_app(service))
     assert asked.get("/v2/models/well/ready").json() == {"name": "well", "ready": True}
     for name in ("dead", "hung"):
@@ -128,10 +127,8 @@ def test_what_is_not_there_is_named(path: str, below: str) -> None:
 
 def test_an_unknown_version_names_those_there_are() -> None:
     answer = client().post("/v2/models/tiny/versions/2/infer", json=request())
-    assert (answer.status_code, answer.json()["error"]) == (
-        404,
-        "model 'tiny' has no version '2': expected 1",
-    )
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "model 'tiny' has no version '2': expected 1"
 
 
 def test_pixels_in_json() -> None:
