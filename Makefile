@@ -16,10 +16,10 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz attack soak bench sbom audit lint format docs lock clean
+.PHONY: help demo serve test test-clients stubs fuzz attack soak bench sbom audit lint format docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(EVERYTHING) ## train, export and serve a small model, and ask it under four budgets (< 3 minutes)
 	$(BIN)/python -m training.demo
@@ -35,6 +35,23 @@ test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARG
 
 fuzz: $(EVERYTHING) ## compare decoders and plans with references on random input, FUZZ_EXAMPLES=5000 each, and count them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests --hypothesis-profile fuzz --hypothesis-show-statistics
+
+# Foreign clients need other versions than the server does: an environment and a lock for each.
+CLIENTS := .venv-clients
+test-clients: $(EVERYTHING) $(CLIENTS)/triton/.made $(CLIENTS)/kserve/.made ## unmodified clients of the Open Inference Protocol
+	OFFRAMP_CLIENTS=$(CLIENTS) $(BIN)/python -m pytest tests/clients/clients.py
+
+$(CLIENTS)/%/.made: tests/clients/%.lock
+	$(PYTHON) -m venv $(CLIENTS)/$*
+	$(CLIENTS)/$*/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
+
+# With the oldest compiler whose stubs offramp[grpc] allows; what is committed is what this writes.
+STUBS := serving/web/grpc
+stubs: $(CREATED) ## write the gRPC stubs from serving/web/grpc/open_inference.proto
+	$(PYTHON) -m venv .venv-stubs
+	.venv-stubs/bin/python -m pip --disable-pip-version-check --quiet install grpcio-tools==1.78.0 protobuf==6.31.1 'setuptools<81'
+	.venv-stubs/bin/python -m grpc_tools.protoc --proto_path=$(STUBS) --python_out=$(STUBS) --pyi_out=$(STUBS) open_inference.proto
 
 attack: $(EVERYTHING) ## attack a server as one would from outside, under five minutes, and print what held
 	$(BIN)/python -m benchmarks.attack
@@ -71,7 +88,7 @@ lock: $(EVERYTHING) ## write requirements.lock from what .venv holds
 	mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv, caches and the runs; exported_models/ stays
-	rm -rf $(VENV) build dist runs site benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) .venv-stubs build dist runs site benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find offramp serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):
@@ -87,5 +104,5 @@ $(SERVER): $(CREATED) pyproject.toml requirements.lock
 
 $(EVERYTHING): $(CREATED) pyproject.toml requirements.lock
 	@echo "Installing the server, the training side and the tests' tools into $(VENV): several GB, some minutes ..."
-	@$(PIP) --editable '.[training,dev,docs]'
+	@$(PIP) --editable '.[training,dev,docs,grpc]'
 	@touch $(SERVER) $@

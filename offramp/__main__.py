@@ -26,6 +26,8 @@ COMMANDS = {
     "evaluate": Command("training.evaluate", "measure accuracy per exit and under budgets"),
     "export": Command("training.export", "export a run to a bundle"),
     "calibrate": Command("training.calibrate", "fit a bundle's thresholds to other images"),
+    "cascade": Command("training.cascade", "make one bundle of trained networks"),
+    "adopt": Command("training.adopt", "give a trained network early exits"),
     "describe": Command("training.describe", "print FLOPs and parameters per exit"),
     "card": Command("training.card", "write a bundle's model card"),
     "gallery": Command("training.gallery", "draw the images that leave at each exit"),

@@ -1,6 +1,9 @@
 """What a caller gets for one image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,7 @@ class Answer:
         budget_flops: what it could have cost on average, in FLOPs per image.
         model: the model's name.
         deadline_met: whether the answer was there by the deadline; None where none was asked for.
+        probabilities: float32 [C], of all classes; None where they were not asked for.
     """
 
     class_name: str
@@ -26,3 +30,4 @@ class Answer:
     budget_flops: float
     model: str
     deadline_met: bool | None = None
+    probabilities: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)

@@ -47,6 +47,7 @@ class AnswerBuilder:
         """Return the answers of each request, one per image."""
         probabilities = np.concatenate([request.probabilities for request in requests])
         self._observe_last(requests, probabilities)
+        rows = iter(probabilities)
         likeliest = iter(probabilities.argmax(axis=1).tolist())
         confidences = iter(max_probability(probabilities).tolist())
         now = self._clock()
@@ -55,7 +56,7 @@ class AnswerBuilder:
             met = None if terms.deadline_at == math.inf else now <= terms.deadline_at
             answers = []
             for exit_index in exits:
-                class_index = next(likeliest)
+                class_index, row = next(likeliest), next(rows)
                 answers.append(
                     Answer(
                         class_name=self._classes[class_index],
@@ -66,6 +67,8 @@ class AnswerBuilder:
                         budget_flops=terms.budget_flops,
                         model=self._model,
                         deadline_met=met,
+                        # A copy: a row alone must not keep the whole batch.
+                        probabilities=row.copy() if terms.probabilities else None,
                     )
                 )
             results.append(answers)

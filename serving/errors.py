@@ -8,6 +8,8 @@ OfframpError
 │   ├── TermsError (422)           parameters that cannot be used, or that do not go together
 │   ├── ModelChoiceError (400)     several models are loaded and the request names none
 │   ├── UnknownModelError (404)    the request names a model that is not loaded
+│   │   └── VersionError (404)     a version that it does not have
+│   ├── AdminOnlyError (403)       a change to the server, which callers may not make
 │   ├── ImageError (422)           an image or array that cannot be read
 │   │   ├── ImageTypeError (415)   a format that is not served
 │   │   └── ImageSizeError (413)   more pixels than are allowed, refused from the header
@@ -77,6 +79,19 @@ class UnknownModelError(RequestError):
 
     status = 404
     title = "unknown model"
+
+
+class VersionError(UnknownModelError):
+    """The request names a version that the model does not have."""
+
+    title = "unknown version"
+
+
+class AdminOnlyError(RequestError):
+    """A change to the server itself, which callers may not make."""
+
+    status = 403
+    title = "not allowed"
 
 
 class ImageError(RequestError):

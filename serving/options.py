@@ -23,6 +23,7 @@ class ClassifyOptions:
         deadline_seconds: the best answer reached by then is taken; counted from the request's receipt.
         max_drop: a guarantee: the share of answers that may be lost by leaving early. A budget beside it is a
             cap on what that may cost.
+        probabilities: whether answers bring the probabilities of all classes.
         model: whose answer is wanted; it goes with everything. A model in process answers for itself alone.
     """
 
@@ -31,6 +32,7 @@ class ClassifyOptions:
     deadline_seconds: float | None = None
     max_drop: float | None = None
     model: str | None = None
+    probabilities: bool = False
 
 
 def check(ask: ClassifyOptions, model: str | None = None) -> None:

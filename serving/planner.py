@@ -83,6 +83,10 @@ class Planner:
             BudgetError, TermsError: what it asks for cannot be used.
         """
         check(ask, self._bundle.name)
+        terms = self._terms(ask, received_at)
+        return replace(terms, probabilities=True) if ask.probabilities else terms
+
+    def _terms(self, ask: ClassifyOptions, received_at: float) -> Constraints:
         alone = ask.budget is None and ask.mode == "average" and ask.deadline_seconds is None
         max_drop = self._rules.max_drop if alone and ask.max_drop is None else ask.max_drop
         if max_drop is not None:

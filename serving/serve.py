@@ -8,7 +8,10 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
 
 from serving.address_lock import only_server
 from serving.bundle.files import links_root
@@ -24,11 +27,12 @@ from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
 from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
+from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
 from serving.web.access import Access, default_hosts
 from serving.web.app import create_app
 from serving.web.keys import KeyRing
-from serving.web.server import Server, reserve
+from serving.web.server import Beside, Server, reserve
 from serving.web.service import Service
 from serving.web.tls import Certificate
 
@@ -60,16 +64,14 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings, writer: LogWriter | None) -> int:
     logger = logs.get_logger()
-    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
-    certificate = None
-    if settings.tls_cert is not None and settings.tls_key is not None:
-        certificate = Certificate(settings.tls_cert, settings.tls_key, logger)
+    keys, certificate = _who_may_ask(settings, logger)
     metrics = Metrics()
     if writer is not None:
         metrics.watch(
             "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
         )
-    emit = fan_out(metrics, logs.EventLog(logger))
+    statistics = Statistics()
+    emit = fan_out(metrics, statistics, logs.EventLog(logger))
     rules = ServingConfig(
         default_budget=settings.default_budget,
         policy=settings.policy,
@@ -102,6 +104,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         logger.warning("unknown_variables", variables=unknown)
     with ExitStack() as stack:
         sockets = _take_ports(settings, stack)
+        grpc_socket = _take_grpc_port(settings, stack)
         models = load_models(settings, load, logger)
         keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
         logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
@@ -113,9 +116,11 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             line |= {"models": sorted(models)}
             if sockets[1:]:
                 line |= {"admin_url": url_of(sockets[1], scheme), "admin_port": sockets[1].getsockname()[1]}
+            if grpc_socket is not None:
+                line |= {"grpc_port": grpc_port}
             announce(json.dumps(line))
 
-        service = Service(models, settings, metrics, emit)
+        service = Service(models, settings, metrics, emit, statistics=statistics)
         service.show()
         heartbeat = Heartbeat(models, settings.stall_seconds, emit)
         access = Access(
@@ -123,7 +128,9 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             keys=keys,
             admin_port=sockets[1].getsockname()[1] if sockets[1:] else None,
         )
-        server = Server(create_app(service, access), service, started, certificate)
+        grpc_port = 0 if grpc_socket is None else grpc_socket.getsockname()[1]
+        beside = None if grpc_socket is None else _grpc_server(service, access, grpc_socket, certificate)
+        server = Server(create_app(service, access), service, started, certificate, beside)
         # What is there now stays: looking through it for garbage would hold up every thread for 0.1 s.
         gc.collect()
         gc.freeze()
@@ -152,6 +159,39 @@ def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:
         admin = reserve(settings.admin_host, settings.admin_port, "--admin-host and --admin-port")
         sockets.append(stack.enter_context(admin))
     return sockets
+
+
+def _who_may_ask(
+    settings: Settings, logger: FilteringBoundLogger
+) -> tuple[KeyRing | None, Certificate | None]:
+    """Read the keys that callers need, and the certificate that they are shown, where there are such."""
+    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
+    if settings.tls_cert is None or settings.tls_key is None:
+        return keys, None
+    return keys, Certificate(settings.tls_cert, settings.tls_key, logger)
+
+
+def _grpc_server(
+    service: Service, access: Access, reserved: socket.socket, certificate: Certificate | None
+) -> Beside:
+    """Make the server beside the one for HTTP; only who asks for it needs what it imports."""
+    from serving.web.grpc.make import make_server
+
+    return make_server(service, access, reserved, certificate)
+
+
+def _take_grpc_port(settings: Settings, stack: ExitStack) -> socket.socket | None:
+    """Take the port for gRPC, where there is to be one, until `stack` is left.
+
+    Raises:
+        OfframpError: what speaks gRPC is not installed, or the address cannot be had.
+    """
+    if settings.grpc_port is None:
+        return None
+    if find_spec("grpc_health") is None or find_spec("grpc") is None:
+        raise OfframpError("--grpc-port needs gRPC: pip install 'offramp[grpc]'")
+    stack.enter_context(only_server(settings.host, settings.grpc_port))
+    return stack.enter_context(reserve(settings.host, settings.grpc_port, "--host and --grpc-port"))
 
 
 def url_of(listening: socket.socket, scheme: str) -> str:

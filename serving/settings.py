@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """A second port, which serves everything; the first one then serves only what callers need."""
     admin_host: str = "127.0.0.1"
     """The address of the second port."""
+    grpc_port: int | None = Field(default=None, ge=0, le=65535)
+    """A port for the Open Inference Protocol over gRPC, on the same address; needs offramp[grpc]."""
     allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
     """Host names to answer to, by commas (`*.example.com`); else the loopback's where bound to it, or any."""
     api_keys_file: Path | None = None

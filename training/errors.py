@@ -21,3 +21,7 @@ class NonFiniteLossError(OfframpError):
 
 class DemoError(OfframpError):
     """A step of the demo failed, or the server did not keep its word."""
+
+
+class AdoptError(OfframpError):
+    """A trained network that cannot become a bundle; the text says what is in the way and what to do."""

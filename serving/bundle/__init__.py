@@ -4,6 +4,7 @@ from serving.bundle.bundle import Bundle, bundle_folders, check_target, read_bun
 from serving.bundle.calibration import Calibration
 from serving.bundle.manifest import (
     FORMAT_VERSION,
+    NEWEST_FORMAT,
     ROWS,
     UNSEALED,
     CalibrationSpec,
@@ -17,6 +18,7 @@ from serving.images.preprocessing import Preprocessing
 
 __all__ = [
     "FORMAT_VERSION",
+    "NEWEST_FORMAT",
     "ROWS",
     "UNSEALED",
     "Bundle",

@@ -18,6 +18,7 @@ from serving.bundle.files import links_root, read_plain_file
 from serving.bundle.graph_checks import check_segment
 from serving.bundle.manifest import (
     FORMAT_VERSION,
+    NEWEST_FORMAT,
     Manifest,
 )
 from serving.bundle.served_policy import read_policy
@@ -27,6 +28,7 @@ from serving.policy.confidence import MEASURES, Scorer
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 64 * 2**20
 _MAX_SEGMENT_BYTES = 2**31  # protobuf's own limit
+_MAX_SAMPLES_BYTES = 512 * 2**10
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ def read_bundle(folder: Path | str, links_below: Path | None = None) -> Bundle:
     with _blamed(folder, spec.file):
         calibration = Calibration.from_bytes(_read_checked(folder / spec.file, spec.sha256, MAX_BYTES, root))
         calibration.validate(len(manifest.classes), len(manifest.segments), spec.confidence)
+    if manifest.samples is not None:
+        with _blamed(folder, manifest.samples.file):
+            _read_checked(folder / manifest.samples.file, manifest.samples.sha256, _MAX_SAMPLES_BYTES, root)
     return Bundle(folder, manifest, calibration, root)
 
 
@@ -159,6 +164,7 @@ def write_bundle(
     packed = calibration.to_bytes()
     manifest = draft.model_copy(
         update={
+            "format_version": draft.used_format,
             "segments": tuple(
                 spec.model_copy(update={"sha256": _sha256(data)})
                 for spec, data in zip(draft.segments, segments, strict=True)
@@ -169,7 +175,7 @@ def write_bundle(
     files = {spec.file: data for spec, data in zip(manifest.segments, segments, strict=True)}
     files |= {
         manifest.calibration.file: packed,
-        MANIFEST: manifest.model_dump_json(indent=2).encode() + b"\n",
+        MANIFEST: manifest.to_json(),
     }
     with new_folder(folder, files, replace=force) as written:
         read_bundle(written)
@@ -200,9 +206,9 @@ def _parse_manifest(data: bytes) -> Manifest:
     except ValueError as error:
         raise BundleError(f"is not valid JSON ({error})") from error
     version = facts.get("format_version") if isinstance(facts, dict) else None
-    if version != FORMAT_VERSION:
+    if version not in range(FORMAT_VERSION, NEWEST_FORMAT + 1):
         raise BundleError(
-            f"expected format_version {FORMAT_VERSION}; found {version!r}: "
+            f"expected format_version {FORMAT_VERSION} or {NEWEST_FORMAT}; found {version!r}: "
             "export the model again with this version of Offramp, or update the server"
         )
     try:

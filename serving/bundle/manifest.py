@@ -1,13 +1,15 @@
 """What `manifest.json` of a bundle says (docs/bundle.md has the format)."""
 
 from itertools import accumulate
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from serving.images.preprocessing import Preprocessing
 
 FORMAT_VERSION: Final = 1
+"""What drafts say: `write_bundle` makes it 2 where something new is used (decision 11)."""
+NEWEST_FORMAT: Final = 2
 UNSEALED = "0" * 64
 """The checksum of a draft: `write_bundle` puts the real one in its place."""
 
@@ -17,6 +19,7 @@ ROWS = "rows"
 Accuracy = float
 DType = Literal["uint8", "float32", "float16", "int64"]
 Precision = Literal["float32", "float16", "int8"]
+Truth = Literal["labels", "own"]
 FileName = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=120)
 Checksum = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -84,6 +87,21 @@ class DataSet(BaseModel):
     """Of the images per class: tells it likewise where the rows are in another order."""
 
 
+class Arithmetic(_Frozen):
+    """What computed the calibration: other arithmetic gives other confidences in the last digits."""
+
+    runtime: str = Field(min_length=1)
+    precision: str = Field(min_length=1)
+    instruction_set: str | None = None
+
+
+class FileSpec(_Frozen):
+    """A file of the bundle and its checksum."""
+
+    file: str = FileName
+    sha256: str = Checksum
+
+
 class CalibrationSpec(_Frozen):
     """The file that thresholds are fitted on, the confidence measure they cut, and the policy behind them."""
 
@@ -94,6 +112,10 @@ class CalibrationSpec(_Frozen):
     """How budgets become thresholds: a name and options that `serving.policy.registry` knows."""
     source: str | None = None
     """Where its images come from when not the validation images of the training run."""
+    truth: Truth | None = None
+    """What its labels are: `labels` (also where absent), or the full network's `own` answers. Format 2."""
+    arithmetic: Arithmetic | None = None
+    """What computed its answers. Format 2."""
 
 
 class Manifest(_Frozen):
@@ -103,7 +125,7 @@ class Manifest(_Frozen):
     is promised here is `read_bundle`'s part.
     """
 
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
     architecture: Named
     method: Named
     data_set: DataSet
@@ -115,6 +137,31 @@ class Manifest(_Frozen):
     precision: Precision
     float_validation_accuracy: tuple[Accuracy, ...] | None = None
     calibration: CalibrationSpec
+    samples: FileSpec | None = None
+    """A few images of the kind that the network knows, for consoles and checks. Format 2."""
+    original_flops: int | None = Field(None, gt=0)
+    """FLOPs per image of the network that this one was made of, where it was not trained as it is. Format "
+    "2."""
+
+    @property
+    def truth(self) -> Truth:
+        """Say what accuracies are held against: labels, or the full network's own answers."""
+        return self.calibration.truth or "labels"
+
+    @property
+    def used_format(self) -> Literal[1, 2]:
+        """Return the oldest format that has all that is used here."""
+        spec = self.calibration
+        new = (spec.truth, spec.arithmetic, self.samples, self.original_flops)
+        return 1 if all(value is None for value in new) else 2
+
+    def to_json(self) -> bytes:
+        """Return the file's content; keys of format 2 only where they are used, for older readers."""
+        unused: dict[str, Any] = {
+            "calibration": {key for key in ("truth", "arithmetic") if getattr(self.calibration, key) is None},
+            **{key: True for key in ("samples", "original_flops") if getattr(self, key) is None},
+        }
+        return self.model_dump_json(indent=2, exclude=unused).encode() + b"\n"
 
     @property
     def exit_flops(self) -> tuple[int, ...]:
@@ -167,6 +214,15 @@ class Manifest(_Frozen):
                 )
             if len({spec.name for spec in tensors}) != len(tensors):
                 raise ValueError(f"the tensors of segment {number} must have different names")
+        return self
+
+    @model_validator(mode="after")
+    def _format_fits(self) -> Self:
+        if self.used_format > self.format_version:
+            raise ValueError(
+                f"format_version {self.format_version} has no truth, arithmetic, samples or original_flops: "
+                f"write {NEWEST_FORMAT}, or leave them out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,6 +30,7 @@ class Constraints:
         planned_flops: the budget that the thresholds were planned for, where it is not `budget_flops`.
         next_exits: for each exit, the first one from there on at which a row could leave, see
             `serving.scheduler.head_skipping`; empty where every exit counts.
+        probabilities: whether answers bring those of all classes.
     """
 
     budget_flops: float
@@ -39,6 +40,7 @@ class Constraints:
     deadline_at: float = math.inf
     next_exits: tuple[int, ...] = ()
     planned_flops: float | None = None
+    probabilities: bool = False
 
 
 class Request(Generic[ResultT]):

@@ -10,6 +10,7 @@ from serving.web import classify_route, health_routes, models_routes, problems
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.gate import ServerMiddleware
+from serving.web.oip import routes as oip_routes
 from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
@@ -27,13 +28,18 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     app: FastAPI = FastAPIOffline(
         title="Offramp",
         summary="Early-exit image classification: every request says what it may cost.",
-        version=_version(),
+        version=server_version(),
         redoc_url=None,
         static_url="/docs/assets",
         redirect_slashes=False,
     )
     logger, hot = get_logger(), Classify(service)
-    for routes in (classify_route.router(hot), models_routes.router(service), health_routes.router(service)):
+    for routes in (
+        classify_route.router(hot),
+        models_routes.router(service),
+        health_routes.router(service),
+        oip_routes.router(service, hot, server_version()),
+    ):
         app.include_router(routes)
     problems.install(app, logger)
     for model in service.models.values():
@@ -46,7 +52,8 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     )
 
 
-def _version() -> str:
+def server_version() -> str:
+    """Return the version of the installed package."""
     try:
         return version("offramp")
     except PackageNotFoundError:  # Run from a checkout that is not installed.

@@ -17,7 +17,7 @@ from serving.web.answer_bytes import AnswerResponse
 from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
-from serving.web.job import ClassifyJob
+from serving.web.job import ClassifyJob, ImageReader
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of
 from serving.web.query import PARAMETERS, read_options, read_query
@@ -48,13 +48,13 @@ class Classify:
             ClientDisconnect: nobody waits any more.
         """
         try:
-            job = await self._start(scope, receive)
+            job, listed = await self._start(scope, receive)
         except OfframpError as error:
             self._service.emit(RequestRefused(type(error).__name__))
             raise
-        return AnswerResponse(job.answers(), listed=job.listed)
+        return AnswerResponse(job.answers(), listed=listed)
 
-    async def _start(self, scope: Scope, receive: Receive) -> ClassifyJob:
+    async def _start(self, scope: Scope, receive: Receive) -> tuple[ClassifyJob, bool]:
         """Take a request to its end, or to the error that it is refused with."""
         received_at = time.monotonic()
         query = scope["query_string"]
@@ -66,30 +66,55 @@ class Classify:
         service = self._service
         service.refuse_if_stalled(model)
         with service.bodies.share() as share:
-            body = await self._body(headers, receive, caller, late_at, share)
+            body = await self.body(headers, receive, caller, late_at, share)
             reader = BodyReader(body, headers.content_type, model.manifest.preprocessing, service.read_limits)
             scope.setdefault("state", {})["received_bytes"] = len(body)
             del body  # the reader lets go of it when the images are there
             waiting = caller or WatchedConnection(receive)
             try:
-                job = ClassifyJob(
-                    model,
-                    ask,
-                    received_at=received_at,
-                    reader=reader,
-                    mailbox=self._mailbox_of_this_loop(),
-                    woken=waiting.message_event,
-                )
-                del reader
-                await self._end(job, waiting, late_at)
+                listed = reader.listed
+                return await self.run(model, ask, reader, waiting, received_at), listed
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()
+
+    async def run(
+        self,
+        model: ServedModel,
+        ask: ClassifyOptions,
+        reader: ImageReader,
+        caller: ClientConnection,
+        received_at: float,
+    ) -> ClassifyJob:
+        """Have images read, admitted and answered, and wait; the same for every protocol.
+
+        Args:
+            model: who answers.
+            ask: what is asked for.
+            reader: reads the images; let go of once they are there.
+            caller: who waits.
+            received_at: the second of `time.monotonic` from which a deadline counts.
+
+        Raises:
+            OfframpError: the request was not admitted.
+            ClientDisconnect: nobody waits any more.
+        """
+        late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        job = ClassifyJob(
+            model,
+            ask,
+            received_at=received_at,
+            reader=reader,
+            mailbox=self._mailbox_of_this_loop(),
+            woken=caller.message_event,
+        )
+        del reader
+        await self._end(job, caller, late_at)
         if job.refusal is not None:
             raise job.refusal
         return job
 
-    async def _body(
+    async def body(
         self,
         headers: BodyHeaders,
         receive: Receive,
@@ -97,6 +122,19 @@ class Classify:
         late_at: float | None,
         share: Share,
     ) -> bytes:
+        """Receive a request's body within the limits of size and time.
+
+        Args:
+            headers: what they say of it.
+            receive: ASGI's.
+            caller: who sends it, where the server says so.
+            late_at: the second of `time.monotonic` at which it is too late for an answer.
+            share: of what all requests may hold.
+
+        Raises:
+            DeadlineError: it was not there by then.
+            OfframpError, ClientDisconnect: as `receive_body`.
+        """
         settings = self._service.settings
         if caller is not None and not caller.more_body:  # reading it does not wait
             return await receive_body(headers, receive, settings.max_body_bytes, None, share)

@@ -3,14 +3,24 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
 from serving.web.mailbox import LoopMailbox
-from serving.web.reading import BodyReader
 from serving.web.service import ServedModel, Work
+
+
+class ImageReader(Protocol):
+    """Makes images of what a request brought."""
+
+    def step(self) -> npt.NDArray[np.uint8] | None:
+        """Do a part of the work; return all images, uint8 [N, H, W, 3], once they are there."""
 
 
 class ClassifyJob:
@@ -27,7 +37,6 @@ class ClassifyJob:
     Attributes:
         over: whether it has ended.
         refusal: why the request was not admitted; None where it was.
-        listed: whether the caller sent a list of images.
     """
 
     def __init__(
@@ -36,17 +45,16 @@ class ClassifyJob:
         ask: ClassifyOptions,
         *,
         received_at: float,
-        reader: BodyReader,
+        reader: ImageReader,
         mailbox: LoopMailbox,
         woken: asyncio.Event,
     ) -> None:
         self.over = False
         self.refusal: Exception | None = None
-        self.listed = reader.listed
         self._model = model
         self._ask = ask
         self._received_at = received_at
-        self._reader: BodyReader | None = reader
+        self._reader: ImageReader | None = reader
         self._mailbox = mailbox
         self._woken = woken
         self._work: Work | None = None

@@ -76,6 +76,8 @@ def _describe(model: ServedModel, default_budget: str) -> ModelBody:
         git_revision=manifest.git_revision,
         classes=len(manifest.classes),
         preprocessing=manifest.preprocessing,
+        truth=manifest.truth,
+        original_flops=manifest.original_flops,
         exits=[
             ExitBody(exit=number, flops=flops, validation_accuracy=segment.validation_accuracy)
             for number, (flops, segment) in enumerate(exits, start=1)
@@ -94,6 +96,7 @@ def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanB
         guaranteed = model.guarantee(max_drop, budget)
         plan, certificate = guaranteed.plan, CertificateBody(**asdict(guaranteed.certificate))
     exits = zip(model.exit_flops, plan.thresholds.tolist(), plan.shares.tolist(), strict=True)
+    original = model.manifest.original_flops
     return PlanBody(
         model=model.name,
         budget_flops=plan.budget_flops,
@@ -102,6 +105,8 @@ def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanB
         expected_accuracy_interval=plan.expected_accuracy_interval,
         images=plan.images,
         judged_on=plan.judged_on,
+        truth=model.manifest.truth,
+        share_of_original=original and plan.expected_flops / original,
         exits=[
             PlannedExitBody(
                 exit=number,

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -32,6 +32,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    error: str = Field(description="The same as `detail`, where the Open Inference Protocol looks for it.")
 
 
 def problem(
@@ -50,6 +51,7 @@ def problem(
         "title": title or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
+        "error": detail,
     }
     return Response(json.dumps(body).encode(), status, headers, MEDIA_TYPE)
 
@@ -78,7 +80,12 @@ def problem_of(error: Exception, logger: FilteringBoundLogger) -> Response:
         headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
     if error.status in _SERVER_ERRORS:
         logger.error("request_failed", error=type(error).__name__, reason=str(error))
-    return problem(error.status, _SERVER_ERRORS.get(error.status, str(error)), error.title, headers)
+    return problem(error.status, shown_text(error), error.title, headers)
+
+
+def shown_text(error: OfframpError) -> str:
+    """Return what a client is told of an error."""
+    return _SERVER_ERRORS.get(error.status, str(error))
 
 
 def install(app: FastAPI, logger: FilteringBoundLogger) -> None:

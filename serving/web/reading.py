@@ -66,8 +66,7 @@ class BodyReader:
         self._body, self._spec, self._limits = body, spec, limits
         self._media_type = media_type(content_type)
         self.listed = self._media_type in (JSON_TYPE, NPY_TYPE)
-        self._encoded: list[bytes] | None = None
-        self._decoded: list[Pixels] = []
+        self._list: EncodedReader | None = None
 
     def step(self) -> Pixels | None:
         """Do the next part of the work.
@@ -86,11 +85,11 @@ class BodyReader:
             return decode_npy(self._body, self._spec, self._limits.images)
         if self._media_type != JSON_TYPE:
             return self._decode_one()[np.newaxis]
-        if self._encoded is None:
-            self._encoded = _listed(self._body, self._limits)
+        if self._list is None:
+            self._list = EncodedReader(_listed(self._body, self._limits), self._spec, self._limits)
             self._body = b""
             return None
-        return self._decode_next(self._encoded)
+        return self._list.step()
 
     def _decode_one(self) -> Pixels:
         if self._media_type not in UNTYPED and self._media_type not in CONTENT_TYPES.values():
@@ -101,14 +100,48 @@ class BodyReader:
         pixel_count(self._body)
         return decode(self._body, self._spec, self._limits.pixels, self._media_type)
 
-    def _decode_next(self, encoded: list[bytes]) -> Pixels | None:
+
+class EncodedReader:
+    """Decodes a list of encoded images, one at each step, having looked at how many pixels they ask for.
+
+    Args:
+        encoded: the images; given up one by one.
+        spec: what the model takes.
+        limits: what is too much.
+
+    Raises:
+        ImageSizeError: too many pixels in all.
+        ImageError: an image in parts that no encoder writes; named by its index.
+    """
+
+    def __init__(self, encoded: list[bytes], spec: Preprocessing, limits: ReadLimits) -> None:
+        self._encoded, self._spec, self._limits = encoded, spec, limits
+        self._decoded: list[Pixels] = []
+        pixels = 0
+        for index, image in enumerate(encoded):
+            try:
+                pixels += pixel_count(image)
+            except ImageError as error:
+                raise type(error)(f"images[{index}]: {error}") from error
+        if pixels > limits.request_pixels:
+            raise ImageSizeError(
+                f"expected at most {limits.request_pixels:,} pixels in one request, found {pixels:,}: "
+                "send the images in several requests, or smaller"
+            )
+
+    def step(self) -> Pixels | None:
+        """Decode the next image; return all, uint8 [N, H, W, 3], once the last one is decoded.
+
+        Raises:
+            ImageError: it cannot be read, or is too large; named by its index.
+        """
         index = len(self._decoded)
         try:
-            self._decoded.append(decode(encoded[index], self._spec, self._limits.pixels))
+            self._decoded.append(decode(self._encoded[index], self._spec, self._limits.pixels))
         except ImageError as error:
             raise type(error)(f"images[{index}]: {error}") from error
-        encoded[index] = b""
-        return np.stack(self._decoded) if len(self._decoded) == len(encoded) else None
+        self._encoded[index] = b""
+        return np.stack(self._decoded) if len(self._decoded) == len(self._encoded) else None
 
 
 def media_type(content_type: str) -> str:
@@ -121,7 +154,7 @@ def media_type(content_type: str) -> str:
 
 
 def _listed(body: bytes, limits: ReadLimits) -> list[bytes]:
-    """Return the encoded images of a JSON body, having looked at how many pixels they ask for."""
+    """Return the encoded images of a JSON body."""
     # Two quotation marks for the name, two for each image: very many more of them are not worth parsing.
     if body.count(b'"') > 2 * (limits.images + _STRINGS_COUNTED):
         raise ImageError(f"expected 1 to {limits.images} images, found far more strings than that")
@@ -139,22 +172,21 @@ def _listed(body: bytes, limits: ReadLimits) -> list[bytes]:
         ) from error
     if not 1 <= len(texts) <= limits.images:
         raise ImageError(f"expected 1 to {limits.images} images, found {len(texts)}")
-    encoded, pixels = [], 0
+    encoded = []
     for index, text in enumerate(texts):
         try:
-            encoded.append(_from_base64(text))
-            pixels += pixel_count(encoded[-1])
+            encoded.append(from_base64(text))
         except ImageError as error:
             raise type(error)(f"images[{index}]: {error}") from error
-    if pixels > limits.request_pixels:
-        raise ImageSizeError(
-            f"expected at most {limits.request_pixels:,} pixels in one request, found {pixels:,}: "
-            "send the images in several requests, or smaller"
-        )
     return encoded
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
+    """Return the bytes of an image in base64.
+
+    Raises:
+        ImageError: it is none.
+    """
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

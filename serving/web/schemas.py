@@ -4,10 +4,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from serving.bundle.manifest import DataSet, Named
+from serving.bundle.manifest import DataSet, Named, Truth
 from serving.events import View
 from serving.images.preprocessing import Preprocessing
 from serving.policy.plan import JudgedOn
+
+_TRUTH: Any = Field(
+    description="What accuracies are held against: `labels`, or the full network's `own` answers; then they "
+    "are the share of images on which an exit agrees with it."
+)
 
 
 class AnswerBody(BaseModel):
@@ -42,7 +47,9 @@ class ExitBody(BaseModel):
 
     exit: int = Field(description="From 1.")
     flops: int = Field(description="FLOPs of an image that leaves here, every earlier head included.")
-    validation_accuracy: float = Field(description="Share of validation images that this exit gets right.")
+    validation_accuracy: float = Field(
+        description="Share of validation images that this exit gets right; what is right, `truth` says."
+    )
 
 
 class ModelBody(BaseModel):
@@ -61,6 +68,10 @@ class ModelBody(BaseModel):
     git_revision: str | None
     classes: int
     preprocessing: Preprocessing
+    truth: Truth = _TRUTH
+    original_flops: int | None = Field(
+        description="FLOPs per image of the network that this one was made of, where it was not trained so."
+    )
     exits: list[ExitBody]
     default_budget: str
     default_budget_flops: float
@@ -110,6 +121,10 @@ class PlanBody(BaseModel):
     judged_on: JudgedOn = Field(
         description="`held out`: no threshold was fitted on these images. `cross-fitted`: where the bundle "
         "keeps none; each fifth was judged by thresholds fitted on the others. `fitted`: neither."
+    )
+    truth: Truth = _TRUTH
+    share_of_original: float | None = Field(
+        description="The expected FLOPs over those of the network that this one was made of."
     )
     exits: list[PlannedExitBody]
     certificate: CertificateBody | None = Field(

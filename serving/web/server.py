@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import cast
+from typing import Protocol, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -25,6 +25,16 @@ _TICKS_BETWEEN_LOOKS = 10
 _KEEP_ALIVE_SECONDS = 75  # Longer than the 60 s of common proxies: the proxy closes idle connections, not we.
 
 
+class Beside(Protocol):
+    """Another server in the same event loop."""
+
+    async def start(self) -> None:
+        """Start accepting."""
+
+    async def stop(self, grace_seconds: float, given_up: Callable[[], bool]) -> None:
+        """Accept nothing more; wait so long for what is under way, or until nobody wants to wait."""
+
+
 class Server(uvicorn.Server):
     """One server over one app.
 
@@ -37,6 +47,7 @@ class Server(uvicorn.Server):
         service: told to be unready.
         started: called once the server accepts.
         certificate: for TLS; None serves in the clear.
+        beside: another server that starts and stops with this one.
         clock: seconds, monotonic.
     """
 
@@ -46,6 +57,7 @@ class Server(uvicorn.Server):
         service: Service,
         started: Callable[[], None],
         certificate: Certificate | None = None,
+        beside: Beside | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = service.settings
@@ -72,6 +84,7 @@ class Server(uvicorn.Server):
                 ssl_keyfile=None if certificate is None else certificate.key,
             )
         )
+        self._beside = beside
         self._certificate = certificate
         self._service = service
         self._started = started
@@ -94,7 +107,18 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting, and say so."""
         await super().startup(sockets)
+        if self._beside is not None:
+            await self._beside.start()
         self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, on every port, and wait for what is under way."""
+        if self._beside is None:
+            await super().shutdown(sockets)
+            return
+        grace_seconds = self._service.settings.shutdown_timeout_seconds
+        beside = self._beside.stop(grace_seconds, lambda: self.force_exit)
+        await asyncio.gather(super().shutdown(sockets), beside)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take one signal; unlike uvicorn, do not raise it again at the end: a graceful stop is a success."""

@@ -17,6 +17,7 @@ from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
+from serving.telemetry.statistics import Statistics
 from serving.web.byte_budget import ByteBudget
 from serving.web.decode_pool import DecodePool
 from serving.web.reading import ReadLimits
@@ -91,6 +92,7 @@ class Service:
         emit: told of every refused request.
         pool: the threads that decode.
         draining: True once the server is to stop: it still answers, but is not ready.
+        statistics: what models have done; hears of the core's events from whoever made it.
     """
 
     models: Mapping[str, ServedModel]
@@ -101,6 +103,7 @@ class Service:
     bodies: ByteBudget = field(init=False)
     read_limits: ReadLimits = field(init=False)
     draining: bool = False
+    statistics: Statistics = field(default_factory=Statistics)
 
     def __post_init__(self) -> None:
         settings = self.settings

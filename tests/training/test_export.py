@@ -104,7 +104,7 @@ def test_a_difference_from_torch_is_an_error_and_writes_nothing(
     other = with_weights(run, tmp_path / "run", lambda weights: weights * 1.5)
     segments = [bundle.segment_bytes(index) for index in range(2)]
     monkeypatch.setattr(module, "export_whole", lambda model: None)
-    monkeypatch.setattr(trial, "cut", lambda whole, parts: segments)
+    monkeypatch.setattr(trial, "split_at_boundaries", lambda whole, parts: segments)
     with pytest.raises(RunError, match=r"exit \d of the exported model is off by .* nothing was written"):
         export(other, tmp_path / "models" / "digits")
     assert not (tmp_path / "models").exists()

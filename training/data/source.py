@@ -118,7 +118,7 @@ def assemble(
     label = find_label_column(name, {c: f for c, f in features.items() if c != image}, label_column)
     classes, labels = read_labels(name, tables, label)
     parts = {
-        part: Part(f"{name} {part}", _only_images(name, table, image), labels[part])
+        part: Part(f"{name} {part}", only_images(name, table, image), labels[part])
         for part, table in tables.items()
         if part == "train" or (labels[part] != UNLABELLED).any()
     }
@@ -156,7 +156,12 @@ def _check_labels(name: str, classes: tuple[str, ...], parts: Mapping[str, Part]
         )
 
 
-def _only_images(name: str, table: datasets.Dataset, column: str) -> datasets.Dataset:
+def only_images(name: str, table: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Return the table's images alone, not decoded, in the column `image`.
+
+    Raises:
+        DataError: there is no such column, or it holds no images.
+    """
     if column not in table.column_names:
         raise DataError(
             f"data set {name}: a part has no column {column!r}, found {', '.join(table.column_names)}"

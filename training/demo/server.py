@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,14 @@ class ServerProcess:
         url: its address, such as "http://127.0.0.1:8000".
         port: the last part of that.
         models: the names of those that it has loaded.
+        said: all of the line that it wrote when it listened.
     """
 
     process: "subprocess.Popen[bytes]"
     url: str
     port: int
     models: Sequence[str]
+    said: Mapping[str, Any]
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def started_server(models: Path, log: Path, *flags: str) -> Iterator[ServerProce
     ):
         try:
             said = _listening(process, log)
-            yield ServerProcess(process, said["url"], said["port"], said["models"])
+            yield ServerProcess(process, said["url"], said["port"], said["models"], said)
         finally:
             process.kill()
 

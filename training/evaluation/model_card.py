@@ -73,8 +73,8 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         f"{100 * (evaluation.overthinking or 0):.2f}% of the images are right at some exit and wrong at the "
         "last." + (f" {_sentence(area_line(evaluation.areas))}" if evaluation.areas else ""),
         "## Data",
-        f"{data} Trained on {manifest.data_set.train_images or 0:,} images; "
-        f"{manifest.data_set.validation_images or 0:,} were kept to choose thresholds on.",
+        f"{data} {_learned(manifest)}; {manifest.data_set.validation_images or 0:,} were kept to choose "
+        "thresholds on.",
         "## Recipe",
         "```json\n"
         + json.dumps({"method": manifest.method.name, **manifest.method.options}, indent=1)
@@ -104,7 +104,19 @@ def _megabytes(bundle: Bundle) -> str:
 
 def _exit_heads(manifest: Manifest) -> Sequence[str]:
     held_against = ("validation, as float32 %",) if manifest.float_validation_accuracy else ()
-    return ("exit", "MFLOPs", "accuracy %", "95%", "validation %", "95%", *held_against)
+    original = ("of the original %",) if manifest.original_flops else ()
+    kept = "agrees with the full network %" if manifest.truth == "own" else "validation %"
+    return ("exit", "MFLOPs", *original, "accuracy %", "95%", kept, "95%", *held_against)
+
+
+def _learned(manifest: Manifest) -> str:
+    """Say what learned from the images."""
+    images = f"{manifest.data_set.train_images or 0:,} images"
+    if not manifest.original_flops:
+        return f"Trained on {images}"
+    if manifest.method.name == "none":
+        return "Nothing was trained: the networks are used as they were"
+    return f"Heads learned from {images}; the network itself is used as it was"
 
 
 def _interval(accuracy: float, images: int) -> str:
@@ -113,12 +125,13 @@ def _interval(accuracy: float, images: int) -> str:
 
 
 def _exit_rows(bundle: Bundle, evaluation: Evaluation) -> Iterator[Sequence[str]]:
-    manifest = bundle.manifest
-    held_against, images = manifest.float_validation_accuracy, len(bundle.calibration.labels)
+    manifest, images = bundle.manifest, len(bundle.calibration.labels)
+    held_against, original = manifest.float_validation_accuracy, manifest.original_flops
     for index, segment in enumerate(manifest.segments):
         row = (
             f"{index + 1}",
             f"{evaluation.exit_flops[index] / 1e6:.2f}",
+            *([f"{100 * evaluation.exit_flops[index] / original:.1f}"] if original else []),
             f"{100 * evaluation.exit_accuracy[index]:.2f}",
             _interval(evaluation.exit_accuracy[index], evaluation.images),
             f"{100 * segment.validation_accuracy:.2f}",

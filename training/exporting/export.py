@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
 from serving.bundle import (
@@ -29,8 +30,8 @@ from training.exporting.config import ExportSettings
 from training.exporting.graph import Boundary, boundaries, export_whole
 from training.exporting.precision import lower
 from training.exporting.selection import MOST_IMAGES, Selection, select
-from training.exporting.trial import Trial
-from training.models.flops import segment_flops
+from training.exporting.trial import Check, Trial
+from training.models.flops import SegmentFlops, segment_flops
 from training.models.multi_exit import MultiExitModel
 from training.runs.provenance import git_revision, versions
 from training.runs.recipe import recipe_of
@@ -122,7 +123,56 @@ def export(
     whole, parts = export_whole(model), boundaries(model)
     trial = Trial(_draft(run, model, data, parts), data, gather_rows=settings.gather_rows)
     difference = Difference(model)
-    lowered = Lowered(whole, parts, trial.answers(whole, parts, difference.add))
+    written = write_trial(folder, trial, whole, parts, settings, data, difference.add, force=force, tell=tell)
+    return Exported(written.bundle, difference, written.selection, written.kept)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A bundle that was tried before it was written.
+
+    Args:
+        bundle: as it was written.
+        selection: how the measure and the policy were chosen.
+        kept: the layers that an int8 net keeps in float, the worst first.
+    """
+
+    bundle: Bundle
+    selection: Selection
+    kept: tuple[str, ...]
+
+
+def write_trial(
+    folder: Path,
+    trial: Trial,
+    whole: onnx.ModelProto,
+    parts: Sequence[Boundary],
+    settings: ExportSettings,
+    data: Data,
+    check: Check,
+    *,
+    force: bool,
+    tell: Callable[[str], None],
+) -> Written:
+    """Serve a graph to held-out images in the precision that is wanted, and write it with what it answered.
+
+    Args:
+        folder: where the bundle goes.
+        trial: the graph's; its draft lacks accuracies alone.
+        whole: in float32, with every boundary's tensors among its outputs.
+        parts: its boundaries.
+        settings: the precision among others.
+        data: the images that int8 takes its ranges from.
+        check: looks at every batch of the float32 net's answers.
+        force: replace a bundle that is there.
+        tell: takes a sentence on what is going on, where it is worth one.
+
+    Raises:
+        BundleError: `folder` may not be written.
+        RunError: `check` raised it, or the net loses too much accuracy in the precision that is wanted.
+        DataError: the images cannot be read.
+    """
+    lowered = Lowered(whole, parts, trial.answers(whole, parts, check))
     held_against = None
     if settings.precision != "float32":
         bar = Bar(lowered.answers.fit_accuracy, settings.max_drop)
@@ -146,7 +196,23 @@ def export(
     )
     segments = trial.segments(lowered.whole, lowered.parts)
     bundle = write_bundle(folder, manifest, segments, calibration, force=force)
-    return Exported(bundle, difference, selection, lowered.kept)
+    return Written(bundle, selection, lowered.kept)
+
+
+def draft_segments(parts: Sequence[Boundary], flops: Sequence[SegmentFlops]) -> tuple[SegmentSpec, ...]:
+    """Return a draft's segments: no checksums yet, and no accuracies."""
+    return tuple(
+        SegmentSpec(
+            file=f"segment_{number}.onnx",
+            sha256=UNSEALED,
+            inputs=part.inputs,
+            outputs=part.outputs,
+            body_flops=cost.body,
+            head_flops=cost.head,
+            validation_accuracy=0,
+        )
+        for number, (part, cost) in enumerate(zip(parts, flops, strict=True), start=1)
+    )
 
 
 def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary]) -> Manifest:
@@ -171,18 +237,7 @@ def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary
         versions=versions(),
         classes=run.facts.classes,
         preprocessing=run.facts.preprocessing,
-        segments=tuple(
-            SegmentSpec(
-                file=f"segment_{number}.onnx",
-                sha256=UNSEALED,
-                inputs=part.inputs,
-                outputs=part.outputs,
-                body_flops=flops.body,
-                head_flops=flops.head,
-                validation_accuracy=0,
-            )
-            for number, (part, flops) in enumerate(zip(parts, segment_flops(model), strict=True), start=1)
-        ),
+        segments=draft_segments(parts, segment_flops(model)),
         precision="float32",
         calibration=CalibrationSpec(sha256=UNSEALED),
     )

@@ -22,7 +22,7 @@ _MAX_BATCH = 2**20
 _SURVIVORS = "M"
 _MAP_RANK = 4
 _LINEAR = ("Gemm", "MatMul")
-_AFTER_LINEAR = ("Softmax", "Cast", "Add")
+_AFTER_LINEAR = ("Softmax", "Cast", "Add", "Gather", "Flatten", "Reshape", "Squeeze", "Identity")
 
 
 @dataclass(frozen=True)

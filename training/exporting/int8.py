@@ -71,7 +71,8 @@ def quantize(
 
 def cuttable(quantised: onnx.ModelProto, parts: Sequence[Boundary]) -> tuple[onnx.ModelProto, list[Boundary]]:
     """Make the features of a quantised net what they are computed as: uint8, their channels last."""
-    return channels_last(*byte_features(quantised, parts))
+    given = {spec.name for part in parts for spec in part.outputs[1:] if spec.dtype == "uint8"}
+    return channels_last(*byte_features(quantised, parts), given)
 
 
 def insert_quantizers(

@@ -6,7 +6,7 @@ that is channels last itself both transpositions meet their opposite, and nothin
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 
@@ -17,13 +17,15 @@ _LAST, _BACK = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def channels_last(
-    whole: onnx.ModelProto, parts: Sequence[Boundary]
+    whole: onnx.ModelProto, parts: Sequence[Boundary], given: Collection[str] = ()
 ) -> tuple[onnx.ModelProto, list[Boundary]]:
     """Put the channels of every uint8 feature map [N, C, H, W] last, at the boundaries alone.
 
     Args:
         whole: quantised, with uint8 features.
         parts: its boundaries.
+        given: features that were uint8 before anything was quantised (a cascade hands on its images): no
+            maps.
 
     Returns:
         The net with the same names at the boundaries, and the boundaries with the shapes they have now.
@@ -33,7 +35,7 @@ def channels_last(
         spec.name: _turned(spec)
         for part in parts
         for spec in part.outputs[1:]
-        if spec.dtype == "uint8" and len(spec.shape) == len(_LAST)
+        if spec.dtype == "uint8" and len(spec.shape) == len(_LAST) and spec.name not in given
     }
     nodes: list[onnx.NodeProto] = []
     for node in whole.graph.node:

@@ -31,6 +31,7 @@ class FakeAnswer:
     budget_flops: float
     model: str
     deadline_met: bool | None = None
+    probabilities: npt.NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -92,7 +93,19 @@ class FakeModel:
         index = int(image[0, 0, 0]) % len(classes)
         budget_flops = parse_budget(str(ask.budget or self.default_budget), self.exit_flops)
         met = None if ask.deadline_seconds is None else True
-        return FakeAnswer(classes[index], index, 0.5, 1, self.exit_flops[0], budget_flops, self.name, met)
+        probabilities = np.full(len(classes), 0.5 / (len(classes) - 1), np.float32)
+        probabilities[index] = 0.5
+        return FakeAnswer(
+            classes[index],
+            index,
+            0.5,
+            1,
+            self.exit_flops[0],
+            budget_flops,
+            self.name,
+            met,
+            probabilities if ask.probabilities else None,
+        )
 
 
 def fake_service(*models: FakeModel, **settings: Any) -> tuple[Service, list[Event]]:

@@ -192,7 +192,7 @@ def test_bad_requests_get_a_problem_and_never_a_500(
     response = post(service, "/classify" + url, content, headers)
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["status"] == response.status_code == status
-    assert set(response.json()) == {"type", "title", "status", "detail"}
+    assert set(response.json()) == {"type", "title", "status", "detail", "error"}
     assert response.json()["type"].startswith("urn:offramp:problem:")
     assert names in response.json()["detail"]
     assert [type(event) for event in events] == [RequestRefused]

@@ -1,0 +1,98 @@
+"""Counts what the Open Inference Protocol's statistics show; a listener of the core's events."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from serving.events import Event, RequestDone, RequestFailed, StageRan
+
+
+@dataclass
+class Durations:
+    """How often something happened, and how many seconds it took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        """Count so many more."""
+        self.count += count
+        self.seconds += seconds
+
+
+@dataclass
+class ModelStatistics:
+    """What a model has done since it was loaded.
+
+    Attributes:
+        images: answered.
+        last_at: seconds since 1970 of the last answer; 0 before the first.
+        success: requests answered, from admission to answer.
+        fail: requests that failed or were abandoned; their time is not measured.
+        queue: images waiting for a stage.
+        stages: runs of a stage, by how many images they had.
+    """
+
+    images: int = 0
+    last_at: float = 0.0
+    success: Durations = field(default_factory=Durations)
+    fail: Durations = field(default_factory=Durations)
+    queue: Durations = field(default_factory=Durations)
+    stages: dict[int, Durations] = field(default_factory=lambda: defaultdict(Durations))
+
+    @property
+    def run(self) -> Durations:
+        """All runs of a stage."""
+        return Durations(
+            sum(found.count for found in self.stages.values()),
+            sum(found.seconds for found in self.stages.values()),
+        )
+
+
+class Statistics:
+    """Counts for each model; called with events from any thread.
+
+    Args:
+        now: seconds since 1970.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._models: dict[str, ModelStatistics] = defaultdict(ModelStatistics)
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case RequestDone(model, exits, seconds=seconds):
+                with self._lock:
+                    found = self._models[model]
+                    found.images += len(exits)
+                    found.success.add(1, seconds)
+                    found.last_at = self._now()
+            case RequestFailed(model):
+                with self._lock:
+                    self._models[model].fail.add(1, 0.0)
+            case StageRan(model, _, rows, seconds, queue_seconds):
+                with self._lock:
+                    found = self._models[model]
+                    found.queue.add(rows, sum(queue_seconds))
+                    found.stages[rows].add(1, seconds)
+            case _:
+                pass
+
+    def of(self, model: str) -> ModelStatistics:
+        """Return what a model has done so far: a copy, which stays as it is."""
+        with self._lock:
+            found = self._models[model]
+            stages = {rows: Durations(run.count, run.seconds) for rows, run in found.stages.items()}
+            return ModelStatistics(
+                found.images,
+                found.last_at,
+                Durations(found.success.count, found.success.seconds),
+                Durations(found.fail.count, found.fail.seconds),
+                Durations(found.queue.count, found.queue.seconds),
+                stages,
+            )

@@ -1,0 +1,146 @@
+"""What every call goes through: a name, a key, an error in gRPC's words, a count and a line in the log."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import ClientDisconnect
+from structlog.typing import FilteringBoundLogger
+
+from serving.errors import OfframpError
+from serving.events import RequestRefused
+from serving.web.access import Access
+from serving.web.grpc.status import code_of, details_of
+from serving.web.request_ids import ECHOED, HEADER, RequestIds
+from serving.web.service import Service
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_MAX_ECHOED = 128
+
+Method = Callable[[Any, Any], Awaitable[Any]]
+"""A request, and gRPC's context, to a response."""
+
+
+class GrpcMetrics:
+    """Counts calls.
+
+    Args:
+        registry: where the metrics are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "offramp_grpc_requests", "gRPC calls answered.", ("method", "code"), registry=registry
+        )
+        self.seconds = Histogram(
+            "offramp_grpc_request_seconds",
+            "From the receipt of a gRPC call to the end of its answer.",
+            ("method",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+
+class Calls:
+    """Wraps the methods of a servicer.
+
+    Args:
+        service: told of refused requests.
+        access: whose keys count.
+        ids: names requests.
+        metrics: count calls.
+        logger: gets what clients are not to see.
+        access_logger: gets a line for each call, where the settings say so.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        access: Access,
+        ids: RequestIds,
+        metrics: GrpcMetrics,
+        logger: FilteringBoundLogger,
+        access_logger: FilteringBoundLogger,
+    ) -> None:
+        self._service, self._access, self._ids, self._metrics = service, access, ids, metrics
+        self._logger, self._access_logger = logger, access_logger
+
+    def unary(self, name: str, method: Method, *, open_to_all: bool = False) -> Method:
+        """Wrap a method that answers one request with one response.
+
+        Args:
+            name: of the method.
+            method: answers.
+            open_to_all: whether it asks for no key.
+        """
+
+        async def wrapped(request: Any, context: Any) -> Any:
+            async with self._call(name, context, open_to_all=open_to_all):
+                return await method(request, context)
+
+        return wrapped
+
+    def stream(self, name: str, answer: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
+        """Wrap a method that answers each request of a stream with a response, in their order."""
+
+        async def wrapped(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            async with self._call(name, context, open_to_all=False):
+                async for request in requests:
+                    yield await answer(request)
+
+        return wrapped
+
+    def refused(self, error: OfframpError) -> str:
+        """Note that a request was refused; return what its caller is told."""
+        self._service.emit(RequestRefused(type(error).__name__))
+        if error.status >= 500:
+            self._logger.error("request_failed", error=type(error).__name__, reason=str(error))
+        return details_of(error)[0]
+
+    @asynccontextmanager
+    async def _call(self, name: str, context: Any, *, open_to_all: bool) -> AsyncIterator[None]:
+        started, code, key = time.perf_counter(), grpc.StatusCode.OK, None
+        metadata = dict(context.invocation_metadata() or ())
+        request_id = self._ids.make()
+        trailing = [(HEADER.decode(), request_id)]
+        if 0 < len(callers := str(metadata.get(ECHOED.decode(), ""))) <= _MAX_ECHOED:
+            trailing.append((ECHOED.decode(), callers))
+        context.set_trailing_metadata(tuple(trailing))
+        try:
+            if self._access.keys is not None and not open_to_all:
+                key = self._access.keys.find(str(metadata.get("authorization", "")))
+                if key is None:
+                    code = grpc.StatusCode.UNAUTHENTICATED
+                    text = "expected a key of this server as metadata: authorization: Bearer KEY"
+                    await context.abort(code, text, tuple(trailing))
+            yield
+        except OfframpError as error:
+            code, text = code_of(error), self.refused(error)
+            await context.abort(code, text, (*trailing, *details_of(error)[1]))
+        except (asyncio.CancelledError, ClientDisconnect):
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            self._logger.exception("request_failed", method=name)
+            await context.abort(code, "the server failed; its log says why", tuple(trailing))
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.requests.labels(name, code.name).inc()
+            self._metrics.seconds.labels(name).observe(seconds)
+            if self._service.settings.access_log:
+                self._access_logger.info(
+                    "answered",
+                    id=request_id,
+                    client=context.peer(),
+                    method=name,
+                    code=code.name,
+                    seconds=round(seconds, 6),
+                    **({} if key is None else {"key": key.name}),
+                )

@@ -1,0 +1,36 @@
+"""The standard health service of gRPC, `grpc.health.v1`: the server as "", and each model by its name."""
+
+from typing import Any
+
+from grpc_health.v1 import health, health_pb2
+
+from serving.web.grpc.servicer import SERVICE
+from serving.web.oip.repository import why_unready
+from serving.web.service import Service
+
+_STATUS = health_pb2.HealthCheckResponse
+
+
+class Health(health.aio.HealthServicer):  # type: ignore[misc] # it publishes no types
+    """Says what the readiness of the server and its models is now.
+
+    Args:
+        service: which knows.
+    """
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self._service = service
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Look, then answer."""
+        await self.refresh()
+        return await super().Check(request, context)
+
+    async def refresh(self) -> None:
+        """Look again, and tell whoever watches."""
+        service = self._service
+        unready = {"": service.unready, SERVICE: service.unready}
+        unready |= {name: why_unready(service, model) for name, model in service.models.items()}
+        for name, reason in unready.items():
+            await self.set(name, _STATUS.SERVING if reason is None else _STATUS.NOT_SERVING)

@@ -1,0 +1,148 @@
+"""The protocol's calls, each over what answers the same over HTTP."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from serving.errors import AdminOnlyError, BodyTooLargeError, OfframpError
+from serving.web.grpc import messages
+from serving.web.grpc import open_inference_pb2 as pb
+from serving.web.grpc.calls import Calls
+from serving.web.oip import repository, signature
+from serving.web.oip.infer import INLINE_BYTES, Infer
+from serving.web.oip.request import InferRequest
+from serving.web.service import Service
+
+SERVICE = "inference.GRPCInferenceService"
+
+
+@dataclass
+class GrpcCaller:
+    """Who waits for an answer; a call that ends early is cancelled by gRPC itself."""
+
+    disconnected: bool = False
+    more_body: bool = False
+    message_event: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Servicer:
+    """Answers calls.
+
+    Args:
+        service: models, settings and threads.
+        infer: answers inference requests.
+        calls: what every call goes through.
+        server_version: said in the server's metadata.
+    """
+
+    def __init__(self, service: Service, infer: Infer, calls: Calls, server_version: str) -> None:
+        self._service, self._infer, self._calls, self._version = service, infer, calls, server_version
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the methods by name; inference gets bytes, which are counted before they are read."""
+        found = {
+            name: grpc.unary_unary_rpc_method_handler(
+                self._calls.unary(name, method, open_to_all=name in ("ServerLive", "ServerReady")),
+                request_deserializer=message.FromString,
+                response_serializer=_serialized,
+            )
+            for name, message, method in self._plain_methods()
+        }
+        found["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
+            self._calls.unary("ModelInfer", self._model_infer), response_serializer=_serialized
+        )
+        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._calls.stream("ModelStreamInfer", self._stream_one), response_serializer=_serialized
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    def _plain_methods(self) -> Sequence[tuple[str, Any, Callable[[Any, Any], Any]]]:
+        return (
+            ("ServerLive", pb.ServerLiveRequest, self._live),
+            ("ServerReady", pb.ServerReadyRequest, self._ready),
+            ("ModelReady", pb.ModelReadyRequest, self._model_ready),
+            ("ServerMetadata", pb.ServerMetadataRequest, self._metadata),
+            ("ModelMetadata", pb.ModelMetadataRequest, self._model_metadata),
+            ("ModelConfig", pb.ModelConfigRequest, self._config),
+            ("ModelStatistics", pb.ModelStatisticsRequest, self._statistics),
+            ("RepositoryIndex", pb.RepositoryIndexRequest, self._index),
+            ("RepositoryModelLoad", pb.RepositoryModelRequest, self._no_change),
+            ("RepositoryModelUnload", pb.RepositoryModelRequest, self._no_change),
+        )
+
+    async def _live(self, request: Any, context: Any) -> Any:
+        return pb.ServerLiveResponse(live=self._service.dead is None)
+
+    async def _ready(self, request: Any, context: Any) -> Any:
+        return pb.ServerReadyResponse(ready=self._service.unready is None)
+
+    async def _model_ready(self, request: Any, context: Any) -> Any:
+        model = repository.choose(self._service, request.name, request.version)
+        return pb.ModelReadyResponse(ready=repository.why_unready(self._service, model) is None)
+
+    async def _metadata(self, request: Any, context: Any) -> Any:
+        return pb.ServerMetadataResponse(
+            name="offramp", version=self._version, extensions=signature.EXTENSIONS
+        )
+
+    async def _model_metadata(self, request: Any, context: Any) -> Any:
+        model = repository.choose(self._service, request.name, request.version)
+        return messages.fill(pb.ModelMetadataResponse(), signature.metadata_of(model))
+
+    async def _config(self, request: Any, context: Any) -> Any:
+        model = repository.choose(self._service, request.name, request.version)
+        config = signature.config_of(model, self._service.settings.max_images)
+        return messages.fill(pb.ModelConfigResponse(), {"config": config})
+
+    async def _statistics(self, request: Any, context: Any) -> Any:
+        models = list(self._service.models.values())
+        if request.name:
+            models = [repository.choose(self._service, request.name, request.version)]
+        document = {"model_stats": repository.statistics_of(self._service, models)}
+        return messages.fill(pb.ModelStatisticsResponse(), document)
+
+    async def _index(self, request: Any, context: Any) -> Any:
+        found = repository.index_of(self._service, ready=request.ready)
+        return messages.fill(pb.RepositoryIndexResponse(), {"models": found})
+
+    async def _no_change(self, request: Any, context: Any) -> Any:
+        raise AdminOnlyError("this server loads its models when it starts: none can be loaded or unloaded")
+
+    async def _model_infer(self, raw: bytes, context: Any) -> Any:
+        return await self._answer(raw)
+
+    async def _stream_one(self, raw: bytes) -> Any:
+        try:
+            return pb.ModelStreamInferResponse(infer_response=await self._answer(raw))
+        except OfframpError as error:  # one request of a stream, not the stream
+            return pb.ModelStreamInferResponse(error_message=self._calls.refused(error))
+
+    async def _answer(self, raw: bytes) -> pb.ModelInferResponse:
+        received_at, service = time.monotonic(), self._service
+        if len(raw) > service.settings.max_body_bytes:
+            raise BodyTooLargeError(
+                f"expected a message of at most {service.settings.max_body_bytes} bytes, found {len(raw)}: "
+                "send fewer or smaller images"
+            )
+        with service.bodies.share() as share:
+            share.add(len(raw))
+            if len(raw) <= INLINE_BYTES:
+                name, version, request = _taken_apart(raw)
+            else:
+                name, version, request = await service.pool.run(lambda: _taken_apart(raw))
+            model = repository.choose(service, name, version)
+            return messages.response_of(await self._infer(model, request, GrpcCaller(), received_at))
+
+
+def _taken_apart(raw: bytes) -> tuple[str, str, InferRequest]:
+    message = messages.parse(raw)
+    return message.model_name, message.model_version, messages.request_of(message)
+
+
+def _serialized(message: Any) -> bytes:
+    serialized: bytes = message.SerializeToString()
+    return serialized

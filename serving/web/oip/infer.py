@@ -1,0 +1,77 @@
+"""Answers an inference request: the protocol on the outside, the path of `POST /classify` on the inside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from serving.policy.budget import parse_budget
+from serving.web.caller import ClientConnection
+from serving.web.classify import Classify
+from serving.web.oip.outputs import OutputTensor, tensors_of
+from serving.web.oip.parameters import options_of
+from serving.web.oip.request import InferRequest, wanted
+from serving.web.oip.tensor_reader import TensorReader
+from serving.web.service import ServedModel, Service
+
+INLINE_BYTES = 16 * 1024
+"""Requests of more bytes than this are taken apart by the threads that decode, not by the event loop."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What goes back to a caller.
+
+    Args:
+        model: the name of the model.
+        request_id: as the request had it.
+        tensors: those asked for.
+    """
+
+    model: str
+    request_id: str
+    tensors: Sequence[OutputTensor]
+
+
+class Infer:
+    """Answers requests, whichever way they came.
+
+    Args:
+        service: models, settings and threads.
+        classify: the path that images take.
+    """
+
+    def __init__(self, service: Service, classify: Classify) -> None:
+        self._service = service
+        self._classify = classify
+
+    async def __call__(
+        self,
+        model: ServedModel,
+        request: InferRequest,
+        caller: ClientConnection,
+        received_at: float,
+        query: Mapping[str, str] | None = None,
+    ) -> Inference:
+        """Answer one request.
+
+        Args:
+            model: who answers.
+            request: what was sent.
+            caller: who waits.
+            received_at: the second of `time.monotonic` from which a deadline counts.
+            query: parameters in the request's address.
+
+        Raises:
+            OfframpError: it is refused, or fails.
+            ClientDisconnect: nobody waits any more.
+        """
+        service = self._service
+        service.refuse_if_stalled(model)
+        outputs = wanted(request, model)
+        ask = options_of(request.parameters, query or {}, model.name)
+        if ask.budget is not None:
+            parse_budget(str(ask.budget), model.exit_flops)
+        reader = TensorReader(request.tensor, model.manifest.preprocessing, service.read_limits)
+        job = await self._classify.run(model, ask, reader, caller, received_at)
+        return Inference(
+            model.name, request.request_id, tensors_of(job.answers(), outputs, model.manifest.classes)
+        )

@@ -1,0 +1,205 @@
+"""Early exits for one trained network: heads on the way, the network itself as it was."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from serving.bundle import Named, Preprocessing, check_target
+from training.adopting import pixels_of
+from training.adopting.assembling import Exit, Member, adopted
+from training.adopting.cascading import load_members
+from training.adopting.choosing import best_subset, chosen_cuts
+from training.adopting.classes import class_names, order_of
+from training.adopting.config import AdoptConfig
+from training.adopting.drafting import Done, described, first_images, image_spec, trial_answers, write
+from training.adopting.features import Features
+from training.adopting.heads import TrainedHead, new_head, train_head
+from training.adopting.images import Opened, open_images
+from training.adopting.paths import Cut, cuts
+from training.data.images import Progress
+from training.errors import AdoptError
+
+
+class Show(Protocol):
+    """Shows how far each step is."""
+
+    def __call__(self, step: str, done: int, of: int) -> None:
+        """Hear that a step has done something of all it does."""
+
+
+def build(
+    name: str,
+    folder: Path,
+    config: AdoptConfig,
+    *,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+    show: Show = lambda step, done, of: None,
+) -> Done:
+    """Give a trained network early exits and write it as a bundle.
+
+    Args:
+        name: where the network is (`training.adopting.loading`).
+        folder: where the bundle goes.
+        config: the settings.
+        force: replace a bundle that is there.
+        tell: takes a sentence on what is going on.
+        show: hears how far each step is.
+
+    Raises:
+        AdoptError: the network cannot be cut, does not know the images, or no exit pays.
+        BundleError, ConfigError, DataError, RunError: something else does not fit.
+    """
+    check_target(folder, force=force)
+    opened = open_images(config, trains=True)
+    (network,) = load_members([name], config)
+    classes = class_names(
+        network, opened.calibrate.data_set, opened.calibrate.classes or opened.train.classes
+    )
+    wanted, most = chosen_cuts(network, cuts(network), config.exits)
+    opened = replace(
+        opened,
+        train=opened.train.in_order_of(classes).some(config.images, config.seed, "images"),
+        calibrate=opened.calibrate.in_order_of(classes),
+        test=opened.test and opened.test.in_order_of(classes),
+    )
+    spec = image_spec([network], config)
+    images, labels = first_images(opened.calibrate, spec, pixels_of.TRIED_IMAGES, config.seed)
+    (said,) = pixels_of.given(config.normalise, [network])
+    member, found = pixels_of.settled(network, said, order_of(network, classes), spec, images, labels)
+    if found:
+        tell(found)
+    work = config.work or folder.absolute().with_name(f".{folder.absolute().name}.adopting")
+    key = _key(member, wanted, opened.train.rows, config, spec.model_dump_json())
+    _take_up(work, key)
+    features = Features(
+        member,
+        wanted,
+        spec,
+        opened.train,
+        work / "features",
+        int(config.cache_gb * 1e9),
+        lambda done, of: show("features", done, of),
+    )
+    features.compute()
+    heads = _heads(features, wanted, member, config, work, show)
+    exits = [Exit(cut, head) for cut, head in zip(wanted, heads, strict=True)]
+    if most is not None and len(exits) > 1:
+        exits = _those_that_pay(exits, member, opened, spec, classes, config, most, tell)
+    assembled = adopted(member, exits, spec)
+    facts = (
+        Named(
+            name=network.name,
+            options={**described(member), "cuts": [own.cut.tensor for own in exits], "head": config.head},
+        ),
+        Named(
+            name="adopted",
+            options={
+                "epochs": config.epochs,
+                "images": len(opened.train),
+                "distillation": "last exit",
+                "seed": config.seed,
+            },
+        ),
+    )
+    done = write(
+        folder,
+        assembled,
+        member,
+        facts,
+        opened,
+        spec,
+        classes,
+        config,
+        force=force,
+        tell=tell,
+        progress=_decoding(show),
+    )
+    shutil.rmtree(work, ignore_errors=True)
+    return done
+
+
+def _heads(
+    features: Features, wanted: Sequence[Cut], member: Member, config: AdoptConfig, work: Path, show: Show
+) -> list[TrainedHead]:
+    heads = []
+    budget = int(config.head_share * member.network.flops)
+    for place, cut in enumerate(wanted):
+        file = work / f"head_{place + 1}.pt"
+        if file.exists():
+            kind, net = new_head(config.head, features.views[place], member.network.classes, budget)
+            net.load_state_dict(torch.load(file, weights_only=True))
+            heads.append(TrainedHead(kind, features.views[place], net.eval()))
+            continue
+        title = f"head {place + 1} of {len(wanted)} ({cut.share:.0%})"
+        head = train_head(
+            features,
+            place,
+            config.head,
+            budget,
+            epochs=config.epochs,
+            seed=config.seed,
+            step=lambda done, of, title=title: show(title, done, of),  # type: ignore[misc]
+        )
+        torch.save(head.net.state_dict(), file)
+        heads.append(head)
+    return heads
+
+
+def _those_that_pay(
+    exits: list[Exit],
+    member: Member,
+    opened: Opened,
+    spec: Preprocessing,
+    classes: tuple[str, ...],
+    config: AdoptConfig,
+    most: int,
+    tell: Callable[[str], None],
+) -> list[Exit]:
+    """Return the exits of the best subset."""
+    assembled = adopted(member, exits, spec)
+    answers = trial_answers(assembled, member, opened, spec, classes, config)
+    probabilities, labels = answers.to_fit_on(len(answers.labels))
+    kept, mean, best = best_subset(
+        probabilities, labels, assembled.flops, member.network.flops, most, config.seed
+    )
+    tell(
+        f"of {len(exits)} exits {len(kept)} stay ("
+        + ", ".join(f"{exits[index].cut.tensor} at {exits[index].cut.share:.0%}" for index in kept)
+        + f"): {mean:.1%} right on average over budgets of 30 to 80%, the best subset {best:.1%}"
+    )
+    if mean <= pixels_of.low_bar(member.network.classes):
+        raise AdoptError(
+            f"{member.network.name}: no exit pays: at budgets of 30 to 80% {mean:.1%} are right, by the "
+            "network itself "
+            f"{float((probabilities[:, -1].argmax(-1) == labels).mean()):.1%}; nothing was written"
+        )
+    return [exits[index] for index in kept]
+
+
+def _take_up(work: Path, key: str) -> None:
+    """Go on with what is in the folder if it belongs to the same adoption; begin anew if not."""
+    note = work / "adoption.json"
+    if not note.exists() or json.loads(note.read_text()).get("key") != key:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        note.write_text(json.dumps({"key": key}))
+
+
+def _key(member: Member, wanted: Sequence[Cut], rows: np.ndarray, config: AdoptConfig, spec: str) -> str:
+    facts = (
+        member.network.sha256, member.normalisation, member.order, [cut.tensor for cut in wanted], spec,
+        config.dataset, config.head, config.head_share, config.epochs, config.seed, config.cache_gb,
+    )  # fmt: skip
+    return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(rows).tobytes()).hexdigest()
+
+
+def _decoding(show: Show) -> Progress:
+    return show

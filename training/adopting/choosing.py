@@ -1,0 +1,136 @@
+"""Which cuts get exits: candidates spread over the network's FLOPs, and the subset of their heads that pays.
+
+Early cheap exits matter more than good late ones, and three or four that are spread are as good as many: of
+all subsets the smallest is taken that is within one standard error of the best, in mean accuracy over budgets
+of 30 to
+80% of the original. Thresholds are fitted on one half of the images that may be fitted on and judged on the
+other.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from training.adopting.config import AUTO
+from training.adopting.network import Network
+from training.adopting.paths import Cut
+from training.calibration.collect import Labels, Probabilities, scorers_of
+from training.errors import ConfigError
+from training.evaluation.candidates import DEFAULT_CANDIDATE, outcome
+from training.evaluation.evaluation import Scored
+from training.models.flops import SegmentFlops
+
+CANDIDATES = 6
+"""Heads that are trained for `--exits auto`."""
+
+_FIRST, _LAST = 0.14, 0.76
+_BUDGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_PERCENT = "%"
+
+
+def chosen_cuts(network: Network, found: Sequence[Cut], wanted: str) -> tuple[list[Cut], int | None]:
+    """Return the cuts that get a head.
+
+    Args:
+        network: the network.
+        found: all places where it can be cut.
+        wanted: `auto`, `auto:K`, or tensors and shares (`30%`) with commas between.
+
+    Returns:
+        The cuts in order, and how many of them may stay exits; None where all do as they are named.
+
+    Raises:
+        ConfigError: no such tensor, or a share or a number that is none.
+    """
+    if wanted == AUTO or wanted.startswith(f"{AUTO}:"):
+        count = wanted.partition(":")[2] or str(CANDIDATES)
+        if not count.isdecimal() or not 1 <= int(count) <= 2 * CANDIDATES:
+            raise ConfigError(f"--exits {wanted}: expected auto:K with K from 1 to {2 * CANDIDATES}")
+        spread = np.linspace(_FIRST, _LAST, max(CANDIDATES, int(count)))
+        return _distinct([_nearest(found, share) for share in spread]), int(count)
+    by_name = {cut.tensor: cut for cut in found}
+    cuts = []
+    for word in (word.strip() for word in wanted.split(",")):
+        if word.endswith(_PERCENT):
+            cuts.append(_nearest(found, _share(word)))
+        elif word in by_name:
+            cuts.append(by_name[word])
+        else:
+            listed = ", ".join(f"{cut.tensor} ({cut.share:.0%})" for cut in found)
+            raise ConfigError(f"--exits {word}: {network.name} has no such place to cut; it has {listed}")
+    return _distinct(cuts), None
+
+
+def best_subset(
+    probabilities: Probabilities,
+    labels: Labels,
+    segments: Sequence[SegmentFlops],
+    original_flops: int,
+    most: int,
+    seed: int = 0,
+) -> tuple[list[int], float, float]:
+    """Choose which exits stay.
+
+    Args:
+        probabilities: [N, K, C], the last exit's among them, of images that may be fitted on.
+        labels: [N].
+        segments: costs of the network with all its heads.
+        original_flops: of the network without heads.
+        most: how many early exits may stay.
+        seed: of the halves.
+
+    Returns:
+        Indices of the early exits that stay; their mean accuracy over the budgets, and the best subset's.
+    """
+    last = len(segments) - 1
+    half = np.random.default_rng(seed).permutation(len(labels)) < len(labels) // 2
+    scorer = scorers_of(np.ones(last + 1))[DEFAULT_CANDIDATE.measure]
+    fitted, judged = (Scored.of(probabilities[part], labels[part], scorer) for part in (half, ~half))
+    bodies = np.cumsum([segment.body for segment in segments])
+    heads = np.array([segment.head for segment in segments])
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    for size in range(1, most + 1):
+        for subset in combinations(range(last), size):
+            columns = [*subset, last]
+            costs = (bodies[columns] + np.cumsum(heads[columns])).astype(np.int64).tolist()
+            budgets = [share * original_flops for share in _BUDGETS]
+            policy = DEFAULT_CANDIDATE.fit(
+                Scored(fitted.score[:, columns], fitted.correct[:, columns]), costs
+            )
+            kept = [budget for budget in budgets if budget >= costs[0]]
+            seen = Scored(judged.score[:, columns], judged.correct[:, columns])
+            right = np.zeros(len(seen.score))
+            if kept:
+                right = outcome(policy, seen, kept, costs).right.sum(axis=0) / len(budgets)
+            found[subset] = right
+    best = max(found, key=lambda subset: found[subset].mean())
+    good = [subset for subset, right in found.items() if _within(right, found[best])]
+    fewest = min(len(subset) for subset in good)
+    chosen = max(
+        (subset for subset in good if len(subset) == fewest), key=lambda subset: found[subset].mean()
+    )
+    return list(chosen), float(found[chosen].mean()), float(found[best].mean())
+
+
+def _within(right: np.ndarray, best: np.ndarray) -> bool:
+    apart = best - right
+    return bool(apart.mean() <= apart.std() / np.sqrt(len(apart)))
+
+
+def _nearest(found: Sequence[Cut], share: float) -> Cut:
+    return min(found, key=lambda cut: abs(cut.share - share))
+
+
+def _distinct(cuts: Sequence[Cut]) -> list[Cut]:
+    return sorted(dict.fromkeys(cuts), key=lambda cut: cut.flops)
+
+
+def _share(word: str) -> float:
+    try:
+        share = float(word.removesuffix(_PERCENT)) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ConfigError(f"--exits {word}: expected a share of the network's FLOPs between 0% and 100%")
+    return share

@@ -1,0 +1,206 @@
+"""What both commands do with an assembled graph: the draft of its manifest, its trial, and the bundle."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+
+from serving.bundle import NEWEST_FORMAT, UNSEALED, CalibrationSpec, DataSet, Manifest, Named, Preprocessing
+from training.adopting.assembling import Assembled, Member
+from training.adopting.config import AdoptingConfig
+from training.adopting.images import Opened, Pictures, as_data
+from training.adopting.network import Network
+from training.adopting.reference import LastExit, Reference
+from training.calibration.collect import Answers, Labels, Probabilities
+from training.data.batches import Data
+from training.data.images import Progress, decode
+from training.data.opening import preprocessing
+from training.errors import AdoptError, ConfigError
+from training.exporting.export import Written, draft_segments, write_trial
+from training.exporting.trial import Trial
+from training.runs.provenance import git_revision, versions
+
+
+@dataclass(frozen=True)
+class Done:
+    """A bundle of trained networks, and what was found on the way.
+
+    Args:
+        written: the bundle.
+        member: the full network, which the last exit is.
+        last: how the last exit compares to the original file.
+        classes: the bundle's.
+        test: images to judge by; None where none were given.
+    """
+
+    written: Written
+    member: Member
+    last: LastExit
+    classes: tuple[str, ...]
+    test: Pictures | None
+
+
+def image_spec(networks: Sequence[Network], config: AdoptingConfig) -> Preprocessing:
+    """Return what the server makes of an image: the size of the network with the largest input.
+
+    Raises:
+        ConfigError: `--resize` leaves no room for it.
+    """
+    largest = max(networks, key=lambda network: network.height * network.width)
+    height, width = largest.height, largest.width
+    resize = config.resize
+    if resize is None and height == width:
+        resize = preprocessing(height).resize
+    if resize is not None and resize < max(height, width):
+        raise ConfigError(
+            f"--resize {resize}: expected at least the {max(height, width)} pixels that {largest.name} takes"
+        )
+    return Preprocessing(height=height, width=width, resize=resize, filter=config.filter)
+
+
+def first_images(pictures: Pictures, spec: Preprocessing, count: int, seed: int) -> tuple[Any, Labels | None]:
+    """Decode a few images, uint8 [n, H, W, 3], with their labels where all have one."""
+    few = pictures.some(count, seed, "few")
+    return decode(few.part, few.rows, spec), few.labels if pictures.labelled else None
+
+
+def write(
+    folder: Path,
+    assembled: Assembled,
+    member: Member,
+    facts: tuple[Named, Named],
+    opened: Opened,
+    spec: Preprocessing,
+    classes: tuple[str, ...],
+    config: AdoptingConfig,
+    *,
+    force: bool,
+    tell: Callable[[str], None],
+    progress: Progress | None = None,
+) -> Done:
+    """Serve an assembled graph to the images it is calibrated on, hold it against the original, and write it.
+
+    Args:
+        folder: where the bundle goes.
+        assembled: the graph.
+        member: the full network, which the last exit is.
+        facts: architecture and method, for the manifest.
+        opened: the images, their labels in the bundle's order.
+        spec: what the server makes of an image.
+        classes: the bundle's.
+        config: the settings.
+        force: replace a bundle that is there.
+        tell: takes a sentence on what is going on.
+        progress: told how far decoding is.
+
+    Raises:
+        AdoptError: the last exit differs from the original.
+        BundleError, DataError, RunError: as exporting.
+    """
+    data, original = truthful(member, opened, spec, classes, config, progress)
+    last = LastExit(member.network.name, original)
+    draft = _draft(assembled, member, facts, data, opened, spec, classes, config)
+    trial = Trial(draft, data, gather_rows=config.gather_rows)
+    written = write_trial(
+        folder, trial, assembled.whole, assembled.parts, config, data, last.add, force=force, tell=tell
+    )
+    return Done(written, member, last, classes, opened.test)
+
+
+def truthful(
+    member: Member,
+    opened: Opened,
+    spec: Preprocessing,
+    classes: tuple[str, ...],
+    config: AdoptingConfig,
+    progress: Progress | None = None,
+) -> tuple[Data, list[Probabilities]]:
+    """Return the images, labelled as `--truth` says, and the original's probabilities batch by batch."""
+    data = as_data(opened.train, opened.calibrate, spec, classes, config.seed, progress)
+    reference = Reference(member, spec)
+    original = [reference(batch.images.numpy()) for batch in data.validation()]
+    if config.truth == "own":
+        answers = np.concatenate([batch.argmax(-1) for batch in original]).astype(np.int64)
+        calibrate = opened.calibrate.with_labels(answers)
+        data = as_data(opened.train, calibrate, spec, classes, config.seed)
+    return data, original
+
+
+def trial_answers(
+    assembled: Assembled,
+    member: Member,
+    opened: Opened,
+    spec: Preprocessing,
+    classes: tuple[str, ...],
+    config: AdoptingConfig,
+) -> Answers:
+    """Serve an assembled graph to the images it is calibrated on, and return what every exit answers."""
+    data, _ = truthful(member, opened, spec, classes, config)
+    unnamed = (Named(name="trial"), Named(name="trial"))
+    trial = Trial(
+        _draft(assembled, member, unnamed, data, opened, spec, classes, config), data, gather_rows=False
+    )
+    return trial.answers(assembled.whole, assembled.parts)
+
+
+def _draft(
+    assembled: Assembled,
+    member: Member,
+    facts: tuple[Named, Named],
+    data: Data,
+    opened: Opened,
+    spec: Preprocessing,
+    classes: tuple[str, ...],
+    config: AdoptingConfig,
+) -> Manifest:
+    architecture, method = facts
+    return Manifest(
+        format_version=NEWEST_FORMAT,
+        architecture=architecture,
+        method=method,
+        data_set=DataSet(
+            name=opened.train.data_set,
+            split_seed=config.seed,
+            train_images=len(opened.train),
+            validation_images=len(opened.calibrate),
+        ),
+        git_revision=git_revision(),
+        versions=versions(),
+        classes=classes,
+        preprocessing=spec,
+        segments=draft_segments(assembled.parts, assembled.flops),
+        precision="float32",
+        calibration=CalibrationSpec(
+            sha256=UNSEALED,
+            source=None if data.name == opened.train.data_set else data.name,
+            truth="own" if config.truth == "own" else None,
+        ),
+        original_flops=member.network.flops,
+    )
+
+
+def described(member: Member) -> dict[str, JsonValue]:
+    """Return what a manifest says of a network that went into a bundle."""
+    network = member.network
+    return {
+        "name": network.name,
+        "sha256": network.sha256,
+        "flops": network.flops,
+        "image_size": [network.height, network.width],
+        "normalise": member.normalisation.name if network.dtype == "float32" else None,
+    }
+
+
+def check_rising(networks: Sequence[Network]) -> None:
+    """Refuse networks that are not given from the cheapest to the dearest.
+
+    Raises:
+        AdoptError: with what each costs.
+    """
+    costs = [network.flops for network in networks]
+    if costs != sorted(costs):
+        listed = ", ".join(f"{network.name} {network.flops / 1e6:,.1f} MFLOPs" for network in networks)
+        raise AdoptError(f"expected networks from the cheapest to the dearest; found {listed}")
