@@ -19,7 +19,7 @@ KEPT_SECONDS = 300
 """How far one can look back."""
 
 _WIDTH = 1.1
-_BOUNDS = tuple(1e-4 * _WIDTH**step for step in range(141))  # to 68 seconds
+_BOUNDS = tuple(1e-4 * _WIDTH**step for step in range(141))  # to a minute
 
 
 @dataclass(slots=True)
@@ -74,9 +74,7 @@ class Live:
         kept_seconds: how far back one can look.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, kept_seconds: int = KEPT_SECONDS
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, kept_seconds: int = KEPT_SECONDS) -> None:
         self._clock, self._kept = clock, kept_seconds
         self._started = clock()
         self._lock = threading.Lock()

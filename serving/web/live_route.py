@@ -21,7 +21,7 @@ _MOST_DIGITS = 12
 _SINCE = {
     "name": "since",
     "in": "query",
-    "description": "The first second that is asked for: `next` of the last answer. Without it, all that is kept.",
+    "description": "The first second that is asked for: `next` of the last answer; else all that is kept.",
     "schema": {"type": "integer", "minimum": 0, "default": 0},
 }
 

@@ -171,15 +171,14 @@ class LiveBody(BaseModel):
     next: int = Field(description="The first second that is not there yet.")
     full_flops: int = Field(description="FLOPs of an image that goes to the last exit.")
     image_seconds: list[float] = Field(
-        description="How long each stage takes for an image, in batches of the cheapest size; 0 where it never "
-        "ran."
+        description="Seconds of each stage for an image, in batches of the best size; 0 where it never ran."
     )
     threads: int = Field(description="How many threads compute.")
     exits: list[list[int]] = Field(description="For each exit, the images answered there.")
     spent_flops: list[int] = Field(description="Nominal FLOPs spent on answered images.")
     asked_flops: list[float] = Field(description="The sum of their budgets.")
     p50_seconds: list[float | None] = Field(
-        description="Half of the requests were answered within this, give or take 5%; null where there were none."
+        description="Half of the requests were answered within this, give or take 5%; null without requests."
     )
     p99_seconds: list[float | None] = Field(description="99% of the requests were answered within this.")
     batches: list[int] = Field(description="Runs of a stage.")

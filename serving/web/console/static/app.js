@@ -1,20 +1,18 @@
 // The frame: which view is open, which model is looked at, light or dark.
 import { get } from "./api.js";
 import { byId, h } from "./dom.js";
-import { gallery } from "./gallery.js";
 import { live } from "./live.js";
 import { plan } from "./plan.js";
 import { tryIt } from "./try.js";
 
 const THEMES = { auto: "Auto", light: "Light", dark: "Dark" };
-const TITLES = { try: "Try it", plan: "Plan", live: "Live", gallery: "Gallery" };
+const TITLES = { try: "Try it", plan: "Plan", live: "Live" };
 const told = document.documentElement.dataset;
 
 export const context = {
   models: [],
   model: null,
   explains: told.explain === "yes",
-  keepsRecent: Number(told.keepRecent ?? 0),
   // Shows what went wrong above the view; nothing takes it away.
   report(error) {
     const place = byId("problem");
@@ -95,10 +93,6 @@ async function start() {
   views.try = tryIt(byId("view-try"), context);
   views.plan = plan(byId("view-plan"), context);
   views.live = live(byId("view-live"), context);
-  if (context.keepsRecent) {
-    views.gallery = gallery(byId("view-gallery"), context);
-    document.querySelector('nav a[data-view="gallery"]').hidden = false;
-  }
   select.addEventListener("change", () => {
     context.model = context.models.find((model) => model.name === select.value);
     showStatus();

@@ -26,11 +26,11 @@ export function chart(title, note, height, options, words, resting) {
     const wanted = options(colour, data);
     plot = new window.uPlot({ ...wanted, width, height, axes: wanted.axes.map(axis), legend: { live: true, ...wanted.legend }, cursor: { points: { size: 7 }, ...wanted.cursor } }, wanted.shown?.(data) ?? data, place);
     plot.root.setAttribute("aria-hidden", "true");
-    rest();
+    requestAnimationFrame(rest);
   };
   // While nobody points at the chart, its legend tells the last values.
   const rest = () => {
-    if (plot.cursor.left < 0) plot.setLegend({ idx: resting?.(data) ?? data[0].length - 1 });
+    if (plot && plot.cursor.left < 0) plot.setLegend({ idx: resting?.(data) ?? data[0].length - 1 });
   };
   const axis = (own) => ({
     stroke: colour("--quiet"),
@@ -52,7 +52,7 @@ export function chart(title, note, height, options, words, resting) {
       spoken.textContent = words(columns);
       if (plot && id === ids) {
         plot.setData(options(colour, data).shown?.(data) ?? data);
-        rest();
+        requestAnimationFrame(rest);
       } else build();
       ids = id;
     },

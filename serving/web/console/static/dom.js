@@ -25,11 +25,14 @@ export function later(job, milliseconds) {
   };
 }
 
+let sliders = 0;
+
 // A slider with a label and its value in words.
-export function slider(label, { min, max, step, value, words, note }, changed) {
-  const input = h("input", { type: "range", min, max, step });
+export function slider(label, { min, max, step, value, words }, changed) {
+  const id = `slider-${(sliders += 1)}`;
+  const input = h("input", { type: "range", id, min, max, step });
   input.value = value;
-  const output = h("output", {});
+  const output = h("output", { for: id });
   const show = () => {
     const text = words(Number(input.value));
     output.textContent = text;
@@ -40,7 +43,8 @@ export function slider(label, { min, max, step, value, words, note }, changed) {
     changed(Number(input.value));
   });
   show();
-  const element = h("label", { class: "slider" }, h("span", { class: "slider-name" }, label, output), input, note ? h("span", { class: "note" }, note) : null);
+  // The label must not hold the output, or it would name that instead.
+  const element = h("div", { class: "slider" }, h("div", { class: "slider-name" }, h("label", { for: id }, label), output), input);
   return {
     element,
     get value() {

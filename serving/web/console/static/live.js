@@ -24,7 +24,7 @@ export function live(section, context) {
     (colour, data) => ({
       scales,
       axes: [clock, { size: 52 }],
-      series: [when, ...data.slice(1).map((_, place) => ({ label: `exit ${data.length - 1 - place}`, stroke: exitColour(data.length - 2 - place, data.length - 1), fill: exitColour(data.length - 2 - place, data.length - 1), width: 1, points: { show: false }, value: (plot, _, series, index) => (index === null || index === undefined ? "–" : String(data[data.length - series][index])) }))],
+      series: [when, ...data.slice(1).map((_, place) => ({ label: `exit ${data.length - 1 - place}`, stroke: exitColour(data.length - 2 - place, data.length - 1), fill: exitColour(data.length - 2 - place, data.length - 1), width: 1, points: { show: false }, value: (plot, total, series, index) => (index === null || index === undefined ? "–" : String(total - (plot.data[series + 1]?.[index] ?? 0))) }))],
       shown: (all) => [all[0], ...stacked(all.slice(1)).reverse()],
     }),
     (data) => data.slice(1).map((column, place) => `exit ${place + 1}: ${sum(column)}`).join(", "),

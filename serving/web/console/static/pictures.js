@@ -7,7 +7,7 @@ export function pictures(changed, refused) {
   const input = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", multiple: true, class: "visually-hidden", id: "files" });
   const label = h("label", { for: "files", class: "drop" },
     h("strong", {}, "Drop images here"),
-    h("span", {}, "paste them, or ", h("span", { class: "link" }, "choose files")),
+    h("span", {}, h("span", { class: "more" }, "paste them, or "), h("span", { class: "link" }, "choose files")),
     h("span", { class: "note" }, "PNG, JPEG or WebP, sent to this server alone"),
   );
   const zone = h("div", { class: "drop-zone" }, input, label);

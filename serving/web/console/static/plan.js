@@ -142,7 +142,7 @@ export function plan(section, context) {
       const found = await get(path(model, `budget=${budget.value}%25`));
       if (mine !== model) return;
       now = found;
-      figures.replaceChildren(...described(now));
+      figures.replaceChildren(h("p", { class: "note" }, "Expected of images like the calibration's:"), ...described(now));
       await drawCurves();
     } catch (error) {
       context.report(error);
@@ -151,8 +151,8 @@ export function plan(section, context) {
 
   function described(found) {
     const facts = [
-      ["Expected accuracy", percent(found.expected_accuracy)],
-      ["Expected cost", flops(found.expected_flops)],
+      ["Accuracy", percent(found.expected_accuracy)],
+      ["Cost of an image", flops(found.expected_flops)],
       ["Saved", percent(1 - found.expected_flops / full(model))],
     ];
     return [

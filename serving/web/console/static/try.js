@@ -92,7 +92,7 @@ export function tryIt(section, context) {
       thumbnail: moving && answer ? images[chosen].url : null,
     });
     drop.classList.toggle("filled", images.length > 0);
-    result.replaceChildren(answer ? summary(answer) : welcome());
+    result.replaceChildren(...(answer ? [summary(answer)] : welcome()));
     exits.replaceChildren(table(answer));
     const open = strip.contains(document.activeElement);
     strip.replaceChildren(...(images.length > 1 ? images.map(thumbnail) : []));
