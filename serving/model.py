@@ -244,6 +244,10 @@ class Model:
         """How the model is doing: corrections of budgets, drift, agreement of early answers."""
         return self._machinery.health()
 
+    def image_seconds(self) -> tuple[float, ...]:
+        """How long each stage takes for an image, in batches of the cheapest size; 0 where it never ran."""
+        return self._machinery.image_seconds()
+
     def state(self) -> dict[str, dict[str, float]]:
         """What the closed loop has learned, as plain numbers; empty if it is off."""
         controller = self._machinery.controller

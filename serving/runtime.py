@@ -89,6 +89,7 @@ class Runtime:
         rules, exit_flops = options.rules, bundle.manifest.exit_flops
         emit = shielded(options.emit)
         self._exit_flops = exit_flops
+        self._cost = cost
         self.controller = BudgetController(bundle.name, exit_flops, emit=emit) if rules.controller else None
         self.offers = Planner(bundle, rules, self.controller)
         self._agreement, self._drift = _monitors(bundle, rules, emit)
@@ -128,6 +129,11 @@ class Runtime:
             agreement_of_late=self._agreement.latest(),
             unchecked=self.watcher.missed,
         )
+
+    def image_seconds(self) -> tuple[float, ...]:
+        """How long each stage takes for an image, in batches of the cheapest size; 0 where it never ran."""
+        rates = [self._cost.expected(stage) for stage in range(len(self._exit_flops))]
+        return tuple(rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates)
 
     def _submit_idle(self, inputs: Tensors) -> Request[Sequence[int]]:
         last = len(self._exit_flops) - 1

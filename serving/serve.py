@@ -24,6 +24,7 @@ from serving.repository import load_models
 from serving.resources import resources
 from serving.settings import Settings, unknown_variables
 from serving.telemetry import logs
+from serving.telemetry.live import Live
 from serving.telemetry.log_writer import LogWriter
 from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
@@ -70,8 +71,8 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         metrics.watch(
             "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
         )
-    statistics = Statistics()
-    emit = fan_out(metrics, statistics, logs.EventLog(logger))
+    statistics, live = Statistics(), Live()
+    emit = fan_out(metrics, statistics, live, logs.EventLog(logger))
     rules = ServingConfig(
         default_budget=settings.default_budget,
         policy=settings.policy,
@@ -120,7 +121,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
                 line |= {"grpc_port": grpc_port}
             announce(json.dumps(line))
 
-        service = Service(models, settings, metrics, emit, statistics=statistics)
+        service = Service(models, settings, metrics, emit, statistics=statistics, live=live)
         service.show()
         heartbeat = Heartbeat(models, settings.stall_seconds, emit)
         access = Access(

@@ -143,6 +143,9 @@ class Settings(BaseSettings):
     shutdown_timeout_seconds: int = Field(default=20, gt=0, le=DAY_SECONDS)
     """How long what was admitted may take to be answered once the server has stopped accepting."""
 
+    console: bool = True
+    """Serve the console, pages for a browser, at /."""
+
     log_format: Literal["json", "console"] = "json"
     """How log lines look (on standard error)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

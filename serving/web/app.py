@@ -6,11 +6,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from serving.telemetry.logs import get_logger
-from serving.web import classify_route, health_routes, models_routes, problems
+from serving.web import classify_route, health_routes, live_route, models_routes, problems
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
+from serving.web.console import pages
 from serving.web.gate import ServerMiddleware
 from serving.web.oip import routes as oip_routes
+from serving.web.query import PARAMETERS
 from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
@@ -37,10 +39,13 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     for routes in (
         classify_route.router(hot),
         models_routes.router(service),
+        live_route.router(service),
         health_routes.router(service),
         oip_routes.router(service, hot, server_version()),
     ):
         app.include_router(routes)
+    if service.settings.console:
+        app.include_router(pages.router({"explain": "yes" if "explain" in PARAMETERS else "no"}))
     problems.install(app, logger)
     for model in service.models.values():
         heads = [segment.head_flops for segment in model.manifest.segments]

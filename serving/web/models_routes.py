@@ -56,7 +56,7 @@ def router(service: Service) -> APIRouter:
         responses=documented(404),
     )
     async def health(model: str) -> HealthBody:
-        return _health(service.choose(model))
+        return health_of(service.choose(model))
 
     return routes
 
@@ -120,7 +120,8 @@ def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanB
     )
 
 
-def _health(model: ServedModel) -> HealthBody:
+def health_of(model: ServedModel) -> HealthBody:
+    """Sum up how a model is doing."""
     health = model.health()
     exits = []
     for index in range(len(model.exit_flops)):

@@ -172,6 +172,32 @@ class HealthBody(BaseModel):
     unchecked: int = Field(description="Sampled early answers that found no idle time.")
 
 
+class LiveBody(BaseModel):
+    """What a model did of late: lists have one value for each whole second, from second `first` on."""
+
+    model: str
+    kept_seconds: int = Field(description="How far back one can look.")
+    first: int = Field(description="The first second of the lists, counted from the start of the server.")
+    next: int = Field(description="The first second that is not there yet.")
+    full_flops: int = Field(description="FLOPs of an image that goes to the last exit.")
+    image_seconds: list[float] = Field(
+        description="Seconds of each stage for an image, in batches of the best size; 0 where it never ran."
+    )
+    threads: int = Field(description="How many threads compute.")
+    exits: list[list[int]] = Field(description="For each exit, the images answered there.")
+    spent_flops: list[int] = Field(description="Nominal FLOPs spent on answered images.")
+    asked_flops: list[float] = Field(description="The sum of their budgets.")
+    p50_seconds: list[float | None] = Field(
+        description="Half of the requests were answered within this, give or take 5%; null without requests."
+    )
+    p99_seconds: list[float | None] = Field(description="99% of the requests were answered within this.")
+    batches: list[int] = Field(description="Runs of a stage.")
+    batch_images: list[int] = Field(description="Images in these runs together.")
+    waiting: list[float] = Field(description="Images that waited for a stage, on average over the second.")
+    failed: list[int] = Field(description="Admitted images that got no answer.")
+    health: HealthBody
+
+
 def binary(*media_types: str) -> dict[str, Any]:
     """Describe bodies that are bytes."""
     return {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}

@@ -16,6 +16,7 @@ from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
+from serving.telemetry.live import Live
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.web.byte_budget import ByteBudget
@@ -80,6 +81,9 @@ class ServedModel(Protocol):
     def health(self) -> Health:
         """Say how it is doing."""
 
+    def image_seconds(self) -> tuple[float, ...]:
+        """Say how long each stage takes for an image, in batches of the cheapest size."""
+
 
 @dataclass
 class Service:
@@ -93,6 +97,7 @@ class Service:
         pool: the threads that decode.
         draining: True once the server is to stop: it still answers, but is not ready.
         statistics: what models have done; hears of the core's events from whoever made it.
+        live: what the models did of late.
     """
 
     models: Mapping[str, ServedModel]
@@ -104,6 +109,7 @@ class Service:
     read_limits: ReadLimits = field(init=False)
     draining: bool = False
     statistics: Statistics = field(default_factory=Statistics)
+    live: Live = field(default_factory=Live)
 
     def __post_init__(self) -> None:
         settings = self.settings

@@ -79,6 +79,9 @@ class FakeModel:
     def health(self) -> Health:
         return self.state
 
+    def image_seconds(self) -> tuple[float, ...]:
+        return (0.001, 0.002, 0.004)
+
     def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> FakeWork:
         if self.failure is not None:
             raise self.failure
