@@ -29,9 +29,9 @@ def given(texts: Sequence[str], networks: Sequence[Network]) -> list[Normalisati
             f"--normalise: expected one value for all or one for each of {len(networks)} networks; found "
             f"{len(texts)}"
         )
-    given: list[str | None] = [network.normalise for network in networks]
+    given = [network.normalise for network in networks]
     if texts:
-        given = [*texts] * (len(networks) if len(texts) == 1 else 1)
+        given = [*texts] if len(texts) == len(networks) else [texts[0]] * len(networks)
     return [normalisation(text) if text else None for text in given]
 
 
