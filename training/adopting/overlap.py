@@ -48,6 +48,5 @@ def _shared(some: set[bytes], others: set[bytes], these: str, those: str) -> lis
     share = np.ceil(100 * shared / len(some))
     return [
         f"warning: {shared:,} of the {these} ({share:.0f}%) are also among {those}: figures promise too "
-        "much; give "
-        "other images by --calibrate-on and --test-dataset"
+        "much; give other images by --calibrate-on and --test-dataset"
     ]

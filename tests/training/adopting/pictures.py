@@ -67,7 +67,7 @@ def quarters(
     linear = pick.reshape(-1, 4) + noise * rng.standard_normal((pick.shape[0] ** 2, 4)).astype(np.float32)
     weights: dict[str, npt.NDArray[np.float32]] = {
         "grey": np.full((work, 3, 3, 3), 0.0, np.float32),
-        "linear": np.concatenate([linear] * work).astype(np.float32) / work,
+        "linear": (np.concatenate([linear] * work) / work).astype(np.float32),
         "bias": np.zeros(4, np.float32),
     }
     weights["grey"][:, :, 1, 1] = 1 / 3

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from serving.bundle import Bundle
-from serving.check import judge
+from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.errors import OfframpError
 from tests.training.adopting.graphs import saved
 from tests.training.adopting.pictures import folder, pictures, quarters
 from training import adopt
 from training.adopting import adoption, probing
-from training.adopting.adoption import AdoptConfig
 from training.adopting.choosing import best_subset, chosen_cuts
+from training.adopting.config import AdoptConfig
 from training.adopting.network import read_network
 from training.adopting.paths import cuts
 from training.calibration.collect import engine_probabilities
@@ -49,7 +49,7 @@ def test_the_last_exit_is_the_network_and_the_others_have_heads(
     powers = np.exp(logits["logits"])
     np.testing.assert_allclose(found[:, -1], powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
     assert len(bundle.manifest.segments) == 3
-    assert all(verdict.ok for verdict in judge(bundle.folder))
+    assert all(verdict.ok for verdict in check_bundle(bundle.folder))
     costs = bundle.manifest.segments
     assert sum(part.body_flops for part in costs) == bundle.manifest.original_flops
     assert all(part.head_flops for part in costs[:-1])
