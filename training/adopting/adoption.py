@@ -187,8 +187,8 @@ def _those_that_pay(
     if choice.richest < own - _MOST_LOST:
         raise AdoptError(
             f"{member.network.name}: no exit pays: at 80% of its cost {choice.richest:.1%} are right, by "
-            f"itself {own:.1%}; nothing was written. More --images or --epochs, or dearer heads (--head-share) "
-            "may help"
+            f"itself {own:.1%}; nothing was written. More --images or --epochs, or dearer heads "
+            "(--head-share) may help"
         )
     return [exits[index] for index in choice.kept]
 

@@ -47,6 +47,8 @@ def test_a_plan_says_what_a_budget_buys() -> None:
         "expected_accuracy_interval": [0.8, 0.9],
         "images": 200,
         "judged_on": "held out",
+        "truth": "labels",
+        "share_of_original": None,
         "exits": [
             {"exit": 1, "flops": 1000, "threshold": 0.75, "share": 0.5},
             {"exit": 2, "flops": 3000, "threshold": 1.5, "share": 0.0},
