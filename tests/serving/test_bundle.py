@@ -342,3 +342,30 @@ def test_the_documented_manifest_is_valid() -> None:
     manifest = Manifest.model_validate_json(example, strict=True)
     assert manifest.exit_flops == (3138, 3460)
     assert json.loads(manifest.to_json()) == json.loads(example)
+
+
+def test_keys_of_format_2_are_written_only_where_they_are_used(tmp_path: Path) -> None:
+    draft = tiny_manifest()
+    written = write_bundle(tmp_path / "one", draft, tiny_segments(), tiny_calibration())
+    assert "truth" not in (tmp_path / "one" / "manifest.json").read_text()
+    assert (written.manifest.format_version, written.manifest.truth) == (1, "labels")
+    own = draft.calibration.model_copy(update={"truth": "own"})
+    newer = draft.model_copy(update={"calibration": own, "original_flops": 5_000})
+    write_bundle(tmp_path / "two", newer, tiny_segments(), tiny_calibration())
+    found = read_bundle(tmp_path / "two").manifest
+    assert (found.format_version, found.truth, found.original_flops) == (2, "own", 5_000)
+
+
+def test_a_key_of_format_2_in_format_1_is_refused(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest.update(original_flops=7_000))
+    assert "format_version 1 has no truth, arithmetic, samples or original_flops: write 2" in refusal(folder)
+
+
+def test_samples_are_checked_as_every_file_is(folder: Path) -> None:
+    data = b"some images"
+    (folder / "samples.npz").write_bytes(data)
+    samples = {"file": "samples.npz", "sha256": hashlib.sha256(data).hexdigest()}
+    edit_manifest(folder, lambda manifest: manifest.update(format_version=2, samples=samples))
+    read_bundle(folder)
+    (folder / "samples.npz").write_bytes(b"other images")
+    assert "samples.npz: expected SHA-256" in refusal(folder)

@@ -285,11 +285,21 @@ def _resize(
     scales = spec.height / network.height, spec.width / network.width
     taps = [_TAPS[mode] * max(1.0, scale) if scale != 1 else 1.0 for scale in scales]
     into.flops += round(3 * network.height * network.width * taps[0] * taps[1])
-    size = np.array([network.height, network.width], np.int64)
-    attributes: dict[str, Any] = {"mode": mode, "axes": [2, 3], "antialias": 1}
+    # Scales, not sizes: these need `axes`, which ONNX Runtime 1.31 drops when it moves a Transpose past it.
+    factors = [1.0, 1.0, _factor(spec.height, network.height), _factor(spec.width, network.width)]
+    # Weights beyond the edge are left out, as Pillow does, which preprocessing uses.
+    attributes: dict[str, Any] = {"mode": mode, "antialias": 1, "exclude_outside": 1}
     if mode == "cubic":
         attributes["cubic_coeff_a"] = -0.5  # Pillow's, which preprocessing uses
-    return "Resize", (None, None, size), attributes
+    return "Resize", (None, np.array(factors, np.float32)), attributes
+
+
+def _factor(before: int, after: int) -> np.float32:
+    """Return the scale nearest to `after / before` that gives `after` pixels, which are rounded down."""
+    factor = np.float32(after / before)
+    while int(np.floor(np.float32(before) * factor)) < after:
+        factor = np.nextafter(factor, np.float32(np.inf), dtype=np.float32)
+    return factor
 
 
 def _normalise(

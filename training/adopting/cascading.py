@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from serving.bundle import Named, check_target
-from training.adopting import pixels_of
+from training.adopting import overlap, pixels_of
 from training.adopting.assembling import cascade
 from training.adopting.classes import class_names, order_of, read_names
 from training.adopting.config import AdoptingConfig
@@ -72,6 +72,8 @@ def build(
             "a cascade needs at least two networks: give exits to a single one by training.adopt"
         )
     opened = open_images(config, trains=False)
+    for warning in overlap.warnings(opened, trains=False):
+        tell(warning)
     networks = load_members(names, config)
     check_rising(networks)
     full = networks[-1]

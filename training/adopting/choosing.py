@@ -8,6 +8,7 @@ other.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.adopting.paths import Cut
 from training.calibration.collect import Labels, Probabilities, scorers_of
 from training.errors import ConfigError
 from training.evaluation.candidates import DEFAULT_CANDIDATE, outcome
+from training.evaluation.curves import Floats
 from training.evaluation.evaluation import Scored
 from training.models.flops import SegmentFlops
 
@@ -62,6 +64,23 @@ def chosen_cuts(network: Network, found: Sequence[Cut], wanted: str) -> tuple[li
     return _distinct(cuts), None
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which early exits stay.
+
+    Args:
+        kept: their indices.
+        mean: accuracy, averaged over the budgets.
+        best: the same for the best subset of all.
+        richest: accuracy at the largest budget, 80% of the original.
+    """
+
+    kept: tuple[int, ...]
+    mean: float
+    best: float
+    richest: float
+
+
 def best_subset(
     probabilities: Probabilities,
     labels: Labels,
@@ -69,7 +88,7 @@ def best_subset(
     original_flops: int,
     most: int,
     seed: int = 0,
-) -> tuple[list[int], float, float]:
+) -> Choice:
     """Choose which exits stay.
 
     Args:
@@ -79,9 +98,6 @@ def best_subset(
         original_flops: of the network without heads.
         most: how many early exits may stay.
         seed: of the halves.
-
-    Returns:
-        Indices of the early exits that stay; their mean accuracy over the budgets, and the best subset's.
     """
     last = len(segments) - 1
     half = np.random.default_rng(seed).permutation(len(labels)) < len(labels) // 2
@@ -89,7 +105,8 @@ def best_subset(
     fitted, judged = (Scored.of(probabilities[part], labels[part], scorer) for part in (half, ~half))
     bodies = np.cumsum([segment.body for segment in segments])
     heads = np.array([segment.head for segment in segments])
-    found: dict[tuple[int, ...], np.ndarray] = {}
+    found: dict[tuple[int, ...], Floats] = {}
+    richest: dict[tuple[int, ...], float] = {}
     for size in range(1, most + 1):
         for subset in combinations(range(last), size):
             columns = [*subset, last]
@@ -100,20 +117,20 @@ def best_subset(
             )
             kept = [budget for budget in budgets if budget >= costs[0]]
             seen = Scored(judged.score[:, columns], judged.correct[:, columns])
-            right = np.zeros(len(seen.score))
+            found[subset], richest[subset] = np.zeros(len(seen.score)), 0.0
             if kept:
-                right = outcome(policy, seen, kept, costs).right.sum(axis=0) / len(budgets)
-            found[subset] = right
+                right = outcome(policy, seen, kept, costs).right
+                found[subset], richest[subset] = right.sum(axis=0) / len(budgets), float(right[-1].mean())
     best = max(found, key=lambda subset: found[subset].mean())
     good = [subset for subset, right in found.items() if _within(right, found[best])]
     fewest = min(len(subset) for subset in good)
     chosen = max(
         (subset for subset in good if len(subset) == fewest), key=lambda subset: found[subset].mean()
     )
-    return list(chosen), float(found[chosen].mean()), float(found[best].mean())
+    return Choice(chosen, float(found[chosen].mean()), float(found[best].mean()), richest[chosen])
 
 
-def _within(right: np.ndarray, best: np.ndarray) -> bool:
+def _within(right: Floats, best: Floats) -> bool:
     apart = best - right
     return bool(apart.mean() <= apart.std() / np.sqrt(len(apart)))
 

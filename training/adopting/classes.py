@@ -44,8 +44,7 @@ def class_names(network: Network, data_set: str, found: Sequence[str]) -> tuple[
         raise AdoptError(
             f"{network.name} answers with {network.classes} classes, {whose} has {len(names)} "
             f"({', '.join(names[:_SHOWN])}, …): give images of the network's own classes, or its class "
-            "names in "
-            "their order by --classes"
+            "names in their order by --classes"
         )
     return names
 

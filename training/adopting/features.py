@@ -152,8 +152,7 @@ class Features:
             logits[rows] = answers
             for file, codes in zip(files, features, strict=True):
                 file[rows] = codes
-            for codes_file in files:
-                codes_file.flush()
+                file.flush()
             logits.flush()
             done.write_text(json.dumps({"images": rows.stop}))
             self._seen(rows.stop, self.cached)

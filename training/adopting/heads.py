@@ -10,7 +10,7 @@ without labels it is distillation alone.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from typing import Any, Literal
 
@@ -196,11 +196,26 @@ def new_head(name: HeadName, view: View, classes: int, flops: int) -> tuple[Head
     return "mlp", PooledHead(view, classes, max(_MLP_WIDTH, min(_WIDEST, 2 * classes)))
 
 
+def untrained(features: Features, place: int, name: HeadName, flops: int, seed: int) -> TrainedHead:
+    """Return the head of one cut as it begins.
+
+    Args:
+        features: what it will learn from.
+        place: which cut.
+        name: the kind of head.
+        flops: about what it may cost.
+        seed: of its weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(seed, "head", place).integers(2**31)))
+        kind, head = new_head(name, features.views[place], features.classes, flops)
+    return TrainedHead(kind, features.views[place], head)
+
+
 def train_head(
     features: Features,
     place: int,
-    name: HeadName,
-    flops: int,
+    head: TrainedHead,
     *,
     epochs: int,
     seed: int,
@@ -211,16 +226,12 @@ def train_head(
     Args:
         features: what it learns from.
         place: which cut.
-        name: the kind of head.
-        flops: about what it may cost.
+        head: as it begins.
         epochs: passes over the features.
-        seed: of weights and order.
+        seed: of the order.
         step: called with the steps that are done, and all.
     """
-    torch.manual_seed(generator(seed, "head", place).integers(2**31))
-    view, classes = features.views[place], features.classes
-    kind, head = new_head(name, view, classes, flops)
-    net = head.to(memory_format=torch.channels_last)
+    net = head.net.to(memory_format=torch.channels_last)
     total = epochs * sum(
         -(-min(CHUNK * WINDOW, len(features) - first) // BATCH_SIZE)
         for first in range(0, len(features), CHUNK * WINDOW)
@@ -251,7 +262,7 @@ def train_head(
                 schedule.step()
                 done += 1
                 step(done, total)
-    return TrainedHead(kind, view, net.eval())
+    return replace(head, net=net.eval())
 
 
 def _windows(features: Features, place: int, rng: np.random.Generator) -> Any:

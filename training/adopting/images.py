@@ -130,8 +130,7 @@ def open_images(config: AdoptingConfig, *, trains: bool) -> Opened:
     if config.truth == "labels" and not calibrate.labelled:
         raise ConfigError(
             f"{calibrate.data_set} has no labels: give labelled images by --calibrate-on, or --truth own to "
-            "hold "
-            "exits against the full network's own answers"
+            "hold exits against the full network's own answers"
         )
     test = None
     if config.test_dataset is not None:

@@ -269,8 +269,7 @@ def _check_same(found: Onnx, model: onnx.ModelProto, images: Array, batch: int, 
 def _fixed(name: str, batch: int, why: str) -> AdoptError:
     return AdoptError(
         f"{name}: fixed to {batch} image(s) at a time in a way that cannot be freed ({why}): export it "
-        "again with "
-        "a dynamic batch dimension"
+        "again with a dynamic batch dimension"
     )
 
 

@@ -105,8 +105,7 @@ def cuts(network: Network) -> list[Cut]:
         joins = [node.op_type for node in model.graph.node if len(node.input) > 1][-1:]
         raise AdoptError(
             f"{network.name}: no single tensor lies between its images and its answer (the last to join "
-            "several "
-            f"is {', '.join(joins) or 'none'}): it cannot be given exits"
+            f"several is {', '.join(joins) or 'none'}): it cannot be given exits"
         )
     return [
         Cut(name, network.shapes[name], before[name], before[name] / network.flops)

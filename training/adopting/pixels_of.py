@@ -29,9 +29,9 @@ def given(texts: Sequence[str], networks: Sequence[Network]) -> list[Normalisati
             f"--normalise: expected one value for all or one for each of {len(networks)} networks; found "
             f"{len(texts)}"
         )
-    given: list[str | None] = [network.normalise for network in networks]
+    given = [network.normalise for network in networks]
     if texts:
-        given = [*texts] * (len(networks) if len(texts) == 1 else 1)
+        given = [*texts] if len(texts) == len(networks) else [texts[0]] * len(networks)
     return [normalisation(text) if text else None for text in given]
 
 
@@ -67,8 +67,7 @@ def settled(
     if said is None and labels is None:
         raise ConfigError(
             f"{network.name}: nothing says how its pixels are normalised, and without labels it cannot be "
-            "tried out: "
-            f"give --normalise ({HELP})"
+            f"tried out: give --normalise ({HELP})"
         )
     if labels is None:
         return Member(network, said or unnormalised, order), None
@@ -83,18 +82,15 @@ def settled(
     if tried[chosen.name] < chance and len(labels) >= _LEAST_IMAGES:
         raise AdoptError(
             f"{network.name} gets {tried[chosen.name]:.1%} of {len(labels)} labelled images right, little "
-            "more than "
-            f"chance: its classes are in another order (give their names by --classes), or its pixels are "
-            "normalised "
-            f"in another way (of {len(tried)} ways tried {best} does best, with {tried[best]:.1%}: "
-            "--normalise)"
+            "more than chance: its classes are in another order (give their names by --classes), or its "
+            f"pixels are normalised in another way (of {len(tried)} ways tried {best} does best, with "
+            f"{tried[best]:.1%}: --normalise)"
         )
     if said is not None:
         return Member(network, chosen, order), None
     return Member(network, chosen, order), (
         f"{network.name}: pixels normalised as {chosen.name}, which gets {tried[best]:.1%} of {len(labels)} "
-        "images "
-        f"right, the most of {len(tried)} ways tried; --normalise says otherwise"
+        f"images right, the most of {len(tried)} ways tried; --normalise says otherwise"
     )
 
 

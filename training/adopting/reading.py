@@ -119,8 +119,7 @@ def converted(name: str, model: onnx.ModelProto, version: int) -> onnx.ModelProt
     except Exception as error:  # the converter raises what its adapters trip over
         raise AdoptError(
             f"{name}: its operator set {opset(model)} cannot be brought to {version} ({error}): export it "
-            "again "
-            f"with opset_version={version} or newer"
+            f"again with opset_version={version} or newer"
         ) from error
     return newer
 
@@ -156,15 +155,13 @@ def _check_operators(name: str, model: onnx.ModelProto) -> None:
     if foreign:
         raise AdoptError(
             f"{name}: operators that are no standard ones: {foreign}; give the file as it was before a "
-            "runtime "
-            "optimised it"
+            "runtime optimised it"
         )
     integer = _some(node.op_type for node in nodes if node.op_type.startswith(_INTEGER))
     if integer:
         raise AdoptError(
             f"{name}: already quantised with {integer}; give the float file and --precision int8, or a file "
-            "in "
-            "QDQ form"
+            "in QDQ form"
         )
     choosing = _some(node.op_type for node in nodes if node.op_type in _CHOOSING)
     if choosing:
@@ -175,8 +172,7 @@ def _check_operators(name: str, model: onnx.ModelProto) -> None:
     if learning:
         raise AdoptError(
             f"{name}: exported in training mode ({learning}): call .eval() and export it again, or answers "
-            "depend "
-            "on the batch"
+            "depend on the batch"
         )
 
 
@@ -196,8 +192,8 @@ def _check_ends(name: str, model: onnx.ModelProto) -> None:
     if len(model.graph.output) != 1:
         raise AdoptError(
             f"{name}: expected one output, the classes' logits or probabilities; found "
-            f"{len(model.graph.output)} "
-            f"({_some(v.name for v in model.graph.output)}): export it with the logits alone"
+            f"{len(model.graph.output)} ({_some(v.name for v in model.graph.output)}): export it with the "
+            "logits alone"
         )
     halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     kind = found[0].type.tensor_type.elem_type

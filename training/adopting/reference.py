@@ -89,8 +89,7 @@ class LastExit:
         if not apart <= TOLERANCE:  # a NaN has to fail, too
             raise AdoptError(
                 f"{self._name}: the last exit is off by {apart:.1e} from the original file, {TOLERANCE:.0e} "
-                "is "
-                "allowed; nothing was written"
+                "is allowed; nothing was written"
             )
         self.images += len(batch.labels)
         self.changed += int((served[:, -1].argmax(-1) != expected.argmax(-1)).sum())

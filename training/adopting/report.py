@@ -137,13 +137,11 @@ def sentences(done: Done, found: Judged) -> list[str]:
     ]
     lines = [
         f"last exit against the original file: {last.changed} of {last.images:,} answers differ, "
-        "probabilities by "
-        f"{last.largest:.1e} at most (in float32)",
+        f"probabilities by {last.largest:.1e} at most (in float32)",
         f"of {done.member.network.name}'s {full / 1e6:,.2f} MFLOPs: "
         + (", ".join(kept) or "nothing is saved"),
         f"full depth costs {100 * manifest.exit_flops[-1] / full:.1f}% of the original: budget=50% of a "
-        "request is "
-        f"half of that",
+        f"request is half of that",
     ]
     return lines + honesty(done, found)
 
@@ -164,14 +162,13 @@ def honesty(done: Done, found: Judged) -> list[str]:
             return [
                 f"warning: the last exit gets {calibrated:.1%} right on the images it is calibrated on and "
                 f"{found.accuracy[-1]:.1%} on the test images: the network was trained on the former, and "
-                "budgets "
-                "promise too much; give images it has not seen by --calibrate-on"
+                "budgets promise too much; give images it has not seen by --calibrate-on"
             ]
     elif calibrated > _TOO_GOOD:
         return [
             f"warning: the last exit gets {calibrated:.1%} of {count:,} images right: if the network was "
-            "trained on "
-            "them, accuracies and thresholds promise too much; give images it has not seen by --calibrate-on"
+            "trained on them, accuracies and thresholds promise too much; give images it has not seen by "
+            "--calibrate-on"
         ]
     return []
 

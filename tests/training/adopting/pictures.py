@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.training.adopting.graphs import SIZE
 
-CLASSES = ("north", "east", "south", "west")
+CLASSES = ("east", "north", "south", "west")
 _NEAR, _FAR = slice(0, 4), slice(4, 8)
 _QUARTERS = ((_NEAR, _NEAR), (_NEAR, _FAR), (_FAR, _NEAR), (_FAR, _FAR))
 
@@ -23,7 +23,7 @@ def pictures(
     labels = np.arange(count) % len(CLASSES)
     images = rng.integers(40, 150, (count, SIZE, SIZE, 3)).astype(np.int64)
     for image, label in zip(images, labels, strict=True):
-        image[_QUARTERS[label]] += rng.integers(5, contrast)
+        image[_QUARTERS[label]] += rng.integers(20, contrast)
     return images.clip(0, 255).astype(np.uint8), labels
 
 
@@ -44,6 +44,7 @@ def quarters(
     layout: str = "NCHW",
     size: int = SIZE,
     work: int = 4,
+    depth: int = 1,
     seed: int = 0,
 ) -> onnx.ModelProto:
     """Return a classifier that takes images of 0..1 and knows the quarters, the better the less noise.
@@ -53,7 +54,8 @@ def quarters(
         order: for each output, the quarter that it stands for.
         layout: of the images.
         size: of the images.
-        work: channels of a convolution whose result counts for nothing: what it costs.
+        work: channels of the convolutions: what they cost.
+        depth: how many convolutions there are; all but the first change nothing.
         seed: of the noise.
     """
     rng = np.random.default_rng(seed)
@@ -63,9 +65,9 @@ def quarters(
         down, right = divmod(quarter, 2)
         pick[down * half : (down + 1) * half, right * half : (right + 1) * half, output] = 10 / half**2
     linear = pick.reshape(-1, 4) + noise * rng.standard_normal((pick.shape[0] ** 2, 4)).astype(np.float32)
-    weights: dict[str, np.ndarray] = {
+    weights: dict[str, npt.NDArray[np.float32]] = {
         "grey": np.full((work, 3, 3, 3), 0.0, np.float32),
-        "linear": np.concatenate([linear] * work).astype(np.float32) / work,
+        "linear": (np.concatenate([linear] * work) / work).astype(np.float32),
         "bias": np.zeros(4, np.float32),
     }
     weights["grey"][:, :, 1, 1] = 1 / 3
@@ -74,10 +76,16 @@ def quarters(
     if layout == "NHWC":
         nodes.append(helper.make_node("Transpose", [image], ["planes"], perm=[0, 3, 1, 2]))
         image = "planes"
+    for number in range(1, depth + 1):
+        name = f"w{number}"
+        weights[name] = weights.pop("grey") if number == 1 else _same(work)
+        nodes += [
+            helper.make_node("Conv", [image, name], [f"c{number}"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", [f"c{number}"], [f"r{number}"]),
+        ]
+        image = f"r{number}"
     nodes += [
-        helper.make_node("Conv", [image, "grey"], ["sum"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["sum"], ["bright"]),
-        helper.make_node("AveragePool", ["bright"], ["cells"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("AveragePool", [image], ["cells"], kernel_shape=[2, 2], strides=[2, 2]),
         helper.make_node("Flatten", ["cells"], ["flat"]),
         helper.make_node("Gemm", ["flat", "linear", "bias"], ["logits"]),
     ]
@@ -90,3 +98,10 @@ def quarters(
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def _same(channels: int) -> npt.NDArray[np.float32]:
+    """Return a 3×3 convolution that changes nothing."""
+    weight = np.zeros((channels, channels, 3, 3), np.float32)
+    weight[np.arange(channels), np.arange(channels), 1, 1] = 1
+    return weight

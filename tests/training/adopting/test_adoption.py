@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import Bundle
+from serving.bundle_check import check_bundle
+from serving.engine.engine import Engine
+from serving.errors import OfframpError
+from tests.training.adopting.graphs import saved
+from tests.training.adopting.pictures import folder, pictures, quarters
+from training import adopt
+from training.adopting import adoption, probing
+from training.adopting.choosing import best_subset, chosen_cuts
+from training.adopting.config import AdoptConfig
+from training.adopting.network import read_network
+from training.adopting.paths import cuts
+from training.calibration.collect import engine_probabilities
+from training.errors import AdoptError, ConfigError
+from training.models.flops import SegmentFlops
+
+NET = quarters(work=8, depth=3)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("quarters"), 120, flat=True)
+
+
+def adopted(images: Path, place: Path, **options: object) -> tuple[Bundle, list[tuple[str, int, int]]]:
+    place.mkdir(exist_ok=True)
+    net = saved(NET, place)
+    values = {"dataset": str(images), "truth": "own", "normalise": ("0..1",), "epochs": 2, **options}
+    shown: list[tuple[str, int, int]] = []
+    config = AdoptConfig.model_validate(values)
+    done = adoption.build(str(net), place / "bundle", config, show=lambda *step: shown.append(step))
+    assert done.last.changed == 0
+    return done.written.bundle, shown
+
+
+@pytest.mark.parametrize("head", ["conv", "mlp", "linear"])
+def test_the_last_exit_is_the_network_and_the_others_have_heads(
+    head: str, images: Path, tmp_path: Path
+) -> None:
+    bundle, shown = adopted(images, tmp_path, exits="r1,r2", head=head, head_share=0.1)
+    pixels, _ = pictures(7, seed=3)
+    found = engine_probabilities(Engine(bundle), pixels)
+    logits = probing.run(NET, (pixels / 255).transpose(0, 3, 1, 2).astype(np.float32))
+    powers = np.exp(logits["logits"])
+    np.testing.assert_allclose(found[:, -1], powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+    assert len(bundle.manifest.segments) == 3
+    assert all(verdict.ok for verdict in check_bundle(bundle.folder))
+    costs = bundle.manifest.segments
+    assert sum(part.body_flops for part in costs) == bundle.manifest.original_flops
+    assert all(part.head_flops for part in costs[:-1])
+    assert shown[0][0] == "features"
+    assert not (tmp_path / ".bundle.adopting").exists()
+
+
+def test_features_that_do_not_fit_are_computed_again_with_the_same_result(
+    images: Path, tmp_path: Path
+) -> None:
+    whole, _ = adopted(images, tmp_path / "a", exits="r1")
+    streamed, _ = adopted(images, tmp_path / "b", exits="r1", cache_gb=1e-9)
+    assert whole.segment_bytes(0) == streamed.segment_bytes(0)
+
+
+def test_an_interrupted_adoption_goes_on_where_it_was(images: Path, tmp_path: Path) -> None:
+    net = saved(NET, tmp_path)
+    config = AdoptConfig(dataset=str(images), truth="own", normalise=("0..1",), epochs=1, exits="r1,r2")
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(step: str, done: int, of: int) -> None:
+        if step.startswith("head 2"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        adoption.build(str(net), tmp_path / "bundle", config, show=stop)
+    shown: list[str] = []
+    adoption.build(str(net), tmp_path / "bundle", config, show=lambda step, done, of: shown.append(step))
+    assert not any(step.startswith(("features", "head 1")) for step in shown)
+    assert any(step.startswith("head 2") for step in shown)
+
+
+def test_exits_that_do_not_pay_are_refused_with_their_numbers(images: Path, tmp_path: Path) -> None:
+    net = saved(NET, tmp_path)  # heads that average over all places cannot tell the quarters
+    config = AdoptConfig(dataset=str(images), truth="own", normalise=("0..1",), epochs=1, head="linear")
+    with pytest.raises(AdoptError, match=r"no exit pays: .* by itself 100\.0%; nothing was written"):
+        adoption.build(str(net), tmp_path / "bundle", config)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_exits_are_named_by_tensor_or_share(tmp_path: Path) -> None:
+    network = read_network(saved(NET, tmp_path))
+    found = cuts(network)
+    assert [cut.tensor for cut in chosen_cuts(network, found, "14%,r2,r1")[0]] == ["r1", "r2"]
+    with pytest.raises(ConfigError, match=r"has no such place to cut; it has r1 \("):
+        chosen_cuts(network, found, "layer9")
+    with pytest.raises(ConfigError, match="between 0% and 100%"):
+        chosen_cuts(network, found, "140%")
+    with pytest.raises(ConfigError, match="auto:K with K from 1"):
+        chosen_cuts(network, found, "auto:0")
+
+
+def test_the_smallest_subset_within_chance_of_the_best_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 2000)
+    # The first exit is as good as the second; the third is sure and right.
+    noise = np.stack([rng.random(2000) < share for share in (0.1, 0.1, 0.0)], axis=1)
+    right = np.where(noise, 1 - labels[:, None], labels[:, None])
+    sure = np.where(noise, 0.6, 0.9)
+    probabilities = np.stack([np.where(right == c, sure, 1 - sure) for c in (0, 1)], axis=-1).astype(
+        np.float32
+    )
+    segments = [SegmentFlops(20, 1), SegmentFlops(40, 1), SegmentFlops(40, 0)]
+    choice = best_subset(probabilities, labels, segments, 100, most=2)
+    assert choice.kept == (0,)
+    assert choice.best - choice.mean < 0.01
+    assert choice.richest > 0.95
+
+
+def test_unlabelled_images_need_to_be_asked_for(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = saved(NET, tmp_path)
+    common = [str(net), "--dataset", str(images), "--out", str(tmp_path / "bundle")]
+    assert adopt.main(common) == 2
+    assert "expected parquet files, or one sub-folder of images per class" in capsys.readouterr().err
+    assert adopt.main([*common, "--truth", "own"]) == 2
+    assert "nothing says how its pixels are normalised" in capsys.readouterr().err
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(OfframpError, match="already"):
+        adoption.build(str(net), tmp_path / "bundle", AdoptConfig(dataset=str(images), truth="own"))
