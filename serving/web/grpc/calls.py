@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect
 from structlog.typing import FilteringBoundLogger
 
 from serving.errors import OfframpError
-from serving.events import RequestRefused
 from serving.web.access import Access
 from serving.web.grpc.status import code_of, details_of
 from serving.web.request_ids import ECHOED, HEADER, RequestIds
@@ -49,7 +48,7 @@ class Calls:
     """Wraps the methods of a servicer.
 
     Args:
-        service: told of refused requests.
+        service: its settings say whether calls are logged.
         access: whose keys count.
         ids: names requests.
         metrics: count calls.
@@ -94,9 +93,8 @@ class Calls:
 
         return wrapped
 
-    def refused(self, error: OfframpError) -> str:
-        """Note that a request was refused; return what its caller is told."""
-        self._service.emit(RequestRefused(type(error).__name__))
+    def told(self, error: OfframpError) -> str:
+        """Return what a caller is told of an error; what it is not to see goes to the log."""
         if error.status >= 500:
             self._logger.error("request_failed", error=type(error).__name__, reason=str(error))
         return details_of(error)[0]
@@ -119,7 +117,7 @@ class Calls:
                     await context.abort(code, text, tuple(trailing))
             yield
         except OfframpError as error:
-            code, text = code_of(error), self.refused(error)
+            code, text = code_of(error), self.told(error)
             await context.abort(code, text, (*trailing, *details_of(error)[1]))
         except (asyncio.CancelledError, ClientDisconnect):
             code = grpc.StatusCode.CANCELLED
