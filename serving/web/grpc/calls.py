@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import OfframpError
 from serving.web.access import Access
+from serving.web.grpc.closing import Closing
 from serving.web.grpc.status import code_of, details_of
 from serving.web.request_ids import ECHOED, HEADER, RequestIds
 from serving.web.service import Service
@@ -45,7 +46,7 @@ class GrpcMetrics:
 
 
 class Calls:
-    """Wraps the methods of a servicer.
+    """Wraps the methods of a servicer; streams end when `closing` is set, between two requests.
 
     Args:
         service: its settings say whether calls are logged.
@@ -54,6 +55,7 @@ class Calls:
         metrics: count calls.
         logger: gets what clients are not to see.
         access_logger: gets a line for each call, where the settings say so.
+        closing: set when the server stops.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class Calls:
         metrics: GrpcMetrics,
         logger: FilteringBoundLogger,
         access_logger: FilteringBoundLogger,
+        closing: Closing,
     ) -> None:
         self._service, self._access, self._ids, self._metrics = service, access, ids, metrics
         self._logger, self._access_logger = logger, access_logger
+        self.closing = closing
 
     def unary(self, name: str, method: Method, *, open_to_all: bool = False) -> Method:
         """Wrap a method that answers one request with one response.
@@ -88,7 +92,7 @@ class Calls:
 
         async def wrapped(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             async with self._call(name, context, open_to_all=False):
-                async for request in requests:
+                while (request := await self.closing.unless(anext(requests, None))) is not None:
                     yield await answer(request)
 
         return wrapped
