@@ -7,6 +7,31 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
+class ExitReport:
+    """What one exit says of an image.
+
+    Attributes:
+        exit: from 1.
+        class_name: of the likeliest class.
+        class_index: the same as an index.
+        confidence: its probability.
+        score: what is held against the threshold: the confidence, or another measure.
+        threshold: an image leaves where its score reaches it; None at the last exit, where everybody does.
+        leaves: whether the image would leave here, had it not left before.
+        flops: what leaving here costs, every earlier head included.
+    """
+
+    exit: int
+    class_name: str
+    class_index: int
+    confidence: float
+    score: float
+    threshold: float | None
+    leaves: bool
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a model says about one image.
 
@@ -20,6 +45,7 @@ class Answer:
         model: the model's name.
         deadline_met: whether the answer was there by the deadline; None where none was asked for.
         probabilities: float32 [C], of all classes; None where they were not asked for.
+        exits: what every exit says; None where that was not asked for.
     """
 
     class_name: str
@@ -31,3 +57,18 @@ class Answer:
     model: str
     deadline_met: bool | None = None
     probabilities: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    exits: tuple[ExitReport, ...] | None = None
+
+    def top(self, count: int) -> list[tuple[int, float]]:
+        """Return the indices and probabilities of the likeliest classes, likeliest first.
+
+        Args:
+            count: of classes; all where there are fewer.
+
+        Raises:
+            ValueError: probabilities were not asked for.
+        """
+        if self.probabilities is None:
+            raise ValueError("the answer has no probabilities: ask for them (ClassifyOptions.probabilities)")
+        kept = np.argsort(-self.probabilities, kind="stable")[:count]
+        return list(zip(kept.tolist(), self.probabilities[kept].tolist(), strict=True))

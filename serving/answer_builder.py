@@ -1,13 +1,15 @@
 """Turns the probabilities of rows that have left into answers; shows the last exit to the drift monitor."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from serving.answer import Answer
+from serving.answer import Answer, ExitReport
 from serving.interfaces import ClassArray, FloatArray, ScoreArray, Thresholds
 from serving.policy.confidence import Scorer, max_probability
+from serving.scheduler.request import Constraints, ExitAnswer
 from serving.scheduler.resolver import FinishedRequest
 
 Observe = Callable[[int, ScoreArray, ClassArray, Sequence[Thresholds]], None]
@@ -52,7 +54,7 @@ class AnswerBuilder:
         confidences = iter(max_probability(probabilities).tolist())
         now = self._clock()
         results = []
-        for terms, exits, _ in requests:
+        for terms, exits, _, history in requests:
             met = None if terms.deadline_at == math.inf else now <= terms.deadline_at
             answers = []
             for exit_index in exits:
@@ -71,16 +73,51 @@ class AnswerBuilder:
                         probabilities=row.copy() if terms.probabilities else None,
                     )
                 )
+            if history is not None:
+                answers = [self._explained(answers[0], terms, history)]
             results.append(answers)
         return results
+
+    def _explained(self, last: Answer, terms: Constraints, history: Mapping[int, ExitAnswer]) -> Answer:
+        """Put the answer of the exit that thresholds choose in place of the last one's, with all of them."""
+        reports, rows = [], []
+        for exit_index, (_, batch, index) in sorted(history.items()):
+            row = batch[index : index + 1]
+            class_index, threshold = int(row.argmax()), terms.thresholds[exit_index]
+            score = float(self._scorer(exit_index, row)[0])
+            is_last = exit_index == len(self._exit_flops) - 1
+            rows.append(row[0])
+            reports.append(
+                ExitReport(
+                    exit=exit_index + 1,
+                    class_name=self._classes[class_index],
+                    class_index=class_index,
+                    confidence=float(max_probability(row)[0]),
+                    score=score,
+                    threshold=None if is_last else threshold,
+                    leaves=is_last or score >= threshold,
+                    flops=self._exit_flops[exit_index],
+                )
+            )
+        row, taken = next((row, report) for row, report in zip(rows, reports, strict=True) if report.leaves)
+        return replace(
+            last,
+            class_name=taken.class_name,
+            class_index=taken.class_index,
+            confidence=taken.confidence,
+            exit=taken.exit,
+            flops=taken.flops,
+            probabilities=row.copy() if terms.probabilities else None,
+            exits=tuple(reports),
+        )
 
     def _observe_last(self, requests: Sequence[FinishedRequest], probabilities: FloatArray) -> None:
         last, place = len(self._exit_flops) - 1, 0
         there: list[int] = []
         thresholds: list[Thresholds] = []
-        for terms, exits, _ in requests:
+        for terms, exits, *_ in requests:
             comparable = self._straight_is_calibrated or terms.next_exits[:1] < (last,)
-            if terms.thresholds and comparable and last in exits:
+            if terms.thresholds and terms.kind != "explain" and comparable and last in exits:
                 found = [place + index for index, exit_index in enumerate(exits) if exit_index == last]
                 there += found
                 thresholds += [terms.thresholds] * len(found)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-BudgetKind = Literal["average", "hard", "deadline", "guarantee"]
+BudgetKind = Literal["average", "hard", "deadline", "guarantee", "explain"]
 """Which promise a request was given; the closed loop of budgets counts `average` alone."""
 
 _LOGGER = logging.getLogger(__name__)

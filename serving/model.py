@@ -21,6 +21,7 @@ from serving.engine.device_stages import padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
+from serving.errors import TermsError
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
 from serving.interfaces import NO_FAST_PATHS, FastPaths
@@ -213,7 +214,12 @@ class Model:
         now = self._clock()
         terms = self._offers.terms(wanted, now if received_at is None else received_at)
         refuse_if_late(terms, now)
-        request = self._worker.submit((stacked,), terms, barrier=terms.kind == "hard")
+        explained = terms.kind == "explain"
+        if explained and len(stacked) != 1:
+            raise TermsError(f"explain is of one image a request, found {len(stacked)}")
+        request = self._worker.submit((stacked,), terms, barrier=explained or terms.kind == "hard")
+        if explained:
+            return request
         by_thresholds = terms.kind in ("average", "guarantee")
         self._machinery.watcher.follow(stacked, request.future, terms.thresholds if by_thresholds else ())
         return request

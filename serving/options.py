@@ -24,6 +24,8 @@ class ClassifyOptions:
         max_drop: a guarantee: the share of answers that may be lost by leaving early. A budget beside it is a
             cap on what that may cost.
         probabilities: whether answers bring the probabilities of all classes.
+        explain: whether the answer says what every exit makes of the image, of which there is one. It runs
+            them all, and counts neither as spent nor as drift.
         model: whose answer is wanted; it goes with everything. A model in process answers for itself alone.
     """
 
@@ -33,6 +35,7 @@ class ClassifyOptions:
     max_drop: float | None = None
     model: str | None = None
     probabilities: bool = False
+    explain: bool = False
 
 
 def check(ask: ClassifyOptions, model: str | None = None) -> None:
@@ -54,6 +57,10 @@ def check(ask: ClassifyOptions, model: str | None = None) -> None:
     if ask.deadline_seconds is not None and not 0 < ask.deadline_seconds < math.inf:  # so that a NaN fails it
         raise TermsError(
             f"expected a deadline of more than 0 ms, and a finite one, found {1000 * ask.deadline_seconds:g}"
+        )
+    if ask.explain and (ask.mode == "hard" or ask.deadline_seconds is not None):
+        raise TermsError(
+            "explain goes with a budget or a max_drop: mode=hard and deadlines have no thresholds to show"
         )
     if ask.max_drop is None:
         return

@@ -84,6 +84,8 @@ class Planner:
         """
         check(ask, self._bundle.name)
         terms = self._terms(ask, received_at)
+        if ask.explain:
+            terms = replace(terms, kind="explain", next_exits=())
         return replace(terms, probabilities=True) if ask.probabilities else terms
 
     def _terms(self, ask: ClassifyOptions, received_at: float) -> Constraints:

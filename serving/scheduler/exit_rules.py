@@ -84,7 +84,10 @@ class RuleSwitch:
 
     def __call__(self, stage: int, rows: Sequence[Row], probabilities: FloatArray) -> Mask:
         """Say who leaves: bool [N], from probabilities [N, C]."""
-        decide = self._groups if rows[0].request.barrier else self._rows
+        request = rows[0].request
+        if request.history is not None:  # what every exit says is wanted: it goes to the last
+            return nobody_leaves(stage, rows, probabilities)
+        decide = self._groups if request.barrier else self._rows
         return decide(stage, rows, probabilities)
 
 

@@ -58,10 +58,11 @@ class Request(Generic[ResultT]):
         unanswered: how many rows have not left yet.
         notes_all: whether every exit's answer is kept until the next one replaces it, not only the last: for
             deadlines, and for decisions over the whole request.
+        history: what every exit said of the only row, by the exit's index; None where nobody wants to know.
     """
 
     __slots__ = (
-        *("_answers", "admitted_at", "barrier", "future", "notes_all", "number", "size", "terms"),
+        *("_answers", "admitted_at", "barrier", "future", "history", "notes_all", "number", "size", "terms"),
         "unanswered",
     )
 
@@ -74,6 +75,7 @@ class Request(Generic[ResultT]):
         self.future: Future[ResultT] = Future()
         self.unanswered = size
         self.notes_all = barrier or terms.answer_at < math.inf
+        self.history: dict[int, ExitAnswer] | None = {} if terms.kind == "explain" else None
         self._answers: list[ExitAnswer | None] = [None] * size
 
     @property
@@ -93,6 +95,8 @@ class Request(Generic[ResultT]):
     def note(self, position: int, answer: ExitAnswer) -> None:
         """Keep what an exit says of one row, in place of what the exit before said."""
         self._answers[position] = answer
+        if self.history is not None:
+            self.history[answer[0]] = answer
 
     def take(self) -> tuple[tuple[int, ...], FloatArray]:
         """The answers so far, from any thread.

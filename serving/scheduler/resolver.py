@@ -1,21 +1,25 @@
 """Ends every admitted request exactly once: with its result, with an error, or as abandoned by its caller."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
 from serving.errors import DeadlineError, EngineError, OfframpError
 from serving.events import Listener, RequestDone, RequestFailed
 from serving.interfaces import FloatArray
 from serving.scheduler.admission import Admission
-from serving.scheduler.request import Constraints, Request, ResultT
+from serving.scheduler.request import Constraints, ExitAnswer, Request, ResultT
 
 
 class FinishedRequest(NamedTuple):
-    """A request whose N rows have left: its terms, the exit index of each, what these say, float32 [N, C]."""
+    """A request whose N rows have left: its terms, the exit index of each, what these say, float32 [N, C].
+
+    `history` has what every exit said, where that was asked for.
+    """
 
     terms: Constraints
     exits: tuple[int, ...]
     probabilities: FloatArray
+    history: Mapping[int, ExitAnswer] | None = None
 
 
 MakeAnswers = Callable[[Sequence[FinishedRequest]], Sequence[ResultT]]
@@ -58,7 +62,7 @@ class Resolver(Generic[ResultT]):
 
     def finish(self, requests: Sequence[Request[Any]]) -> None:
         """Answer requests whose rows have all left; one whose answer cannot be made fails alone."""
-        answered = [FinishedRequest(request.terms, *request.take()) for request in requests]
+        answered = [FinishedRequest(request.terms, *request.take(), request.history) for request in requests]
         try:
             results = self._answer(answered)
         except Exception as error:
@@ -70,7 +74,7 @@ class Resolver(Generic[ResultT]):
             return
         now = self._clock()
         claimed = self._admission.claim(requests)
-        for request, (terms, exits, _), result in zip(requests, answered, results, strict=True):
+        for request, (terms, exits, *_), result in zip(requests, answered, results, strict=True):
             if request in claimed and self._is_awaited(request):
                 self._emit(
                     RequestDone(

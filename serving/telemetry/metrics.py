@@ -27,7 +27,7 @@ from serving.events import (
 from serving.telemetry.batch_histogram import BatchHistogram
 from serving.telemetry.monitoring_metrics import MonitoringMetrics
 
-KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
+KINDS = tuple(kind for kind in get_args(BudgetKind) if kind != "explain")
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -194,14 +194,8 @@ class Metrics:
                 for exit_index in skipped_heads if model in self._head_flops else ():
                     head_flops = self._head_flops[model][exit_index]
                     self._skipped_of[model, str(exit_index + 1)].inc(rows * head_flops)
-            case RequestDone(model, exits, flops, budget_flops, seconds, kind):
-                for exit_index, count in Tally(exits).items() if len(exits) > 1 else ((exits[0], 1),):
-                    self._exits_of[model, str(exit_index + 1)].inc(count)
-                self._spent_of[model, kind].inc(sum(flops))
-                self._asked_of[model, kind].inc(budget_flops * len(exits))
-                if model in self._full_flops:
-                    self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
-                self._request_seconds_of[(model,)].observe(seconds)
+            case RequestDone() if event.kind != "explain":  # which comes on top of what answers cost
+                self._count_answers(event)
             case RequestFailed(model, error, rows):
                 self._errors.labels(error).inc()
                 self._failed_rows.labels(model).inc(rows)
@@ -220,6 +214,16 @@ class Metrics:
             self._up.labels(event.model).set(int(event.goes_on))
         else:
             self._up.labels(event.model).set(int(event.over))
+
+    def _count_answers(self, done: RequestDone) -> None:
+        model, exits, flops = done.model, done.exits, done.flops
+        for exit_index, count in Tally(exits).items() if len(exits) > 1 else ((exits[0], 1),):
+            self._exits_of[model, str(exit_index + 1)].inc(count)
+        self._spent_of[model, done.kind].inc(sum(flops))
+        self._asked_of[model, done.kind].inc(done.budget_flops * len(exits))
+        if model in self._full_flops:
+            self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
+        self._request_seconds_of[(model,)].observe(done.seconds)
 
     def loaded(self, model: str, exit_flops: Sequence[int], head_flops: Sequence[int] = ()) -> None:
         """Declare a model, so that its counters start at 0 instead of appearing with the first image.

@@ -6,7 +6,7 @@ by their lower edge.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event, ExitShadowed
+from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event, ExitShadowed, RequestDone
 
 
 class MonitoringMetrics:
@@ -55,7 +55,10 @@ class MonitoringMetrics:
             registry=registry,
         )
         self._watch_flops = Counter(
-            "offramp_watch_flops", "Nominal FLOPs spent on watching.", ("model",), registry=registry
+            "offramp_watch_flops",
+            "Nominal FLOPs spent on watching and explaining.",
+            ("model",),
+            registry=registry,
         )
         self._drift = Gauge(
             "offramp_drift_score_ratio",
@@ -87,6 +90,8 @@ class MonitoringMetrics:
                 self._watched.labels(*labels).inc()
                 self._agreed.labels(*labels).inc(agreed)
                 self._watch_flops.labels(model).inc(extra_flops)
+            case RequestDone(model, flops=flops, kind="explain"):
+                self._watch_flops.labels(model).inc(sum(flops))
             case AgreementMeasured(model, exit_index, expected=expected, alarm=alarm):
                 labels = (model, str(exit_index + 1))
                 self._expected.labels(*labels).set(expected)

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from starlette.requests import ClientDisconnect
@@ -13,13 +15,14 @@ from serving.events import RequestRefused
 from serving.options import ClassifyOptions
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
-from serving.web.answer_bytes import AnswerResponse
+from serving.web.answer_bytes import NO_FAILURES, AnswerResponse
+from serving.web.answer_form import PLAIN, AnswerForm, read_form
 from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob, ImageReader
 from serving.web.mailbox import LoopMailbox
-from serving.web.problems import problem_of
+from serving.web.problems import problem_of, problem_text
 from serving.web.query import PARAMETERS, read_options, read_query
 from serving.web.reading import BodyReader
 from serving.web.service import ServedModel, Service
@@ -48,18 +51,18 @@ class Classify:
             ClientDisconnect: nobody waits any more.
         """
         try:
-            job, listed = await self._start(scope, receive)
+            answer = await self._start(scope, receive)
         except OfframpError as error:
             self._service.emit(RequestRefused(type(error).__name__))
             raise
-        return AnswerResponse(job.answers(), listed=listed)
+        return answer()
 
-    async def _start(self, scope: Scope, receive: Receive) -> tuple[ClassifyJob, bool]:
+    async def _start(self, scope: Scope, receive: Receive) -> Callable[[], AnswerResponse]:
         """Take a request to its end, or to the error that it is refused with."""
         received_at = time.monotonic()
         query = scope["query_string"]
         # What cannot be asked for is refused before the body is read.
-        model, ask = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
+        model, ask, form = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
         caller = caller_of(scope)
         headers = body_headers(scope)
@@ -67,16 +70,29 @@ class Classify:
         service.refuse_if_stalled(model)
         with service.bodies.share() as share:
             body = await self.body(headers, receive, caller, late_at, share)
-            reader = BodyReader(body, headers.content_type, model.manifest.preprocessing, service.read_limits)
+            reader = BodyReader(
+                body,
+                headers.content_type,
+                model.manifest.preprocessing,
+                service.read_limits,
+                item_errors=form.item_errors,
+            )
             scope.setdefault("state", {})["received_bytes"] = len(body)
             del body  # the reader lets go of it when the images are there
             waiting = caller or WatchedConnection(receive)
             try:
-                listed = reader.listed
-                return await self.run(model, ask, reader, waiting, received_at), listed
+                job = await self.run(model, ask, reader, waiting, received_at)
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()
+        failures = {index: problem_text(error) for index, error in reader.failures.items()}
+        return lambda: AnswerResponse(
+            job.answers(),
+            listed=reader.listed,
+            classes=model.manifest.classes,
+            form=form,
+            failures=failures or NO_FAILURES,
+        )
 
     async def run(
         self,
@@ -169,12 +185,16 @@ class Classify:
             if not job.over:
                 job.abandon()
 
-    def _read_query(self, query: bytes) -> tuple[ServedModel, ClassifyOptions]:
-        ask = read_options(read_query(query, *PARAMETERS))
+    def _read_query(self, query: bytes) -> tuple[ServedModel, ClassifyOptions, AnswerForm]:
+        given = read_query(query, *PARAMETERS)
+        form = read_form(given)
+        ask = read_options(given)
+        if form.needs_probabilities:
+            ask = replace(ask, probabilities=True)
         model = self._service.choose(ask.model)
         if ask.budget is not None:
             parse_budget(str(ask.budget), model.exit_flops)
-        return model, ask
+        return model, ask, PLAIN if form == PLAIN else form
 
     def _mailbox_of_this_loop(self) -> LoopMailbox:
         loop = asyncio.get_running_loop()

@@ -75,6 +75,9 @@ class ClassifyJob:
             if pixels is None:
                 return True
             self._reader = None  # and with it the body
+            if not len(pixels):  # none of a list could be read
+                self._mailbox.post(self._end)
+                return False
             work = self._model.submit(pixels, self._ask, received_at=self._received_at)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             self._reader = None
@@ -97,13 +100,14 @@ class ClassifyJob:
             self._work.cancel()
 
     def answers(self) -> Sequence[Answer]:
-        """What came out of an admitted request that is over.
+        """What came out of a request that is over and was not refused; nothing where there were no images.
 
         Raises:
             ClosedError: it was dropped.
             OfframpError: what the model failed with.
         """
-        assert self._work is not None  # noqa: S101 - else there is a refusal
+        if self._work is None:
+            return ()
         try:
             answers: Sequence[Answer] = self._work.future.result()
         except CancelledError as error:

@@ -46,14 +46,22 @@ def problem(
         title: the kind of problem, which also makes its `type`; without one it is only the HTTP status.
         headers: further headers.
     """
-    body = {
+    return Response(json.dumps(_document(status, detail, title)).encode(), status, headers, MEDIA_TYPE)
+
+
+def problem_text(error: OfframpError) -> str:
+    """Return an error of ours as the JSON of a problem, for a place in a list."""
+    return json.dumps(_document(error.status, shown_text(error), error.title))
+
+
+def _document(status: int, detail: str, title: str | None) -> dict[str, object]:
+    return {
         "type": f"urn:offramp:problem:{title.replace(' ', '-')}" if title else "about:blank",
         "title": title or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "error": detail,
     }
-    return Response(json.dumps(body).encode(), status, headers, MEDIA_TYPE)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from starlette.datastructures import QueryParams
 
 from serving.errors import QueryError, QueryTooLongError, TermsError
 from serving.options import MODES, ClassifyOptions, check
+from serving.web.answer_form import FORM_NAMES, read_switch
 
 BUDGET_PARAMETER = {
     "name": "budget",
@@ -56,8 +57,37 @@ _NUMBER = re.compile(
     r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.ASCII | re.I
 )
 
-PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model")
-"""The query parameters that `read_options` reads."""
+FORM_PARAMETERS = [
+    {
+        "name": "top_k",
+        "in": "query",
+        "description": "Name so many of the likeliest classes, with their probabilities, under `top`.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    {
+        "name": "probabilities",
+        "in": "query",
+        "description": "1: the probabilities of all classes, in the order of their indices.",
+        "schema": {"type": "integer", "enum": [0, 1], "default": 0},
+    },
+    {
+        "name": "explain",
+        "in": "query",
+        "description": "1: what every exit says of the image, under `exits`. One image a request; it runs "
+        "every exit, and counts neither as spent nor as drift.",
+        "schema": {"type": "integer", "enum": [0, 1], "default": 0},
+    },
+    {
+        "name": "on_error",
+        "in": "query",
+        "description": "`item`: an image of a JSON list that cannot be read gets a `problem` in its place, "
+        "and the others are answered. `request`: the request fails whole.",
+        "schema": {"type": "string", "enum": ["request", "item"], "default": "request"},
+    },
+]
+
+PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model", "explain", *FORM_NAMES)
+"""The query parameters of `/classify`."""
 
 
 def read_query(query: bytes, *known: str) -> dict[str, str]:
@@ -104,6 +134,7 @@ def read_options(query: Mapping[str, str]) -> ClassifyOptions:
         deadline_seconds=_milliseconds(query["deadline_ms"]) if "deadline_ms" in query else None,
         max_drop=_number("max_drop", query["max_drop"]) if "max_drop" in query else None,
         model=query.get("model"),
+        explain=read_switch(query, "explain"),
     )
     check(ask)
     return ask

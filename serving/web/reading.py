@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
+from serving.images.arrays import image_shape
 from serving.images.decode import CONTENT_TYPES, UNTYPED, decode
 from serving.images.headers import pixel_count
 from serving.images.npy import decode_npy
@@ -58,15 +60,32 @@ class BodyReader:
         spec: what the model takes.
         limits: what is too much.
 
+        item_errors: whether an image of a JSON list that cannot be read is left out, and told of in
+            `failures`.
+
     Attributes:
         listed: whether the caller sent, and expects, a list.
     """
 
-    def __init__(self, body: bytes, content_type: str, spec: Preprocessing, limits: ReadLimits) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        content_type: str,
+        spec: Preprocessing,
+        limits: ReadLimits,
+        *,
+        item_errors: bool = False,
+    ) -> None:
+        self._item_errors = item_errors
         self._body, self._spec, self._limits = body, spec, limits
         self._media_type = media_type(content_type)
         self.listed = self._media_type in (JSON_TYPE, NPY_TYPE)
         self._list: EncodedReader | None = None
+
+    @property
+    def failures(self) -> Mapping[int, ImageError]:
+        """Why images were left out, by their index in the list."""
+        return {} if self._list is None else self._list.failures
 
     def step(self) -> Pixels | None:
         """Do the next part of the work.
@@ -82,12 +101,12 @@ class BodyReader:
             RequestError: JSON that is not, or not of that form.
         """
         if self._media_type == NPY_TYPE:
-            return decode_npy(self._body, self._spec, self._limits.images)
+            return decode_npy(self._taken(), self._spec, self._limits.images)
         if self._media_type != JSON_TYPE:
             return self._decode_one()[np.newaxis]
         if self._list is None:
-            self._list = EncodedReader(_listed(self._body, self._limits), self._spec, self._limits)
-            self._body = b""
+            texts = _listed(self._taken(), self._limits)
+            self._list = EncodedReader(texts, self._spec, self._limits, item_errors=self._item_errors)
             return None
         return self._list.step()
 
@@ -97,32 +116,54 @@ class BodyReader:
                 f"expected a Content-Type of {', '.join(MEDIA_TYPES)}; "
                 f"found {self._media_type[:_SHOWN_CHARACTERS]!r} (with curl: -H 'Content-Type: image/png')"
             )
-        pixel_count(self._body)
-        return decode(self._body, self._spec, self._limits.pixels, self._media_type)
+        body = self._taken()
+        pixel_count(body)
+        return decode(body, self._spec, self._limits.pixels, self._media_type)
+
+    def _taken(self) -> bytes:
+        """Return the body, and let go of it."""
+        body, self._body = self._body, b""
+        return body
 
 
 class EncodedReader:
     """Decodes a list of encoded images, one at each step, having looked at how many pixels they ask for.
 
     Args:
-        encoded: the images; given up one by one.
+        encoded: the images, as bytes or as text in base64.
         spec: what the model takes.
         limits: what is too much.
+        item_errors: whether an image that cannot be read is left out, and told of in `failures`.
+
+    Attributes:
+        failures: why images were left out, by their index.
 
     Raises:
         ImageSizeError: too many pixels in all.
-        ImageError: an image in parts that no encoder writes; named by its index.
+        ImageError: no base64, or an image in parts that no encoder writes; named by its index.
     """
 
-    def __init__(self, encoded: list[bytes], spec: Preprocessing, limits: ReadLimits) -> None:
-        self._encoded, self._spec, self._limits = encoded, spec, limits
+    def __init__(
+        self,
+        encoded: Sequence[bytes | str],
+        spec: Preprocessing,
+        limits: ReadLimits,
+        *,
+        item_errors: bool = False,
+    ) -> None:
+        self.failures: dict[int, ImageError] = {}
+        self._spec, self._limits, self._item_errors = spec, limits, item_errors
+        self._encoded: list[bytes] = []
         self._decoded: list[Pixels] = []
-        pixels = 0
+        self._place = pixels = 0
         for index, image in enumerate(encoded):
+            found = b""
             try:
-                pixels += pixel_count(image)
+                found = from_base64(image) if isinstance(image, str) else image
+                pixels += pixel_count(found)
             except ImageError as error:
-                raise type(error)(f"images[{index}]: {error}") from error
+                self._failed(index, error)
+            self._encoded.append(found)
         if pixels > limits.request_pixels:
             raise ImageSizeError(
                 f"expected at most {limits.request_pixels:,} pixels in one request, found {pixels:,}: "
@@ -130,18 +171,30 @@ class EncodedReader:
             )
 
     def step(self) -> Pixels | None:
-        """Decode the next image; return all, uint8 [N, H, W, 3], once the last one is decoded.
+        """Decode the next image.
+
+        Returns:
+            All that could be read, uint8 [N, H, W, 3], once the last one is decoded; None before.
 
         Raises:
             ImageError: it cannot be read, or is too large; named by its index.
         """
-        index = len(self._decoded)
-        try:
-            self._decoded.append(decode(self._encoded[index], self._spec, self._limits.pixels))
-        except ImageError as error:
-            raise type(error)(f"images[{index}]: {error}") from error
+        index, self._place = self._place, self._place + 1
+        if index not in self.failures:
+            try:
+                self._decoded.append(decode(self._encoded[index], self._spec, self._limits.pixels))
+            except ImageError as error:
+                self._failed(index, error)
         self._encoded[index] = b""
-        return np.stack(self._decoded) if len(self._decoded) == len(self._encoded) else None
+        if self._place < len(self._encoded):
+            return None
+        return np.stack(self._decoded) if self._decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
+
+    def _failed(self, index: int, error: ImageError) -> None:
+        named = type(error)(f"images[{index}]: {error}")
+        if not self._item_errors:
+            raise named from error
+        self.failures[index] = named
 
 
 def media_type(content_type: str) -> str:
@@ -153,8 +206,8 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _listed(body: bytes, limits: ReadLimits) -> list[bytes]:
-    """Return the encoded images of a JSON body."""
+def _listed(body: bytes, limits: ReadLimits) -> list[str]:
+    """Return the images of a JSON body, in base64."""
     # Two quotation marks for the name, two for each image: very many more of them are not worth parsing.
     if body.count(b'"') > 2 * (limits.images + _STRINGS_COUNTED):
         raise ImageError(f"expected 1 to {limits.images} images, found far more strings than that")
@@ -172,13 +225,7 @@ def _listed(body: bytes, limits: ReadLimits) -> list[bytes]:
         ) from error
     if not 1 <= len(texts) <= limits.images:
         raise ImageError(f"expected 1 to {limits.images} images, found {len(texts)}")
-    encoded = []
-    for index, text in enumerate(texts):
-        try:
-            encoded.append(from_base64(text))
-        except ImageError as error:
-            raise type(error)(f"images[{index}]: {error}") from error
-    return encoded
+    return texts
 
 
 def from_base64(text: str) -> bytes:

@@ -8,6 +8,29 @@ from serving.bundle.manifest import DataSet, Named, Truth
 from serving.events import View
 from serving.images.preprocessing import Preprocessing
 from serving.policy.plan import JudgedOn
+from serving.web.problems import Problem
+
+
+class TopClassBody(BaseModel):
+    """One of the likeliest classes."""
+
+    class_name: str
+    class_index: int
+    probability: float
+
+
+class ExitReportBody(BaseModel):
+    """What one exit says of an image."""
+
+    exit: int = Field(description="From 1.")
+    class_name: str
+    class_index: int
+    confidence: float
+    score: float = Field(description="What is held against the threshold.")
+    threshold: float | None = Field(description="Null at the last exit, where everybody leaves.")
+    leaves: bool = Field(description="Whether the image would leave here, had it not left before.")
+    flops: int
+
 
 _TRUTH: Any = Field(
     description="What accuracies are held against: `labels`, or the full network's `own` answers; then they "
@@ -28,12 +51,21 @@ class AnswerBody(BaseModel):
     deadline_met: bool | None = Field(
         default=None, description="Whether the answer was there by the deadline; absent where none was given."
     )
+    top: list[TopClassBody] | None = Field(default=None, description="With `top_k`: likeliest first.")
+    probabilities: list[float] | None = Field(default=None, description="With `probabilities=1`, by index.")
+    exits: list[ExitReportBody] | None = Field(default=None, description="With `explain=1`.")
+
+
+class ItemProblemBody(BaseModel):
+    """In place of an image that could not be read, with `on_error=item`."""
+
+    problem: Problem
 
 
 class AnswersBody(BaseModel):
     """One answer for each image, in their order."""
 
-    results: list[AnswerBody]
+    results: list[AnswerBody | ItemProblemBody]
 
 
 class ImagesBody(BaseModel):

@@ -1,6 +1,6 @@
 """Unmodified clients of the Open Inference Protocol against the real server; `make test-clients` runs it.
 
-Each client lives in an environment of its own (`OFFRAMP_CLIENTS`, a folder of environments), since it needs other
+Each client lives in an environment of its own (`OFFRAMP_CLIENTS`, a folder of environments): it needs other
 versions than the server. The table in docs/clients.md is made here: `OFFRAMP_WRITE_TABLE=1` writes it.
 """
 

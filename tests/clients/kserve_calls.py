@@ -1,5 +1,7 @@
 """Asks with kserve's clients, over REST and gRPC; run by `clients.py` in an environment of its own."""
 
+from typing import Any
+
 import numpy as np
 from calls import asked, call_async, same
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest
@@ -12,25 +14,25 @@ REST, GRPC = "kserve REST", "kserve gRPC"
 URL = f"http://{WHERE.url}"
 
 
-def request(binary=True, parameters=None):  # type: ignore[no-untyped-def]
+def request(binary: bool = True, parameters: Any = None) -> Any:
     given = InferInput("images", list(PIXELS.shape), "UINT8")
     given.set_data_from_numpy(PIXELS, binary_data=binary)
     return InferRequest(WHERE.model, [given], parameters=parameters)
 
 
-def encoded():  # type: ignore[no-untyped-def]
+def encoded() -> Any:
     given = InferInput("images", [len(FILES)], "BYTES")
     given.set_data_from_numpy(np.array(FILES, object), binary_data=True)
     return InferRequest(WHERE.model, [given])
 
 
-def classes(response):  # type: ignore[no-untyped-def]
+def classes(response: Any) -> Any:
     found = {output.name: output.as_numpy().tolist() for output in response.outputs}
     return same(found["class_index"], WHERE.classes)
 
 
-def rest(ask):  # type: ignore[no-untyped-def]
-    async def asking():  # type: ignore[no-untyped-def]
+def rest(ask: Any) -> Any:
+    async def asking() -> Any:
         client = InferenceRESTClient(RESTConfig(protocol="v2", retries=0, timeout=60))
         try:
             return await ask(client)
@@ -40,23 +42,23 @@ def rest(ask):  # type: ignore[no-untyped-def]
     return asking
 
 
-def grpc(ask):  # type: ignore[no-untyped-def]
-    async def asking():  # type: ignore[no-untyped-def]
+def grpc(ask: Any) -> Any:
+    async def asking() -> Any:
         async with InferenceGRPCClient(WHERE.grpc_url, timeout=60) as client:
             return await ask(client)
 
     return asking
 
 
-async def rest_infer(client, given):  # type: ignore[no-untyped-def]
+async def rest_infer(client: Any, given: Any) -> Any:
     return classes(await client.infer(URL, given, model_name=WHERE.model))
 
 
-async def is_true(answer):  # type: ignore[no-untyped-def]
+async def is_true(answer: Any) -> Any:
     return same(await answer, True)
 
 
-async def grpc_infer(client, given):  # type: ignore[no-untyped-def]
+async def grpc_infer(client: Any, given: Any) -> Any:
     return classes(await client.infer(given))
 
 

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-import google.protobuf
+import google.protobuf  # type: ignore[import-untyped]
 from calls import call, same
 
 SPEC = importlib.util.spec_from_file_location("open_inference_pb2", sys.argv[1])

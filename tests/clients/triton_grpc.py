@@ -1,6 +1,7 @@
 """Asks with tritonclient.grpc, blocking, streaming and by asyncio; run by `clients.py` in its environment."""
 
 import queue
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -15,44 +16,44 @@ PATIENCE_SECONDS = 60
 client = triton.InferenceServerClient(WHERE.grpc_url)
 
 
-def tensor():  # type: ignore[no-untyped-def]
+def tensor() -> Any:
     given = triton.InferInput("images", list(PIXELS.shape), "UINT8")
     given.set_data_from_numpy(PIXELS)
     return [given]
 
 
-def encoded():  # type: ignore[no-untyped-def]
+def encoded() -> Any:
     given = triton.InferInput("images", [len(FILES)], "BYTES")
     given.set_data_from_numpy(np.array(FILES, object))
     return [given]
 
 
-def classes(result):  # type: ignore[no-untyped-def]
+def classes(result: Any) -> Any:
     return same(result.as_numpy("class_index").tolist(), WHERE.classes)
 
 
-def top_classes():  # type: ignore[no-untyped-def]
+def top_classes() -> Any:
     outputs = [triton.InferRequestedOutput("probabilities", class_count=2)]
     found = client.infer(WHERE.model, tensor(), outputs=outputs).as_numpy("probabilities")
     same([int(row[0].decode().split(":")[1]) for row in found], WHERE.classes)
     return found.shape
 
 
-def budget():  # type: ignore[no-untyped-def]
+def budget() -> Any:
     result = client.infer(WHERE.model, tensor(), parameters={"budget": "30%", "mode": "hard"})
     return f"{result.as_numpy('flops').mean():.0f} FLOPs an image"
 
 
-def by_callback():  # type: ignore[no-untyped-def]
-    found = queue.Queue()
+def by_callback() -> Any:
+    found: Any = queue.Queue()
     client.async_infer(WHERE.model, tensor(), lambda result, error: found.put((result, error)))
     result, error = found.get(timeout=PATIENCE_SECONDS)
     assert error is None, error
     return classes(result)
 
 
-def by_stream():  # type: ignore[no-untyped-def]
-    found = queue.Queue()
+def by_stream() -> Any:
+    found: Any = queue.Queue()
     with triton.InferenceServerClient(WHERE.grpc_url) as streaming:
         streaming.start_stream(lambda result, error: found.put((result, error)))
         for _ in range(3):
@@ -60,16 +61,16 @@ def by_stream():  # type: ignore[no-untyped-def]
         answers = [found.get(timeout=PATIENCE_SECONDS) for _ in range(3)]
         streaming.stop_stream()
     assert not any(error for _, error in answers), answers
-    return [classes(result) for result, _ in answers][0]
+    return next(classes(result) for result, _ in answers)
 
 
-def statistics():  # type: ignore[no-untyped-def]
+def statistics() -> Any:
     (found,) = client.get_inference_statistics(WHERE.model).model_stats
     assert found.inference_count > 0
     return f"{len(found.batch_stats)} batch sizes"
 
 
-async def over_asyncio():  # type: ignore[no-untyped-def]
+async def over_asyncio() -> Any:
     async with triton_aio.InferenceServerClient(WHERE.grpc_url) as waiting:
         assert await waiting.is_server_ready()
         assert await waiting.is_model_ready(WHERE.model)

@@ -1,6 +1,7 @@
 """Asks with tritonclient.http, blocking and by asyncio; run by `clients.py` in an environment of its own."""
 
 import base64
+from typing import Any
 
 import numpy as np
 import tritonclient.http as triton
@@ -14,28 +15,32 @@ NAME = "tritonclient.http"
 client = triton.InferenceServerClient(WHERE.url)
 
 
-def tensor(binary=True):  # type: ignore[no-untyped-def]
+def tensor(binary: bool = True) -> Any:
     given = triton.InferInput("images", list(PIXELS.shape), "UINT8")
     given.set_data_from_numpy(PIXELS, binary_data=binary)
     return [given]
 
 
-def encoded(binary=True):  # type: ignore[no-untyped-def]
+def encoded(binary: bool = True) -> Any:
     given = triton.InferInput("images", [len(FILES)], "BYTES")
     files = FILES if binary else [base64.b64encode(file) for file in FILES]
     given.set_data_from_numpy(np.array(files, object), binary_data=binary)
     return [given]
 
 
-def wanted(binary=True):  # type: ignore[no-untyped-def]
+def wanted(binary: bool = True) -> Any:
     return [triton.InferRequestedOutput("class_index", binary_data=binary)]
 
 
-def classes(result):  # type: ignore[no-untyped-def]
+def classes(result: Any) -> Any:
     return same(result.as_numpy("class_index").tolist(), WHERE.classes)
 
 
-def everything():  # type: ignore[no-untyped-def]
+def infer(inputs: Any, binary: bool) -> Any:
+    return classes(client.infer(WHERE.model, inputs, outputs=wanted(binary)))
+
+
+def everything() -> Any:
     result = client.infer(WHERE.model, tensor(), request_id="seven")
     names = [output["name"] for output in result.get_response()["outputs"]]
     sums = result.as_numpy("probabilities").sum(axis=1)
@@ -44,26 +49,26 @@ def everything():  # type: ignore[no-untyped-def]
     return classes(result) + f" and {', '.join(names)}"
 
 
-def top_classes():  # type: ignore[no-untyped-def]
+def top_classes() -> Any:
     outputs = [triton.InferRequestedOutput("probabilities", class_count=2)]
     found = client.infer(WHERE.model, tensor(), outputs=outputs).as_numpy("probabilities")
     same([int(row[0].decode().split(":")[1]) for row in found], WHERE.classes)
     return found.shape
 
 
-def budget():  # type: ignore[no-untyped-def]
+def budget() -> Any:
     result = client.infer(WHERE.model, tensor(), parameters={"budget": "30%", "mode": "hard"})
     return f"{result.as_numpy('flops').mean():.0f} FLOPs an image"
 
 
-def statistics():  # type: ignore[no-untyped-def]
+def statistics() -> Any:
     (found,) = client.get_inference_statistics(WHERE.model)["model_stats"]
     assert found["inference_count"] > 0
     assert len(client.get_inference_statistics()["model_stats"]) == 1
     return sorted(found)
 
 
-async def over_asyncio():  # type: ignore[no-untyped-def]
+async def over_asyncio() -> Any:
     async with triton_aio.InferenceServerClient(WHERE.url) as waiting:
         assert await waiting.is_server_ready()
         assert await waiting.is_model_ready(WHERE.model)

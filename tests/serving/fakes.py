@@ -77,7 +77,7 @@ class Fixture:
             exit_flops=EXIT_FLOPS,
             run=self.net.run,
             decide=self.decide,
-            answer=lambda answered: [self.answer(*request) for request in answered],
+            answer=lambda answered: [self.answer(*request[:3]) for request in answered],
             capacity=capacity,
             dispatch=partial(deepest_full, max_batch=max_batch, max_age_seconds=max_age_seconds),
             clock=self.clock,

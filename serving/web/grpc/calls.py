@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from structlog.typing import FilteringBoundLogger
 
 from serving.errors import OfframpError
-from serving.events import RequestRefused
 from serving.web.access import Access
+from serving.web.grpc.closing import Closing
 from serving.web.grpc.status import code_of, details_of
 from serving.web.request_ids import ECHOED, HEADER, RequestIds
 from serving.web.service import Service
@@ -46,15 +46,16 @@ class GrpcMetrics:
 
 
 class Calls:
-    """Wraps the methods of a servicer.
+    """Wraps the methods of a servicer; streams end when `closing` is set, between two requests.
 
     Args:
-        service: told of refused requests.
+        service: its settings say whether calls are logged.
         access: whose keys count.
         ids: names requests.
         metrics: count calls.
         logger: gets what clients are not to see.
         access_logger: gets a line for each call, where the settings say so.
+        closing: set when the server stops.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class Calls:
         metrics: GrpcMetrics,
         logger: FilteringBoundLogger,
         access_logger: FilteringBoundLogger,
+        closing: Closing,
     ) -> None:
         self._service, self._access, self._ids, self._metrics = service, access, ids, metrics
         self._logger, self._access_logger = logger, access_logger
+        self.closing = closing
 
     def unary(self, name: str, method: Method, *, open_to_all: bool = False) -> Method:
         """Wrap a method that answers one request with one response.
@@ -89,14 +92,13 @@ class Calls:
 
         async def wrapped(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             async with self._call(name, context, open_to_all=False):
-                async for request in requests:
+                while (request := await self.closing.unless(anext(requests, None))) is not None:
                     yield await answer(request)
 
         return wrapped
 
-    def refused(self, error: OfframpError) -> str:
-        """Note that a request was refused; return what its caller is told."""
-        self._service.emit(RequestRefused(type(error).__name__))
+    def told(self, error: OfframpError) -> str:
+        """Return what a caller is told of an error; what it is not to see goes to the log."""
         if error.status >= 500:
             self._logger.error("request_failed", error=type(error).__name__, reason=str(error))
         return details_of(error)[0]
@@ -119,7 +121,7 @@ class Calls:
                     await context.abort(code, text, tuple(trailing))
             yield
         except OfframpError as error:
-            code, text = code_of(error), self.refused(error)
+            code, text = code_of(error), self.told(error)
             await context.abort(code, text, (*trailing, *details_of(error)[1]))
         except (asyncio.CancelledError, ClientDisconnect):
             code = grpc.StatusCode.CANCELLED

@@ -4,6 +4,7 @@ from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
+from serving.web.grpc.closing import Closing
 from serving.web.grpc.servicer import SERVICE
 from serving.web.oip.repository import why_unready
 from serving.web.service import Service
@@ -16,16 +17,21 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it publishes no
 
     Args:
         service: which knows.
+        closing: set when the server stops: whoever watches is then told, and let go.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, closing: Closing) -> None:
         super().__init__()
-        self._service = service
+        self._service, self._closing = service, closing
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         """Look, then answer."""
         await self.refresh()
         return await super().Check(request, context)
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - gRPC's name
+        """Tell of changes, until the server stops."""
+        await self._closing.unless(super().Watch(request, context))
 
     async def refresh(self) -> None:
         """Look again, and tell whoever watches."""

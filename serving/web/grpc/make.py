@@ -7,6 +7,7 @@ from serving.web.access import Access
 from serving.web.app import server_version
 from serving.web.classify import Classify
 from serving.web.grpc.calls import Calls, GrpcMetrics
+from serving.web.grpc.closing import Closing
 from serving.web.grpc.server import GrpcServer
 from serving.web.grpc.servicer import Servicer
 from serving.web.oip.infer import Infer
@@ -31,6 +32,7 @@ def make_server(
         certificate: for TLS; None serves in the clear.
         process: the number of this process among those that serve together.
     """
+    closing = Closing()
     calls = Calls(
         service,
         access,
@@ -38,6 +40,7 @@ def make_server(
         GrpcMetrics(service.metrics.registry),
         get_logger(),
         get_logger("offramp.access"),
+        closing,
     )
     servicer = Servicer(service, Infer(service, Classify(service)), calls, server_version())
-    return GrpcServer(service, servicer, reserved, certificate)
+    return GrpcServer(service, servicer, reserved, certificate, closing)

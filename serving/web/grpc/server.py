@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from serving.errors import OfframpError
+from serving.web.grpc.closing import Closing
 from serving.web.grpc.health import Health
 from serving.web.grpc.servicer import Servicer
 from serving.web.service import Service
@@ -28,14 +29,21 @@ class GrpcServer:
         servicer: answers inference calls.
         reserved: a bound socket; given up at the start, when gRPC takes its address.
         certificate: for TLS; None serves in the clear.
+        closing: set when it stops.
     """
 
     def __init__(
-        self, service: Service, servicer: Servicer, reserved: socket.socket, certificate: Certificate | None
+        self,
+        service: Service,
+        servicer: Servicer,
+        reserved: socket.socket,
+        certificate: Certificate | None,
+        closing: Closing,
     ) -> None:
+        self._closing = closing
         self._service, self._servicer = service, servicer
         self._reserved, self._certificate = reserved, certificate
-        self._health = Health(service)
+        self._health = Health(service, closing)
         self._server: Any = None
         self._looking: asyncio.Task[None] | None = None
 
@@ -85,6 +93,7 @@ class GrpcServer:
         if self._looking is not None:
             self._looking.cancel()
         await self._health.enter_graceful_shutdown()
+        self._closing.set()
         stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
         while not stopping.done():
             if given_up():

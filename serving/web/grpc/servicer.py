@@ -9,11 +9,12 @@ from typing import Any
 import grpc
 
 from serving.errors import AdminOnlyError, BodyTooLargeError, OfframpError
+from serving.events import RequestRefused
 from serving.web.grpc import messages
 from serving.web.grpc import open_inference_pb2 as pb
 from serving.web.grpc.calls import Calls
 from serving.web.oip import repository, signature
-from serving.web.oip.infer import INLINE_BYTES, Infer
+from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.request import InferRequest
 from serving.web.service import Service
 
@@ -119,9 +120,17 @@ class Servicer:
         try:
             return pb.ModelStreamInferResponse(infer_response=await self._answer(raw))
         except OfframpError as error:  # one request of a stream, not the stream
-            return pb.ModelStreamInferResponse(error_message=self._calls.refused(error))
+            return pb.ModelStreamInferResponse(error_message=self._calls.told(error))
 
     async def _answer(self, raw: bytes) -> pb.ModelInferResponse:
+        try:
+            answer = await self._start(raw)
+        except OfframpError as error:
+            self._service.emit(RequestRefused(type(error).__name__))
+            raise
+        return messages.response_of(answer())
+
+    async def _start(self, raw: bytes) -> Callable[[], Inference]:
         received_at, service = time.monotonic(), self._service
         if len(raw) > service.settings.max_body_bytes:
             raise BodyTooLargeError(
@@ -135,7 +144,7 @@ class Servicer:
             else:
                 name, version, request = await service.pool.run(lambda: _taken_apart(raw))
             model = repository.choose(service, name, version)
-            return messages.response_of(await self._infer(model, request, GrpcCaller(), received_at))
+            return await self._infer.start(model, request, GrpcCaller(), received_at)
 
 
 def _taken_apart(raw: bytes) -> tuple[str, str, InferRequest]:

@@ -1,6 +1,7 @@
 """`POST /v2/models/{m}/infer`: a body in, an answer out, within the limits of `POST /classify`."""
 
 import time
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,7 +11,7 @@ from serving.events import RequestRefused
 from serving.web.body import body_headers
 from serving.web.caller import WatchedConnection, caller_of
 from serving.web.classify import Classify
-from serving.web.oip.infer import INLINE_BYTES, Infer
+from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.json_request import LENGTH_HEADER, json_length, read_request
 from serving.web.oip.json_response import response_of
 from serving.web.oip.parameters import NAMES
@@ -44,12 +45,13 @@ class HttpInfer:
             ClientDisconnect: nobody waits any more.
         """
         try:
-            return await self._answer(model, request)
+            answer = await self._start(model, request)
         except OfframpError as error:
             self._service.emit(RequestRefused(type(error).__name__))
             raise
+        return response_of(answer())
 
-    async def _answer(self, model: ServedModel, request: Request) -> Response:
+    async def _start(self, model: ServedModel, request: Request) -> Callable[[], Inference]:
         received_at, scope, service = time.monotonic(), request.scope, self._service
         query = read_query(scope["query_string"], *NAMES)
         headers, caller = body_headers(scope), caller_of(scope)
@@ -66,7 +68,7 @@ class HttpInfer:
             del body
             waiting = caller or WatchedConnection(request.receive)
             try:
-                return response_of(await self._infer(model, read, waiting, received_at, query))
+                return await self._infer.start(model, read, waiting, received_at, query)
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()

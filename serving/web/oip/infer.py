@@ -1,6 +1,6 @@
 """Answers an inference request: the protocol on the outside, the path of `POST /classify` on the inside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.policy.budget import parse_budget
@@ -43,15 +43,15 @@ class Infer:
         self._service = service
         self._classify = classify
 
-    async def __call__(
+    async def start(
         self,
         model: ServedModel,
         request: InferRequest,
         caller: ClientConnection,
         received_at: float,
         query: Mapping[str, str] | None = None,
-    ) -> Inference:
-        """Answer one request.
+    ) -> Callable[[], Inference]:
+        """Take one request to its end, or to the error that it is refused with.
 
         Args:
             model: who answers.
@@ -60,8 +60,11 @@ class Infer:
             received_at: the second of `time.monotonic` from which a deadline counts.
             query: parameters in the request's address.
 
+        Returns:
+            What returns the answer, or raises what the model failed with: that is no refusal.
+
         Raises:
-            OfframpError: it is refused, or fails.
+            OfframpError: it is refused.
             ClientDisconnect: nobody waits any more.
         """
         service = self._service
@@ -72,6 +75,5 @@ class Infer:
             parse_budget(str(ask.budget), model.exit_flops)
         reader = TensorReader(request.tensor, model.manifest.preprocessing, service.read_limits)
         job = await self._classify.run(model, ask, reader, caller, received_at)
-        return Inference(
-            model.name, request.request_id, tensors_of(job.answers(), outputs, model.manifest.classes)
-        )
+        classes = model.manifest.classes
+        return lambda: Inference(model.name, request.request_id, tensors_of(job.answers(), outputs, classes))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.answer import Answer
 from serving.bundle.manifest import Manifest
 from serving.events import Event
 from serving.monitoring.health import Health
@@ -19,19 +20,6 @@ from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
 from serving.web.service import Service
 from tests.bundles import tiny_manifest
-
-
-@dataclass(frozen=True)
-class FakeAnswer:
-    class_name: str
-    class_index: int
-    confidence: float
-    exit: int
-    flops: int
-    budget_flops: float
-    model: str
-    deadline_met: bool | None = None
-    probabilities: npt.NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -91,14 +79,14 @@ class FakeModel:
             self.works[-1].future.set_result([self._answer(image, ask) for image in images])
         return self.works[-1]
 
-    def _answer(self, image: npt.NDArray[np.uint8], ask: ClassifyOptions) -> FakeAnswer:
+    def _answer(self, image: npt.NDArray[np.uint8], ask: ClassifyOptions) -> Answer:
         classes = self.manifest.classes
         index = int(image[0, 0, 0]) % len(classes)
         budget_flops = parse_budget(str(ask.budget or self.default_budget), self.exit_flops)
         met = None if ask.deadline_seconds is None else True
         probabilities = np.full(len(classes), 0.5 / (len(classes) - 1), np.float32)
         probabilities[index] = 0.5
-        return FakeAnswer(
+        return Answer(
             classes[index],
             index,
             0.5,

@@ -147,7 +147,7 @@ JSON = {"Content-Type": "application/json"}
         ("?budget=", b"", PNG, 422, "expected a number"),
         ("?budget=999", b"", PNG, 422, "exit 1 costs 1000 FLOPs"),
         ("?buget=5000", b"", PNG, 422, "did you mean 'budget'"),
-        ("?colour=red", b"", PNG, 422, "expected budget, max_drop, mode, deadline_ms or model"),
+        ("?colour=red", b"", PNG, 422, "expected budget, max_drop, mode, deadline_ms, model, explain"),
         ("?budget=5000&budget=1000", b"", PNG, 422, "more than once"),
         ("?mode=soft", b"", PNG, 422, "mode=average or mode=hard"),
         ("?deadline_ms=0", b"", PNG, 422, "more than 0 ms"),
@@ -460,3 +460,61 @@ def test_too_many_waiting_to_be_decoded_is_overload() -> None:
     service, _ = fake_service(max_queue_rows=1)
     service.pool._waiting = 1
     assert post(service, "/classify").status_code == 429
+
+
+def test_the_likeliest_classes_and_all_probabilities() -> None:
+    model = FakeModel()
+    answer = post(fake_service(model)[0], "/classify?top_k=2&probabilities=1", npy(IMAGES[:1] * 0 + 2), NPY)
+    (result,) = answer.json()["results"]
+    assert result["top"] == [
+        {"class_name": "cat", "class_index": 2, "probability": 0.5},
+        {"class_name": "ant", "class_index": 0, "probability": pytest.approx(1 / 6)},
+    ]
+    assert result["probabilities"] == pytest.approx([1 / 6, 1 / 6, 0.5, 1 / 6])
+    assert model.asked[0][1].probabilities
+    plain = post(fake_service(model)[0], "/classify", npy(IMAGES[:1]), NPY).json()["results"][0]
+    assert not {"top", "probabilities", "exits"} & set(plain)
+    assert not model.asked[1][1].probabilities
+
+
+def test_one_bad_image_need_not_fail_the_others() -> None:
+    model = FakeModel()
+    images = [base64.b64encode(part).decode() for part in (b"no image", IMAGE, b"GIF89a", IMAGE)]
+    images[2] = "%%%"
+    body = json.dumps({"images": images})
+    results = post(fake_service(model)[0], "/classify?on_error=item", body, JSON).json()["results"]
+    assert [("problem" in result, result.get("exit")) for result in results] == [
+        (True, None),
+        (False, 1),
+        (True, None),
+        (False, 1),
+    ]
+    assert results[0]["problem"]["status"] == 415
+    assert "images[2]: expected base64" in results[2]["problem"]["detail"]
+    assert len(model.asked[0][0]) == 2
+    whole = post(fake_service(model)[0], "/classify", body, JSON)
+    assert (whole.status_code, len(model.asked)) == (422, 1)
+
+
+def test_a_list_without_a_good_image_is_answered_with_problems_alone() -> None:
+    model = FakeModel()
+    answer = post(fake_service(model)[0], "/classify?on_error=item", json.dumps({"images": ["%", "%"]}), JSON)
+    assert [list(result) for result in answer.json()["results"]] == [["problem"], ["problem"]]
+    assert (answer.status_code, model.asked) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("top_k=0", "a number of classes"),
+        ("top_k=all", "found 'all'"),
+        ("probabilities=yes", "probabilities=1 or probabilities=0"),
+        ("explain=2", "explain=1 or explain=0"),
+        ("on_error=skip", "on_error=request or on_error=item"),
+        ("explain=1&mode=hard", "have no thresholds"),
+        ("explain=1&deadline_ms=5", "have no thresholds"),
+    ],
+)
+def test_what_answers_cannot_say(query: str, said: str) -> None:
+    answer = post(fake_service()[0], f"/classify?{query}", npy(IMAGES[:1]), NPY)
+    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.json()

@@ -89,6 +89,10 @@ def test_the_api_documents_bodies_parameters_and_problems() -> None:
         "deadline_ms",
         "max_drop",
         "model",
+        "top_k",
+        "probabilities",
+        "explain",
+        "on_error",
     ]
     assert {"200", "400", "408", "413", "415", "422", "429", "503"} <= set(classify["responses"])
     assert list(classify["responses"]["429"]["content"]) == ["application/problem+json"]

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import struct
+import threading
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from serving.errors import EngineError
 from serving.events import RequestDone, RequestFailed, StageRan
 from serving.web.app import create_app
 from tests.bundles import tiny_images
@@ -327,3 +329,19 @@ def test_every_error_below_v2_has_the_protocols_word(path: str) -> None:
 def test_the_document_of_the_api_describes_it() -> None:
     paths = client().get("/openapi.json").json()["paths"]
     assert {"/v2", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"} <= set(paths)
+
+
+def test_a_failure_of_the_engine_is_no_refusal_and_not_shown() -> None:
+    model = FakeModel(held=True)
+    service, events = fake_service(model)
+
+    def fail_soon() -> None:
+        while not model.works:
+            pass
+        model.works[0].future.set_exception(EngineError("stage 2 failed on secret"))
+
+    failing = threading.Thread(target=fail_soon)
+    failing.start()
+    answer = TestClient(create_app(service)).post(INFER, json=request())
+    failing.join()
+    assert (answer.status_code, "secret" in answer.text, events) == (500, False, [])
