@@ -1,10 +1,10 @@
 # The server alone: no torch, no training extra, no compiler, not root.
 #   docker build -t offramp .
-#   docker run -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp --default-model cifar10-msdnet
+#   docker run -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp --default-model cifar10-ladder-int8
 # For GPUs (docs/gpu.md), with CUDA's libraries as Python packages; the driver comes from the host:
 #   docker build --build-arg GPU_PACKAGES="onnxruntime-gpu[cuda,cudnn]" -t offramp-gpu .
-#   docker run --gpus all -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp-gpu --default-model cifar10-msdnet \
-#     --strict-providers
+#   docker run --gpus all -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp-gpu \
+#     --default-model cifar10-ladder --strict-providers
 FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/offramp
@@ -12,7 +12,7 @@ COPY requirements.lock pyproject.toml README.md LICENSE ./
 COPY offramp offramp
 COPY serving serving
 COPY training training
-COPY exported_models/cifar10-msdnet-int8 exported_models/cifar10-msdnet-int8
+COPY exported_models/cifar10-ladder-int8 exported_models/cifar10-ladder-int8
 ARG GPU_PACKAGES=""
 RUN /opt/offramp/bin/python -m pip install --no-cache-dir --constraint requirements.lock . $GPU_PACKAGES
 

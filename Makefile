@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 8000
-MODEL ?= cifar10-msdnet
+MODEL ?= cifar10-ladder-int8
 PYTEST_ARGS ?=
 export FUZZ_EXAMPLES ?= 5000
 BENCH_ARGS ?=
@@ -24,7 +24,7 @@ help: ## list the targets
 demo: $(EVERYTHING) ## train, export and serve a small model, and ask it under four budgets (< 3 minutes)
 	$(BIN)/python -m training.demo
 
-serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000, MODEL=cifar10-msdnet answers by default)
+serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000, MODEL=cifar10-ladder-int8 answers by default)
 	$(BIN)/python -m serving --models exported_models --default-model $(MODEL) --port $(PORT)
 
 # One thread for each test worker: they share the cores between them. A file stays on one worker, for what its

@@ -42,7 +42,7 @@ pytest_collect_file = SybilCollection([_markdown, _docstrings, _public_docstring
 def documented_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Run a document's examples in a folder of their own, where a small bundle stands in for real ones."""
     folder = tmp_path_factory.mktemp("documented")
-    for name in ("cifar10-msdnet", "digits", "tutorial"):
+    for name in ("cifar10-ladder-int8", "digits", "tutorial"):
         tiny_bundle(folder / "exported_models" / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -4,7 +4,7 @@ A model is loaded from a bundle, the folder that `offramp export` writes, and an
 
 >>> import numpy as np
 >>> import offramp
->>> with offramp.Model.load("exported_models/cifar10-msdnet") as model:
+>>> with offramp.Model.load("exported_models/cifar10-ladder-int8") as model:
 ...     size = model.manifest.preprocessing
 ...     images = np.zeros((3, size.height, size.width, 3), dtype=np.uint8)  # uint8 [N, H, W, 3]
 ...     answers = model.classify(images, offramp.ClassifyOptions(budget="50%"))

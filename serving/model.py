@@ -1,6 +1,6 @@
 """A loaded model: images in, answers under a FLOPs budget out, with or without HTTP.
 
-with Model.load("exported_models/cifar10-msdnet") as model:
+with Model.load("exported_models/cifar10-ladder-int8") as model:
     answers = model.classify(images, budget="50%")  # uint8 [N, H, W, 3]
 """
 

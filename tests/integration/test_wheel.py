@@ -83,7 +83,7 @@ def test_it_holds_the_packages_their_types_and_a_small_bundle(wheel: Path) -> No
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f"{package}/py.typed" for package in ("offramp", "serving", "training")} <= names
-    assert "serving/samples/cifar10-msdnet-int8/manifest.json" in names
+    assert "serving/samples/cifar10-ladder-int8/manifest.json" in names
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {
         "offramp",
         "serving",
@@ -127,7 +127,7 @@ def test_a_server_without_a_bundle_answers_by_the_sample_and_says_so(
         with urllib.request.urlopen(request) as response:  # noqa: S310
             answer = json.load(response)
 
-    assert listening["models"] == ["cifar10-msdnet-int8"]
+    assert listening["models"] == ["cifar10-ladder-int8"]
     assert answer["class_name"] == "horse"
     events = [json.loads(line) for line in log.read_text().splitlines()]
     (said,) = [event for event in events if event["event"] == "sample_bundles"]
