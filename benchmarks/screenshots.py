@@ -90,7 +90,8 @@ def _send(url: str, images: Sequence[bytes], seed: int, over: threading.Event) -
     random = np.random.default_rng(seed)
     with httpx.Client(base_url=url, timeout=60) as client:
         while not over.wait(_PAUSE_SECONDS * random.exponential()):
-            image, budget = images[random.integers(len(images))], _BUDGETS[random.integers(len(_BUDGETS))]
+            image = images[int(random.integers(len(images)))]
+            budget = _BUDGETS[int(random.integers(len(_BUDGETS)))]
             client.post(
                 "/classify", params={"budget": budget}, content=image, headers={"Content-Type": "image/png"}
             )

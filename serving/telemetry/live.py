@@ -120,7 +120,7 @@ class Live:
         first = min(max(second, end - self._kept, 0), end)
         idle = _Second([])
         with self._lock:
-            known = self._seconds.get(model, {})
+            known = self._seconds.get(model) or OrderedDict()
             found = [known.get(number, idle) for number in range(first, end)]
         return Recent(
             first=first,

@@ -10,6 +10,7 @@ from serving.web import classify_route, health_routes, live_route, models_routes
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.console import pages
+from serving.web.examples import show_examples
 from serving.web.gate import ServerMiddleware
 from serving.web.oip import routes as oip_routes
 from serving.web.query import PARAMETERS
@@ -46,6 +47,7 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         app.include_router(routes)
     if service.settings.console:
         app.include_router(pages.router({"explain": "yes" if "explain" in PARAMETERS else "no"}))
+    show_examples(app, service)
     problems.install(app, logger)
     for model in service.models.values():
         heads = [segment.head_flops for segment in model.manifest.segments]

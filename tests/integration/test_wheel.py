@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
+from benchmarks.browser import browser, chromium, watched
 from tests.bundles import tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +86,8 @@ def test_it_holds_the_packages_their_types_and_a_small_bundle(wheel: Path) -> No
         names = set(archive.namelist())
     assert {f"{package}/py.typed" for package in ("offramp", "serving", "training")} <= names
     assert "serving/samples/cifar10-ladder-int8/manifest.json" in names
+    static = "serving/web/console/static/"
+    assert {static + name for name in ("index.html", "app.js", "uplot.js", "uplot.LICENSE.txt")} <= names
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {
         "offramp",
         "serving",
@@ -132,3 +136,18 @@ def test_a_server_without_a_bundle_answers_by_the_sample_and_says_so(
     events = [json.loads(line) for line in log.read_text().splitlines()]
     (said,) = [event for event in events if event["event"] == "sample_bundles"]
     assert said["reason"] == "no --models, and no folder 'exported_models' here"
+
+
+@pytest.mark.skipif(chromium() is None, reason="no chromium on the PATH (.ci/chromium FOLDER unpacks one)")
+def test_its_console_answers_an_image_in_a_folder_without_a_bundle(
+    programs: Path, crowded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log = tmp_path_factory.mktemp("log") / "log"
+    with (
+        served(programs / "offramp", "serve", cwd=crowded, log=log) as listening,
+        browser() as started,
+        watched(started, listening["url"]) as seen,
+    ):
+        seen.page.set_input_files("#files", [ROOT / "docs" / "images" / "horse.png"])
+        expect(seen.page.locator(".said")).to_contain_text("horse")
+        assert seen.errors + seen.foreign == []

@@ -61,6 +61,7 @@ export function plan(section, context) {
   let costs = null;
   let curveNow = [];
   let priceNow = [];
+  let fitting = 0;
 
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Models to compare" });
   const accuracy = chart("What a budget buys", "Expected accuracy on the calibration images. Points are the exits alone, on the validation images.", 340,
@@ -79,6 +80,7 @@ export function plan(section, context) {
       series: [{ label: "max_drop", value: (_, value) => (value === null ? "–" : `${value}%`) }, { label: "of the full depth", stroke: colour("--accent"), width: 2.5, fill: `color-mix(in oklab, ${colour("--accent")} 14%, transparent)`, points: { show: true, size: 6 }, value: (_, value) => (value === null ? "–" : `${value.toFixed(1)}%`) }],
     }),
     () => (priceNow.length ? `From ${percent(priceNow.at(-1)[1].expected_flops / full(model))} of the full depth to ${percent(priceNow[0][1].expected_flops / full(model))}.` : "No guarantee can be given: too few certifying images."),
+    () => Math.max(0, priceNow.findIndex(([most]) => most === DROPS[promise.value])),
   );
   const capacity = chart("What these cores can pay", "Images a second that the server can compute, by its own timing of the stages. Decoding and HTTP come on top.", 240,
     (colour) => ({
@@ -87,6 +89,7 @@ export function plan(section, context) {
       series: [{ label: "budget", value: (_, value) => (value === null ? "–" : `${value.toFixed(0)}%`) }, { label: "images a second", stroke: colour("--accent"), width: 2.5, points: { show: false }, value: (_, value) => (value === null ? "–" : significant(value)) }, { label: "asked", stroke: colour("--warm"), width: 1.5, dash: [6, 4], points: { show: false }, value: (_, value) => (value === null ? "–" : significant(value)) }],
     }),
     () => fits.textContent,
+    () => Math.max(0, fitting),
   );
   const bought = h("div", { class: "card" });
   const figures = h("div", { "aria-live": "polite" });
@@ -95,7 +98,7 @@ export function plan(section, context) {
   bought.append(h("h1", {}, "Plan"), budget.element, figures);
 
   const certified = h("p", { class: "note", "aria-live": "polite" });
-  const promise = slider("Answers that may be lost", { min: 0, max: DROPS.length - 1, step: 1, value: 8, words: (place) => percent(DROPS[place], 2) }, () => certificate());
+  const promise = slider("Answers that may be lost", { min: 0, max: DROPS.length - 1, step: 1, value: 8, words: (place) => percent(DROPS[place], 2) }, () => drawPrices().catch(context.report));
   guarantee.element.append(promise.element, certified);
 
   const asked = h("input", { type: "number", min: 1, step: "any", value: 500, oninput: () => plannedCapacity() });
@@ -130,7 +133,10 @@ export function plan(section, context) {
     };
     found.forEach((plans, column) => plans.forEach((each) => add(each.expected_flops, column, each.expected_accuracy)));
     for (const exit of model.exits) add(exit.flops, found.length, exit.validation_accuracy);
-    if (now) add(now.expected_flops, found.length + 1, now.expected_accuracy);
+    if (now) {
+      add(now.expected_flops, found.length + 1, now.expected_accuracy);
+      if (overlaid.has(model.name)) add(now.expected_flops, shown().indexOf(model), now.expected_accuracy);
+    }
     const x = [...points.keys()].sort((one, other) => one - other);
     const columns = Array.from({ length: found.length + 2 }, (_, column) => x.map((key) => points.get(key)[column]));
     accuracy.draw([x, ...columns], shown().map((each) => each.name).join("\n"));
@@ -142,7 +148,7 @@ export function plan(section, context) {
       const found = await get(path(model, `budget=${budget.value}%25`));
       if (mine !== model) return;
       now = found;
-      figures.replaceChildren(h("p", { class: "note" }, "Expected of images like the calibration's:"), ...described(now));
+      figures.replaceChildren(h("p", { class: "note" }, now.truth === "own" ? "Expected of images like the calibration's; accuracy is agreement with the last exit:" : "Expected of images like the calibration's:"), ...described(now));
       await drawCurves();
     } catch (error) {
       context.report(error);
@@ -197,7 +203,8 @@ export function plan(section, context) {
     };
     const wanted = Number(asked.value);
     const rates = curveNow.map(rate);
-    const deepest = curveNow.filter((_, place) => rates[place] >= wanted).at(-1);
+    fitting = rates.findLastIndex((each) => each >= wanted);
+    const deepest = curveNow[fitting];
     const many = `${significant(wanted)} images a second on ${cores.value} ${Number(cores.value) === 1 ? "core" : "cores"}`;
     if (!(wanted > 0 && usable > 0)) fits.textContent = "";
     else if (deepest) fits.textContent = `${many} fit a budget of ${percent(deepest.budget_flops / full(model), 0)} (${flops(deepest.budget_flops)}), with an expected accuracy of ${percent(deepest.expected_accuracy)}.`;
