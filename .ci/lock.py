@@ -49,9 +49,9 @@ def closure(roots: list[Requirement]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    lines = sorted(
-        f"{name}=={version}" for name, version in closure(declared(ROOT / "pyproject.toml")).items()
-    )
+    found = closure(declared(ROOT / "pyproject.toml"))
+    found.pop("pip", None)  # it installs the others: an environment brings its own
+    lines = sorted(f"{name}=={version}" for name, version in found.items())
     print(
         "# The versions this was tested with, used as constraints. Remade by `make lock`.", *lines, sep="\n"
     )
