@@ -64,7 +64,7 @@ export function plan(section, context) {
   let fitting = 0;
 
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Models to compare" });
-  const accuracy = chart("What a budget buys", "Expected accuracy on the calibration images. Points are the exits alone, on the validation images.", 340,
+  const accuracy = chart("What a budget buys", "Expected accuracy on held-out images. Points are the exits alone, on the validation images.", 340,
     (colour, data) => ({
       scales: { x: { time: false }, y: { range: (_, low, high) => [low - (high - low) * 0.1 - 0.1, high + (high - low) * 0.1 + 0.1] } },
       axes: [{ label: "MFLOPs an image", labelSize: 20, size: 36 }, { size: 52, values: (_, ticks) => ticks.map((tick) => `${significant(tick, 3)}%`) }],
