@@ -104,5 +104,5 @@ $(SERVER): $(CREATED) pyproject.toml requirements.lock
 
 $(EVERYTHING): $(CREATED) pyproject.toml requirements.lock
 	@echo "Installing the server, the training side and the tests' tools into $(VENV): several GB, some minutes ..."
-	@$(PIP) --editable '.[training,dev,docs,grpc]'
+	@$(PIP) --editable '.[training,adopt,dev,docs,grpc]'
 	@touch $(SERVER) $@
