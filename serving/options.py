@@ -59,8 +59,10 @@ def check(ask: ClassifyOptions, model: str | None = None) -> None:
             f"expected a deadline of more than 0 ms, and a finite one, found {1000 * ask.deadline_seconds:g}"
         )
     if ask.explain and (ask.mode == "hard" or ask.deadline_seconds is not None):
+        other = "mode=hard" if ask.mode == "hard" else "deadline_ms"
         raise TermsError(
-            "explain goes with a budget or a max_drop: mode=hard and deadlines have no thresholds to show"
+            f"explain and {other} contradict each other: the exits are held against thresholds, which "
+            f"{other} does not have; give one of them"
         )
     if ask.max_drop is None:
         return

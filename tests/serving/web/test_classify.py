@@ -511,8 +511,8 @@ def test_a_list_without_a_good_image_is_answered_with_problems_alone() -> None:
         ("probabilities=yes", "probabilities=1 or probabilities=0"),
         ("explain=2", "explain=1 or explain=0"),
         ("on_error=skip", "on_error=request or on_error=item"),
-        ("explain=1&mode=hard", "have no thresholds"),
-        ("explain=1&deadline_ms=5", "have no thresholds"),
+        ("explain=1&mode=hard", "contradict each other"),
+        ("explain=1&deadline_ms=5", "contradict each other"),
     ],
 )
 def test_what_answers_cannot_say(query: str, said: str) -> None:
