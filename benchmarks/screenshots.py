@@ -33,7 +33,6 @@ _SHOTS: Sequence[tuple[str, str, Literal["light", "dark"]]] = (
 _BUDGETS = ("25%", "40%", "40%", "60%")
 _CALLERS = 3
 _PAUSE_SECONDS = 0.03
-_COLOURS = 128
 
 
 def main() -> None:
@@ -46,7 +45,11 @@ def main() -> None:
     parser.add_argument("--dataset", default="cifar10", help="whose test images are sent")
     parser.add_argument("--seconds", type=float, default=90, help="of traffic before the pictures are taken")
     parser.add_argument(
-        "--shown", type=Path, nargs="+", default=[Path("docs/images/deer.png")], help="images to try"
+        "--shown",
+        type=Path,
+        nargs="+",
+        default=[Path("docs/images/deer.png"), Path("docs/images/horse.png")],
+        help="images to try",
     )
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="the folder of the pictures")
     chosen = parser.parse_args()
@@ -114,9 +117,9 @@ def _take(
 
 
 def _shrink(png: bytes, path: Path) -> None:
-    """Keep a picture in few colours: a third of the bytes, and nobody sees it."""
+    """Keep a picture without its transparency, packed as well as PNG can."""
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.convert("RGB").save(path, optimize=True)
 
 
 if __name__ == "__main__":
