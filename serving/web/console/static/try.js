@@ -134,7 +134,7 @@ export function tryIt(section, context) {
   }
 
   function table(answer) {
-    const said = new Map((answer?.explain ?? []).map((each) => [each.exit, each]));
+    const said = new Map((answer?.exits ?? []).map((each) => [each.exit, each]));
     const rows = model.exits.map((exit, index) => {
       const here = answer?.exit === exit.exit;
       const voice = said.get(exit.exit) ?? (here ? answer : null);
@@ -144,7 +144,7 @@ export function tryIt(section, context) {
         h("th", { scope: "row" }, h("span", { class: "exit" }, exit.exit)),
         h("td", {}, voice ? h("span", { class: "class" }, voice.class_name) : null, state ? h("span", { class: "note" }, ` ${state}`) : null),
         h("td", {}, voice ? bar(voice.confidence) : "–"),
-        h("td", { class: "number" }, limit(threshold, exit, planned)),
+        h("td", { class: "number" }, compared(said.get(exit.exit), limit(threshold, exit, planned))),
         h("td", { class: "number wide" }, planned ? percent(planned.exits[index].share, 0) : "–"),
         h("td", { class: "number wide" }, flops(exit.flops)),
       );
@@ -158,6 +158,11 @@ export function tryIt(section, context) {
     if (!plan) return "–";
     if (exit.exit === model.exits.length) return "all";
     return threshold === null || threshold > 1 ? "nobody" : threshold.toFixed(3);
+  }
+
+  function compared(explained, bound) {
+    if (!explained || explained.threshold === null || explained.threshold > 1) return bound;
+    return `${explained.score.toFixed(3)} ${explained.score >= explained.threshold ? "≥" : "<"} ${bound}`;
   }
 
   const bar = (share) => h("span", { class: "meter" }, h("span", { class: "meter-fill", style: { width: `${Math.round(share * 100)}%` } }), h("span", { class: "meter-text" }, percent(share)));
