@@ -125,8 +125,9 @@ def test_groups_are_made_by_labels_that_exist(where: str) -> None:
 
 
 def test_every_metric_of_the_server_is_watched_by_a_rule_or_a_panel() -> None:
-    # One includes the caller's upload, one is for profiling, one says less than the errors by kind.
+    # One includes the caller's upload, one is for profiling, two say less than errors by kind and `model_up`.
     unwatched = {"offramp_http_request_seconds", "offramp_stage_seconds", "offramp_failed_images"}
+    unwatched.add("offramp_worker_failures")
     texts = watching()
     names = {name for name in exposed() if name.startswith("offramp_") and not name.endswith("_created")}
     assert bases(names & set(NAME.findall(texts["rules"] + texts["dashboard"]))) == bases(names) - unwatched
