@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.training.test_problem import FakeImages
+from tests.training.fitting.test_problem import FakeImages
 from training.fitting.parallel import joined, tensors_in
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.runs import flags, trained
+from tests.training.small_runs import flags, trained
 from training.runs.checkpoint import Checkpoint
 
 

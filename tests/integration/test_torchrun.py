@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.runs import config, flags, trained
+from tests.training.small_runs import config, flags, trained
 from training.data.batches import Data
 from training.fitting.fit import fit, untrained
 from training.fitting.problem import Recipe, TrainingProblem

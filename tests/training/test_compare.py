@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.runs import flags
+from tests.training.small_runs import flags
 from training import compare
 from training.comparison import runs
 from training.runs.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.runs import trained
+from tests.training.small_runs import trained
 from training import conflict
 from training.runs.checkpoint import Checkpoint
 from training.runs.run import Run

@@ -11,7 +11,7 @@ import torch
 from serving.bundle import Bundle, read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
-from tests.training.runs import trained
+from tests.training.small_runs import trained
 from training.calibration.collect import Answers, engine_probabilities
 from training.errors import RunError
 from training.export import main

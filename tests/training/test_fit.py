@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.runs import config, flags, trained
+from tests.training.small_runs import config, flags, trained
 from training.errors import ConfigError, NonFiniteLossError, RunError
 from training.fit import main
 from training.fitting.fit import fit

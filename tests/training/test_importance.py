@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.runs import trained
+from tests.training.small_runs import trained
 from training import importance
 from training.config import FitConfig
 from training.runs.run import Run

@@ -5,7 +5,7 @@ import torch
 from torch._inductor import cpp_builder
 from torch._inductor.exc import InvalidCxxCompiler
 
-from tests.training.runs import config, flags, trained
+from tests.training.small_runs import config, flags, trained
 from tests.training.test_fit import same, stop_after
 from training import recipes
 from training.config import FitConfig

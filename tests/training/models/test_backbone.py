@@ -10,8 +10,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tests.training.exporting.test_graph import run_chain
 from tests.training.models.nets import Branching, swin, vision_transformer
-from tests.training.test_onnx_graph import run_chain
 from training.errors import ConfigError
 from training.exporting.graph import boundaries, export_whole, split_at_boundaries
 from training.models.flops import segment_flops

@@ -8,7 +8,7 @@ import torch
 
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
-from tests.training.runs import TINY, trained
+from tests.training.small_runs import TINY, trained
 from training.calibration.collect import engine_probabilities
 from training.config import FitConfig
 from training.errors import ConfigError

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from tests.training.test_problem import ALL, make
+from tests.training.fitting.test_problem import ALL, make
 from training.fitting.problem import TrainingProblem
 from training.fitting.weight_average import STATISTICS, LastWeights, WeightAverage, kept_share
 from training.methods.interface import Phase

@@ -38,7 +38,7 @@ bundle.write_bundle(
 @pytest.mark.parametrize(("moment", "seed"), [("before", 0), ("after", 1)])
 def test_a_killed_writer_leaves_the_old_bundle_or_the_new_one(tmp_path: Path, moment: str, seed: int) -> None:
     folder = tiny_bundle(tmp_path / "tiny").folder
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     died = subprocess.run([sys.executable, "-c", DIES, str(folder), moment], cwd=root, capture_output=True)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     assert read_bundle(folder).segment_bytes(0) == tiny_segments(seed=seed)[0]

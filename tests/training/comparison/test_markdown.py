@@ -1,4 +1,4 @@
-from tests.training.report.test_summary import JOINT, outcome
+from tests.training.comparison.test_summary import JOINT, outcome
 from training.comparison.contenders import read_contender
 from training.comparison.markdown import markdown
 from training.comparison.poster import Table

@@ -6,8 +6,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from tests.training.exporting.test_graph import run_chain
 from tests.training.small_net import PARTS, small_images, small_net
-from tests.training.test_onnx_graph import run_chain
 from training.exporting.graph import split_at_boundaries
 from training.exporting.int8 import Quantised, insert_quantizers
 from training.exporting.int8_fallback import damage, in_float, quantised_layers, title

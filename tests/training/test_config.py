@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.runs import config, flags, trained
+from tests.training.small_runs import config, flags, trained
 from tests.training.test_fit import logged, same, stop_after, weights
 from training.config import OptionConfig, check_options
 from training.errors import ConfigError

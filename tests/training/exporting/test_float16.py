@@ -5,8 +5,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from tests.training.exporting.test_graph import passing_on, run_chain
 from tests.training.small_net import CLASSES, PARTS, small_images, small_net
-from tests.training.test_onnx_graph import passing_on, run_chain
 from training.exporting.float16 import halve
 from training.exporting.graph import Boundary, boundaries, export_whole, split_at_boundaries
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.runs import config
+from tests.training.small_runs import config
 from training.comparison.contenders import read_contender
 from training.comparison.runs import Measured, PlannedRun, RunResult
 from training.comparison.summary import MethodSummary, Spread, View

@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from tests.training.exporting.test_graph import run_chain
 from tests.training.small_net import PARTS, small_images, small_net
-from tests.training.test_onnx_graph import run_chain
 from training.calibration.collect import Answers
 from training.errors import RunError
 from training.exporting.accuracy_bar import Bar, Lowered, lowered_to_half, lowered_to_int8
@@ -111,7 +111,7 @@ def test_images_kept_for_certifying_have_no_say(monkeypatch: pytest.MonkeyPatch)
     before, told = lowered(outlier=1e4, max_drop=3)
     spoiled = LABELS.copy()
     spoiled[::2] = (spoiled[::2] + 1) % 4
-    monkeypatch.setattr("tests.training.test_lowering.LABELS", spoiled)
+    monkeypatch.setattr("tests.training.exporting.test_accuracy_bar.LABELS", spoiled)
 
     after, told_now = lowered(outlier=1e4, max_drop=3)
 

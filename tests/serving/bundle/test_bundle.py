@@ -337,7 +337,7 @@ def test_what_does_not_read_back_is_not_written(tmp_path: Path) -> None:
 
 
 def test_the_documented_manifest_is_valid() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "bundle.md").read_text()
     example = text.partition("```json\n")[2].partition("```")[0]
     manifest = Manifest.model_validate_json(example, strict=True)
     assert manifest.exit_flops == (3138, 3460)

@@ -5,8 +5,8 @@ import onnx
 from onnx import TensorProto, helper
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
-from tests.training.test_onnx_graph import msdnet
-from tests.training.test_quantize import exported
+from tests.training.exporting.test_graph import msdnet
+from tests.training.exporting.test_int8 import exported
 from training.exporting.int8_ranges import joined, share_ranges
 
 

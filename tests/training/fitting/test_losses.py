@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from tests.training.test_problem import ALL, FakeImages, make
+from tests.training.fitting.test_problem import ALL, FakeImages, make
 from training.fitting.losses import LossRecipe, distillation_loss
 from training.fitting.problem import Progress
 from training.methods.interface import Phase

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.runs import config, trained
+from tests.training.small_runs import config, trained
 from training.errors import DataError, RunError
 from training.fitting.fit import fit
 from training.runs.checkpoint import Checkpoint

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.runs import trained
+from tests.training.small_runs import trained
 from training.runs.recipe import KEPT, recipe_of
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.test_onnx_graph import msdnet, passing_on, run_chain
+from tests.training.exporting.test_graph import msdnet, passing_on, run_chain
 from training.exporting.graph import IMAGES, Boundary, boundaries, export_whole, split_at_boundaries
 from training.exporting.int8 import Images, quantize
 from training.models.multi_exit import MultiExitModel

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.training.test_problem import ALL, FakeImages, make
+from tests.training.fitting.test_problem import ALL, FakeImages, make
 from training.fitting.image_sizes import resized, side_at
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods.interface import Phase
