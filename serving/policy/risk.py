@@ -30,7 +30,7 @@ def p_value(errors: int, images: int, max_risk: float) -> float:
         max_risk: the risk that is to be ruled out, in (0, 1).
 
     >>> round(p_value(38, 2_500, 0.02), 3)
-    0.044
+    0.046
     """
     return binomial_tail(errors, images, max_risk)
 

@@ -17,9 +17,13 @@ from training.models.flops import FlopsCounter
 
 
 def torch_flops(net: nn.Module, size: int) -> int:
+    fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    with torch.no_grad(), FlopsCounter() as counter:
-        net(torch.zeros(1, 3, size, size))
+    try:
+        with torch.no_grad(), FlopsCounter() as counter:
+            net(torch.zeros(1, 3, size, size))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.flops)
 
 
