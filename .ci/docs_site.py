@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "CHANGELOG.md",
     "LICENSE",
     "Dockerfile",
