@@ -28,7 +28,8 @@ def torch_flops(net: nn.Module, size: int) -> int:
 
 
 def small_transformer() -> nn.Module:
-    return torchvision.models.VisionTransformer(64, 16, 2, 2, 32, 64, num_classes=10)
+    net: nn.Module = torchvision.models.VisionTransformer(64, 16, 2, 2, 32, 64, num_classes=10)
+    return net
 
 
 @pytest.mark.parametrize(
