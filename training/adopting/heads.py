@@ -37,12 +37,12 @@ _FIRST_SIDE, _SECOND_SIDE = 8, 4
 _STEP = 8
 _WIDEST = 512
 _MLP_WIDTH = 128
-_LEARNING_RATE, _WEIGHT_DECAY = 4e-3, 1e-3
+_LEARNING_RATE, _WEIGHT_DECAY = 1e-2, 1e-3
 _WARM_UP = 0.2
 
 
 class ConvHead(nn.Module):
-    """Two 3×3 convolutions, their average over all places, and a linear layer.
+    """Two 3×3 convolutions, their average and maximum over all places, and a linear layer.
 
     Args:
         view: what is read.
@@ -62,20 +62,20 @@ class ConvHead(nn.Module):
         self.first_norm = nn.BatchNorm2d(hidden)
         self.second = nn.Conv2d(hidden, 2 * hidden, 3, strides[1], 1, bias=False)
         self.second_norm = nn.BatchNorm2d(2 * hidden)
-        self.linear = nn.Linear(2 * hidden, classes)
+        self.linear = nn.Linear(4 * hidden, classes)
         self.flops = (
             9 * first * channels * hidden
             + first * hidden
             + 18 * second * hidden**2
-            + 2 * second * hidden * 2  # the ReLU and the average
-            + (2 * hidden + 1) * classes
+            + 2 * second * hidden * 3  # the ReLU, the average and the maximum
+            + (4 * hidden + 1) * classes
         )
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits [n, classes] of features [n, C, H, W]."""
         hidden = F.relu(self.first_norm(self.first(features)))
         hidden = F.relu(self.second_norm(self.second(hidden)))
-        logits: Tensor = self.linear(hidden.mean((2, 3)))
+        logits: Tensor = self.linear(torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3))], dim=1))
         return logits
 
     def write(self, into: Nodes, read: str, made: str) -> str:
@@ -97,8 +97,7 @@ class ConvHead(nn.Module):
                 pads=[1, 1, 1, 1],
             )
             read = into.add("Relu", read, f"{made}.{name}_relu")
-        read = into.add("GlobalAveragePool", read, f"{made}.average")
-        read = into.add("Flatten", read, f"{made}.flat", axis=1)
+        read = into.add("Flatten", _pooled(into, read, made), f"{made}.flat", axis=1)
         return _write_linear(self.linear, into, read, f"{made}.linear")
 
 
@@ -136,9 +135,7 @@ class PooledHead(nn.Module):
     def write(self, into: Nodes, read: str, made: str) -> str:
         """Append the head's operators; return the tensor of its logits."""
         if self.pools:
-            average = into.add("GlobalAveragePool", read, f"{made}.average")
-            largest = into.add("GlobalMaxPool", read, f"{made}.largest")
-            into.join([average, largest], read := f"{made}.both")
+            read = _pooled(into, read, made)
         read = into.add("Flatten", read, f"{made}.flat", axis=1)
         first = self.hidden if self.hidden is not None else self.linear
         weight, bias = _normed(first, self.norm)
@@ -252,8 +249,6 @@ def train_head(
                 if len(chosen) < 2:
                     continue
                 read = coding.decode(codes[chosen])
-                if rng.random() < 0.5:
-                    read = read.flip(3)
                 logits = net(read.contiguous(memory_format=torch.channels_last))
                 loss = _loss(logits, teacher[chosen], labels[rows[chosen]])
                 optimiser.zero_grad(set_to_none=True)
@@ -319,6 +314,13 @@ def _normed(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Any, Any]:
     assert norm.running_var is not None  # noqa: S101
     weight = linear.weight / (norm.running_var + norm.eps).sqrt()
     return _array(weight), _array(linear.bias - weight @ norm.running_mean)
+
+
+def _pooled(into: Nodes, read: str, made: str) -> str:
+    """Append the average and the maximum over all places, joined; return their tensor."""
+    average = into.add("GlobalAveragePool", read, f"{made}.average")
+    largest = into.add("GlobalMaxPool", read, f"{made}.largest")
+    return into.join([average, largest], f"{made}.both")
 
 
 def _write_linear(linear: nn.Linear, into: Nodes, read: str, made: str) -> str:
