@@ -5,7 +5,8 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,6 +39,7 @@ from serving.scheduler.request import Request
 __all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "RuntimeOptions", "ServingConfig"]
 
 _OPTIONS = RuntimeOptions()
+OnSubmit = Callable[[npt.NDArray[np.uint8], ClassifyOptions, Request[list[Answer]]], None]
 
 
 class Model:
@@ -51,6 +53,9 @@ class Model:
         options: the default budget, how promises are kept, sizes of batches and queues, clock and listener.
         cost: how long stages take, for deadlines; without one it is learned from the first batches.
         shortcuts: what can be run where heads are not needed.
+
+    Attributes:
+        on_submit: told of the images, the options and the request, of every request that is admitted.
 
     Raises:
         BudgetError, TermsError: a default of the rules cannot be used.
@@ -70,6 +75,7 @@ class Model:
         self.exit_flops = bundle.manifest.exit_flops
         self.providers, self.missing_providers = engine.providers, engine.missing
         self.features_on = engine.features_on
+        self.on_submit: OnSubmit | None = None
         self._image_shape = image_shape(bundle.manifest.preprocessing)
         self._max_queue_rows = options.max_queue_rows
         self._clock = options.clock
@@ -94,6 +100,7 @@ class Model:
         emit: Listener | None = None,
         warm_up_seconds: float = 300.0,
         links_below: Path | None = None,
+        name: str | None = None,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
 
@@ -110,13 +117,14 @@ class Model:
             emit: gets the events of `serving.events`.
             warm_up_seconds: how long the first runs may take together.
             links_below: the folder that links of the bundle's files may not lead out of (see `read_bundle`).
+            name: what requests call it; the bundle's own name if None.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
             EngineError: a provider is missing and `strict` is set, or `device_features` is on and cannot be.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
-        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below)
+        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below, name)
         refuse_unfit(whole)
         engine = Engine(
             whole,
@@ -150,6 +158,11 @@ class Model:
     def alive(self) -> bool:
         """Whether requests are answered."""
         return self._worker.alive
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many images were admitted and are not answered."""
+        return self._worker.waiting_rows
 
     @property
     def stalled_seconds(self) -> float:
@@ -190,6 +203,7 @@ class Model:
         ask: ClassifyOptions | Budget | None = None,
         *,
         received_at: float | None = None,
+        shadow: bool = False,
     ) -> Request[list[Answer]]:
         """Admit images without waiting for the answers.
 
@@ -199,6 +213,7 @@ class Model:
             ask: what is asked for; a budget alone, as for `plan`, asks for no more than that.
             received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now
                 if None.
+            shadow: whether nobody waits for the answers, which then count neither as spent nor as drift.
 
         Returns:
             A request, whose `future` gets one answer per image, and whose `cancel` drops it.
@@ -217,7 +232,12 @@ class Model:
         explained = terms.kind == "explain"
         if explained and len(stacked) != 1:
             raise TermsError(f"explain is of one image a request, found {len(stacked)}")
-        request = self._worker.submit((stacked,), terms, barrier=explained or terms.kind == "hard")
+        barrier = explained or terms.kind == "hard"
+        if shadow:
+            return self._worker.submit((stacked,), replace(terms, kind="shadow"), barrier=barrier)
+        request = self._worker.submit((stacked,), terms, barrier=barrier)
+        if self.on_submit is not None:
+            self.on_submit(stacked, wanted, request)
         if explained:
             return request
         by_thresholds = terms.kind in ("average", "guarantee")

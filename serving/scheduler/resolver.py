@@ -86,6 +86,7 @@ class Resolver(Generic[ResultT]):
                         kind=terms.kind,
                         planned_flops=terms.planned_flops,
                         number=request.number,
+                        full_flops=self._exit_flops[-1],
                     )
                 )
                 request.future.set_result(result)

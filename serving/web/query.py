@@ -52,6 +52,14 @@ MODEL_PARAMETER = {
     "schema": {"type": "string"},
 }
 
+VERSION_PARAMETER = {
+    "name": "version",
+    "in": "query",
+    "description": "Which version of the model, where its folder has several; else the current one, or a "
+    "canary's share.",
+    "schema": {"type": "string"},
+}
+
 MAX_QUERY_BYTES = 1024
 _NUMBER = re.compile(
     r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.ASCII | re.I
@@ -86,7 +94,7 @@ FORM_PARAMETERS = [
     },
 ]
 
-PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model", "explain", *FORM_NAMES)
+PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model", "version", "explain", *FORM_NAMES)
 """The query parameters of `/classify`."""
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -20,6 +21,9 @@ from serving.web.service import Service
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MAX_ECHOED = 128
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The server's own name for the call under way."""
 
 Method = Callable[[Any, Any], Awaitable[Any]]
 """A request, and gRPC's context, to a response."""
@@ -108,6 +112,7 @@ class Calls:
         started, code, key = time.perf_counter(), grpc.StatusCode.OK, None
         metadata = dict(context.invocation_metadata() or ())
         request_id = self._ids.make()
+        REQUEST_ID.set(request_id)
         trailing = [(HEADER.decode(), request_id)]
         if 0 < len(callers := str(metadata.get(ECHOED.decode(), ""))) <= _MAX_ECHOED:
             trailing.append((ECHOED.decode(), callers))

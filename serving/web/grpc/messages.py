@@ -10,7 +10,7 @@ from serving.errors import RequestError
 from serving.web.grpc import open_inference_pb2 as pb
 from serving.web.oip.infer import Inference
 from serving.web.oip.request import MAX_NAMED, InferRequest, InputTensor, Parameter, requested, the_only
-from serving.web.oip.signature import ENCODED, VERSION
+from serving.web.oip.signature import ENCODED
 
 _MAX_ID = 256
 _MAX_DIMENSIONS = 8
@@ -60,7 +60,7 @@ def response_of(inference: Inference) -> pb.ModelInferResponse:
     """Write an answer; its elements are raw bytes, whatever the request's were."""
     return pb.ModelInferResponse(
         model_name=inference.model,
-        model_version=VERSION,
+        model_version=inference.version,
         id=inference.request_id,
         outputs=[
             pb.ModelInferResponse.InferOutputTensor(
@@ -75,6 +75,15 @@ def response_of(inference: Inference) -> pb.ModelInferResponse:
 def fill(message: Any, document: Mapping[str, Any]) -> Any:
     """Fill a message from the document that says the same over HTTP."""
     return ParseDict(document, message)
+
+
+def repository_parameters(message: Any) -> dict[str, object]:
+    """Return the parameters of a message that asks for a change to the models."""
+    found = {}
+    for name, value in message.parameters.items():
+        choice = value.WhichOneof("parameter_choice")
+        found[name] = None if choice is None else getattr(value, choice)
+    return found
 
 
 def _tensor(given: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> InputTensor:

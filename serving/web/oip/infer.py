@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.policy.budget import parse_budget
+from serving.repository.folder import ONLY_VERSION
+from serving.repository.live import Version
 from serving.web.caller import ClientConnection
 from serving.web.classify import Classify
 from serving.web.oip.outputs import OutputTensor, tensors_of
@@ -24,11 +26,13 @@ class Inference:
         model: the name of the model.
         request_id: as the request had it.
         tensors: those asked for.
+        version: of the model that answered.
     """
 
     model: str
     request_id: str
     tensors: Sequence[OutputTensor]
+    version: str = ONLY_VERSION
 
 
 class Infer:
@@ -45,7 +49,7 @@ class Infer:
 
     async def start(
         self,
-        model: ServedModel,
+        version: Version[ServedModel],
         request: InferRequest,
         caller: ClientConnection,
         received_at: float,
@@ -54,7 +58,7 @@ class Infer:
         """Take one request to its end, or to the error that it is refused with.
 
         Args:
-            model: who answers.
+            version: who answers.
             request: what was sent.
             caller: who waits.
             received_at: the second of `time.monotonic` from which a deadline counts.
@@ -67,7 +71,7 @@ class Infer:
             OfframpError: it is refused.
             ClientDisconnect: nobody waits any more.
         """
-        service = self._service
+        service, model = self._service, version.model
         service.refuse_if_stalled(model)
         outputs = wanted(request, model)
         ask = options_of(request.parameters, query or {}, model.name)
@@ -76,4 +80,6 @@ class Infer:
         reader = TensorReader(request.tensor, model.manifest.preprocessing, service.read_limits)
         job = await self._classify.run(model, ask, reader, caller, received_at)
         classes = model.manifest.classes
-        return lambda: Inference(model.name, request.request_id, tensors_of(job.answers(), outputs, classes))
+        return lambda: Inference(
+            model.name, request.request_id, tensors_of(job.answers(), outputs, classes), version.number
+        )

@@ -89,6 +89,7 @@ def test_the_api_documents_bodies_parameters_and_problems() -> None:
         "deadline_ms",
         "max_drop",
         "model",
+        "version",
         "top_k",
         "probabilities",
         "explain",
