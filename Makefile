@@ -16,7 +16,7 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-clients stubs fuzz attack soak bench sbom audit lint format docs lock clean
+.PHONY: help demo serve test figures test-clients stubs fuzz attack soak bench sbom audit lint format docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARG
 
 fuzz: $(EVERYTHING) ## compare decoders and plans with references on random input, FUZZ_EXAMPLES=5000 each, and count them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests --hypothesis-profile fuzz --hypothesis-show-statistics
+
+figures: $(EVERYTHING) ## compare the shipped bundles' cards with all 10,000 test images (needs OFFRAMP_TEST_DATA)
+	TEST_IMAGES=10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests/test_shipped.py -k card_says
 
 # Foreign clients need other versions than the server does: an environment and a lock for each.
 CLIENTS := .venv-clients
