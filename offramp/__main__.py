@@ -34,7 +34,7 @@ COMMANDS = {
     "gallery": Command("training.gallery", "draw the images that leave at each exit"),
     "compare": Command("training.compare", "train by several methods and report"),
     "conflict": Command("training.conflict", "measure how the exits' gradients conflict"),
-    "importance": Command("training.importance", "prune what fusion weights call important"),
+    "importance": Command("training.importance", "prune parameters by their fusion weights"),
     "demo": Command("training.demo.__main__", "train, export, serve and ask a small model"),
 }
 

@@ -1,4 +1,4 @@
-"""What can go wrong in serving, and the HTTP status each error answers with.
+"""The errors of serving, each with its HTTP status.
 
 OfframpError
 ├── RequestError (400)             the caller asked for something that cannot be done as asked

@@ -1,7 +1,7 @@
-"""What the core tells its listeners (contract: the core emits, instrumentation listens).
+"""The events of the core (contract: the core emits, instrumentation listens).
 
-An event is a plain frozen value; a listener is a callable. The core never waits for a listener and knows
-none by name: metrics, logs and, later, controllers subscribe.
+An event is a plain frozen value; a listener is a callable. The core never waits for a listener and
+names none: metrics, logs and controllers subscribe.
 """
 
 import logging
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 BudgetKind = Literal["average", "hard", "deadline", "guarantee", "explain"]
-"""Which promise a request was given; the closed loop of budgets counts `average` alone."""
+"""The promise of a request; the closed loop of budgets counts `average` alone."""
 
 _LOGGER = logging.getLogger(__name__)
 
 View = Literal["scores", "classes"]
-"""What of the answers is held against the calibration's: how sure they are, or what they say."""
+"""The part of the answers that is compared with the calibration: confidences, or classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def shielded(listener: Listener | None) -> Listener:
 
 
 def fan_out(*listeners: Listener) -> Listener:
-    """Return one listener that tells all of `listeners`, in their order."""
+    """Return one listener that calls all of `listeners`, in their order."""
 
     def listen(event: Event) -> None:
         for listener in listeners:

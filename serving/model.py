@@ -161,7 +161,7 @@ class Model:
         self._worker.give_up()
 
     def plan(self, budget: Budget | None = None) -> Plan:
-        """What a budget buys, judged on held-out calibration images; takes milliseconds, and is remembered.
+        """Accuracy and cost under a budget, on held-out calibration images; takes milliseconds, is cached.
 
         Args:
             budget: text such as "150MFLOPs" or "50%", or FLOPs per image; the default budget if None.
@@ -247,15 +247,15 @@ class Model:
         return answers
 
     def health(self) -> Health:
-        """How the model is doing: corrections of budgets, drift, agreement of early answers."""
+        """The model's health: corrections of budgets, drift, agreement of early answers."""
         return self._machinery.health()
 
     def image_seconds(self) -> tuple[float, ...]:
-        """How long each stage takes for an image, in batches of the cheapest size; 0 where it never ran."""
+        """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
         return self._machinery.image_seconds()
 
     def state(self) -> dict[str, dict[str, float]]:
-        """What the closed loop has learned, as plain numbers; empty if it is off."""
+        """The state of the closed loop, as plain numbers; empty if it is off."""
         controller = self._machinery.controller
         return {} if controller is None else controller.state()
 

@@ -1,4 +1,4 @@
-"""What a caller may ask for, and what goes together; docs/promises.md has the same as a table."""
+"""The options of a request and their combinations; docs/promises.md has the same as a table."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MODES: tuple[Mode, ...] = ("average", "hard")
 
 @dataclass(frozen=True, slots=True)
 class ClassifyOptions:
-    """What one request asks for; None is "as the server does by default".
+    """The options of one request; None is the server's default.
 
     Attributes:
         budget: what an image may cost: text such as "150MFLOPs" or "50%", or FLOPs per image.
@@ -82,7 +82,7 @@ def check(ask: ClassifyOptions, model: str | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServingConfig:
-    """How a model keeps its promises.
+    """A model's way to keep its promises.
 
     Attributes:
         default_budget: of requests that name none.

@@ -52,7 +52,7 @@ class Planner:
         return GroupPath(self._policy.table, score, self._exit_flops)
 
     def plan(self, budget: Budget | None) -> Plan:
-        """What a budget buys, judged on images that no threshold was fitted on; the default budget if None.
+        """Accuracy and cost under a budget (the default if None), on images without fitted thresholds.
 
         Raises:
             BudgetError: no such budget, or none that buys an exit.
@@ -73,7 +73,7 @@ class Planner:
         return replace(found, plan=self._judge(found.plan))
 
     def terms(self, ask: ClassifyOptions, received_at: float) -> Constraints:
-        """What a request is served under: thresholds as they stand now, a deadline by the clock.
+        """The constraints of a request: thresholds as they stand now, a deadline by the clock.
 
         Args:
             ask: what it asks for.

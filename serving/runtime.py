@@ -41,7 +41,7 @@ _RULES = ServingConfig()
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """How a model runs, whatever its bundle.
+    """Options of a model's runtime, for any bundle.
 
     Attributes:
         rules: the default budget, and how promises are kept.
@@ -120,7 +120,7 @@ class Runtime:
         self.worker = Worker(served, name=bundle.name, emit=emit, idle=self._idle)
 
     def health(self) -> Health:
-        """How all of it is doing."""
+        """The health of all parts."""
         return Health(
             alive=self.worker.alive,
             corrections=None if self.controller is None else self.controller.corrections(),
@@ -131,7 +131,7 @@ class Runtime:
         )
 
     def image_seconds(self) -> tuple[float, ...]:
-        """How long each stage takes for an image, in batches of the cheapest size; 0 where it never ran."""
+        """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
         rates = [self._cost.expected(stage) for stage in range(len(self._exit_flops))]
         return tuple(rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates)
 
@@ -144,7 +144,7 @@ class Runtime:
 
 
 def _monitors(bundle: Bundle, rules: ServingConfig, emit: Listener) -> tuple[AgreementMonitor, DriftMonitor]:
-    """What answers are held against: the calibration's agreement with the last exit, scores and classes."""
+    """The reference of answers: the calibration's agreement with the last exit, scores and classes."""
     calibration, manifest = bundle.calibration, bundle.manifest
     scores, predicted = calibration.score(manifest.calibration.confidence), calibration.prediction
     agreement = AgreementMonitor(bundle.name, scores, predicted, emit)
@@ -247,7 +247,7 @@ def _idle_scheduler(
 def _whole_rows(cost: CostModel, largest: Sequence[int]) -> int:
     """The largest batch of the whole net that takes no longer than the slowest full batch of a stage.
 
-    Whoever comes while it runs waits for it, as for any stage.
+    A request that comes while it runs waits for it, as for any stage.
     """
     stages = len(largest)
     slowest = max(cost.expected(stage).seconds(rows) for stage, rows in enumerate(largest))

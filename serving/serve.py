@@ -38,7 +38,7 @@ from serving.web.service import Service
 from serving.web.tls import Certificate
 
 _SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter from the others. The one that computes comes back from ONNX
+"""Seconds that a thread may keep the interpreter from the others. The one that computes comes back from ONNX
 Runtime while requests are read and answered: at Python's 5 ms the cores can idle that long after a batch."""
 
 _CLOSE_SECONDS = 3.0
@@ -69,7 +69,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
     metrics = Metrics()
     if writer is not None:
         metrics.watch(
-            "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
+            "offramp_log_lines_dropped", "Log lines that were dropped.", lambda: writer.dropped, counts=True
         )
     statistics, live = Statistics(), Live()
     emit = fan_out(metrics, statistics, live, logs.EventLog(logger))
@@ -132,7 +132,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         grpc_port = 0 if grpc_socket is None else grpc_socket.getsockname()[1]
         beside = None if grpc_socket is None else _grpc_server(service, access, grpc_socket, certificate)
         server = Server(create_app(service, access), service, started, certificate, beside)
-        # What is there now stays: looking through it for garbage would hold up every thread for 0.1 s.
+        # The objects of now stay: a garbage collection over them would hold up every thread for 0.1 s.
         gc.collect()
         gc.freeze()
         try:
@@ -143,7 +143,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         finally:
             heartbeat.close()
             until = time.monotonic() + (0 if server.force_exit else _CLOSE_SECONDS)
-            for model in models.values():  # Nobody waits any more: at most one batch is under way.
+            for model in models.values():  # No request waits any more: at most one batch is under way.
                 model.close(drain=False, timeout_seconds=max(0.0, until - time.monotonic()))
             if keeper is not None:
                 keeper.close()

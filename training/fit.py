@@ -22,7 +22,7 @@ class FitPlace(BaseModel):
     out: Path = Field(description="run folder")
     resume: bool = Field(False, description="go on with the run in --out from its last whole epoch")
     divide: Divide = Field(
-        "batches", description="what torchrun's processes divide: batches, or tasks (the exits of meta-gf)"
+        "batches", description="torchrun's processes divide these: batches, or tasks (the exits of meta-gf)"
     )
 
 

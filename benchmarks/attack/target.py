@@ -131,7 +131,7 @@ def serving(
             with suppress(subprocess.TimeoutExpired):
                 process.wait(5)
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @contextmanager

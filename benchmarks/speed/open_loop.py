@@ -19,7 +19,7 @@ MIN_ANSWERS = 200
 
 @dataclass
 class Seen:
-    """What came of a load: seconds of each answer by its exit, and what did not come."""
+    """The result of a load: seconds of each answer by its exit, and the missing answers."""
 
     seconds: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     failed: int = 0

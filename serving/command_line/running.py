@@ -1,4 +1,4 @@
-"""How a command runs: its exit status, and a user's mistake as one line on standard error."""
+"""The running of a command: its exit status, and a user's mistake as one line on standard error."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
 """Structured logs on standard error: ours, uvicorn's and every other library's in one format.
 
-Nobody who logs waits for who reads (`serving.telemetry.log_writer`), and no event is logged without end
-(`serving.telemetry.log_rates`).
+Logging never waits for the reader of the log (`serving.telemetry.log_writer`), and no event is logged without
+end (`serving.telemetry.log_rates`).
 """
 
 import logging
@@ -43,7 +43,7 @@ _CONTROLS = {
         *range(0x2066, 0x206A),
     )
 }
-"""What moves a terminal's cursor, ends a line, or turns the direction of text, and how it is shown."""
+"""Characters that move a terminal's cursor, end a line or turn the direction of text, and their escapes."""
 _IN_TRACEBACKS = {code: shown for code, shown in _CONTROLS.items() if code not in (0x09, 0x0A)}
 
 
@@ -58,7 +58,7 @@ class _ToWriter(logging.Handler):
         """Format a record here, where its values still are what they were, and have it written."""
         try:
             self._writer.write(self.format(record))
-        except Exception:  # a value that cannot be shown is no reason to fail whoever logged it
+        except Exception:  # a value that cannot be shown must not fail the caller that logs it
             self._writer.write(f'{{"event": "log_line_failed", "logger": "{record.name}"}}')
 
 
@@ -71,7 +71,7 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> LogW
         stream: where to, at once; by default to standard error, from a thread of its own.
 
     Returns:
-        What writes to standard error; close it at the end. None where a stream is given.
+        The writer to standard error; close it at the end. None where a stream is given.
     """
     writer = LogWriter(_STANDARD_ERROR) if stream is None else None
     colours = os.isatty(_STANDARD_ERROR) if stream is None else stream.isatty()

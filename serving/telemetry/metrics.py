@@ -136,7 +136,7 @@ class Metrics:
         )
         self._queue_seconds = BatchHistogram(
             "offramp_queue_seconds",
-            "How long an image waited for a stage.",
+            "Seconds that an image waited for a stage.",
             ("model", "stage"),
             buckets=_SECONDS,
             registry=registry,
@@ -163,7 +163,7 @@ class Metrics:
             registry=registry,
         )
         self._restarts = Counter(
-            "offramp_worker_failures", "How often a model's worker failed.", ("model",), registry=registry
+            "offramp_worker_failures", "Failures of a model's worker.", ("model",), registry=registry
         )
         self._runs_on = Gauge(
             "offramp_model_info",
@@ -172,7 +172,7 @@ class Metrics:
             registry=registry,
         )
 
-        # What is counted for each request or batch is looked up once for each set of labels.
+        # Counters of each request or batch are looked up once for each set of labels.
         self._http_requests_of = Children(self._http_requests)
         self._http_seconds_of = Children(self._http_seconds)
         self._exits_of, self._saved_of = Children(self._exits), Children(self._saved)

@@ -108,7 +108,7 @@ class MonitoringMetrics:
         for number in range(1, exits + 1):
             labels = (model, str(number))
             self._alarm.labels(*labels).set(0)
-            if number < exits:  # nobody leaves the last exit early
+            if number < exits:  # the last exit is never early
                 self._watched.labels(*labels)
                 self._agreed.labels(*labels)
                 self._low.labels(*labels).set(0)

@@ -1,4 +1,4 @@
-"""Who may ask what: hosts, keys and ports are looked at before a request comes to the app."""
+"""Access control: hosts, keys and ports are checked before a request comes to the app."""
 
 import ipaddress
 import re
@@ -14,7 +14,7 @@ from serving.web.keys import Key, KeyRing
 from serving.web.problems import problem
 
 HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
-"""Paths that are answered to anybody: whoever probes has no key, and often no name for the server."""
+"""Paths that need no key: a health probe has none, and often no name for the server."""
 
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -22,7 +22,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Access:
-    """What is asked of a request before it is served.
+    """The conditions that a request must meet before it is served.
 
     Args:
         hosts: names that the server answers to; None is any. `*.example.com` is every name below it.

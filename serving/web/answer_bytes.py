@@ -95,7 +95,7 @@ def _more(answer: Answer, classes: Sequence[str], form: AnswerForm) -> str:
 
 
 def _report(report: ExitReport) -> dict[str, object]:
-    """Return what an exit says; a threshold that nobody reaches is as large as it is, never infinite."""
+    """Return the answer of an exit; a threshold out of reach is written as a large number, never infinity."""
     return asdict(report) | {"threshold": _finite(report.threshold)}
 
 

@@ -48,7 +48,7 @@ class Classify:
 
         Raises:
             OfframpError: it is refused, or fails.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         try:
             answer = await self._start(scope, receive)
@@ -61,7 +61,7 @@ class Classify:
         """Take a request to its end, or to the error that it is refused with."""
         received_at = time.monotonic()
         query = scope["query_string"]
-        # What cannot be asked for is refused before the body is read.
+        # Impossible options are refused before the body is read.
         model, ask, form = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
         caller = caller_of(scope)
@@ -113,7 +113,7 @@ class Classify:
 
         Raises:
             OfframpError: the request was not admitted.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
         job = ClassifyJob(
@@ -167,7 +167,7 @@ class Classify:
 
         Raises:
             OverloadedError: too many wait to be decoded.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         timer = None
         if late_at is not None:
@@ -216,7 +216,7 @@ class ClassifyApp:
         self._logger = logger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; what nobody expected is raised again once it was answered, for the log."""
+        """Answer one request; an unexpected error is raised again once it was answered, for the log."""
         try:
             response = await self._classify(scope, receive)
         except (OfframpError, ClientDisconnect) as error:

@@ -21,7 +21,7 @@ class ServerMiddleware:
 
     Args:
         app: what is inside.
-        service: whose metrics count, and which knows whether it drains.
+        service: the source of metrics, and of whether the server drains.
         logger: where the access log goes.
         shortcuts: apps by method and path that are asked in place of `app`.
         access: who may ask what.

@@ -24,7 +24,7 @@ class ImageReader(Protocol):
 
 
 class ClassifyJob:
-    """Decodes a body and submits its images in threads; the event loop hears of it once, at the end.
+    """Decodes a body and submits its images in threads; the event loop is woken once, at the end.
 
     Args:
         model: who answers.
@@ -79,7 +79,7 @@ class ClassifyJob:
                 self._mailbox.post(self._end)
                 return False
             work = self._model.submit(pixels, self._ask, received_at=self._received_at)
-        except BaseException as error:  # whatever it is, somebody waits for an answer
+        except BaseException as error:  # of any kind: the caller waits for an answer
             self._reader = None
             self._fail(error)
             return False
@@ -94,13 +94,13 @@ class ClassifyJob:
             self._end()
 
     def abandon(self) -> None:
-        """Drop the images where they are; nobody waits for them any more."""
+        """Drop the images where they are: their caller has gone."""
         self._abandoned = True
         if self._work is not None:
             self._work.cancel()
 
     def answers(self) -> Sequence[Answer]:
-        """What came out of a request that is over and was not refused; nothing where there were no images.
+        """The outcome of a request that is over and was not refused; nothing where there were no images.
 
         Raises:
             ClosedError: it was dropped.

@@ -2,7 +2,7 @@
 
 A line is `name:class:hash`: whose key it is, how urgent its requests are (`high`, `normal` or `low`; may be
 empty), and the SHA-256 of the key in hexadecimal digits. Empty lines and lines that start with `#` say
-nothing. Keys are random and long: a plain hash of one tells nobody what it is.
+nothing. Keys are random and long: a plain hash does not reveal one.
 
     KEY=$(python -c "import secrets; print(secrets.token_urlsafe(32))")
     printf %s "$KEY" | sha256sum
@@ -66,7 +66,7 @@ def read_keys(text: str) -> list[Key]:
             raise SettingsValueError(f"line {number}: {match['name']!r} is there already")
         keys.append(Key(match["name"], cast("Priority", priority), bytes.fromhex(match["hash"])))
     if not keys:
-        raise SettingsValueError("expected at least one key, found none: nobody could ask")
+        raise SettingsValueError("expected at least one key, found none: every request would be refused")
     return keys
 
 
@@ -75,7 +75,7 @@ class KeyRing:
 
     Args:
         path: of the file.
-        logger: told when a changed file cannot be used; the keys before then stay.
+        logger: gets a line when a changed file cannot be used; the keys before then stay.
         clock: seconds, monotonic.
 
     Raises:

@@ -13,7 +13,7 @@ from serving.web.answer_form import FORM_NAMES, read_switch
 BUDGET_PARAMETER = {
     "name": "budget",
     "in": "query",
-    "description": "What an image may cost on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
+    "description": "Cost of an image on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
     "full depth. The server's default where absent.",
     "schema": {"type": "string"},
 }

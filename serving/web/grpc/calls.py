@@ -1,4 +1,4 @@
-"""What every call goes through: a name, a key, an error in gRPC's words, a count and a line in the log."""
+"""The steps of every call: a name, a key, an error in gRPC's words, a count and a line in the log."""
 
 import asyncio
 import time
@@ -98,7 +98,7 @@ class Calls:
         return wrapped
 
     def told(self, error: OfframpError) -> str:
-        """Return what a caller is told of an error; what it is not to see goes to the log."""
+        """Return the text of an error for its caller; private parts go to the log."""
         if error.status >= 500:
             self._logger.error("request_failed", error=type(error).__name__, reason=str(error))
         return details_of(error)[0]

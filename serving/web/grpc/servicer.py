@@ -23,7 +23,7 @@ SERVICE = "inference.GRPCInferenceService"
 
 @dataclass
 class GrpcCaller:
-    """Who waits for an answer; a call that ends early is cancelled by gRPC itself."""
+    """The caller of a request; a call that ends early is cancelled by gRPC itself."""
 
     disconnected: bool = False
     more_body: bool = False

@@ -42,7 +42,7 @@ class HttpInfer:
 
         Raises:
             OfframpError: it is refused, or fails.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         try:
             answer = await self._start(model, request)

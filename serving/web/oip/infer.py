@@ -18,7 +18,7 @@ INLINE_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Inference:
-    """What goes back to a caller.
+    """The response to a caller.
 
     Args:
         model: the name of the model.
@@ -61,11 +61,11 @@ class Infer:
             query: parameters in the request's address.
 
         Returns:
-            What returns the answer, or raises what the model failed with: that is no refusal.
+            A function that returns the answer, or raises the model's error: that is no refusal.
 
         Raises:
             OfframpError: it is refused.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         service = self._service
         service.refuse_if_stalled(model)

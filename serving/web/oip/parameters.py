@@ -1,4 +1,4 @@
-"""What a request's parameters ask for: the same as the query of `/classify`, by the same names."""
+"""A request's parameters: those of the query of `/classify`, by the same names."""
 
 from dataclasses import replace
 from difflib import get_close_matches
