@@ -14,6 +14,9 @@ BudgetKind = Literal["average", "hard", "deadline", "guarantee", "explain"]
 
 _LOGGER = logging.getLogger(__name__)
 
+KeyLimit = Literal["requests", "flops"]
+"""What of a caller's key is limited by the second."""
+
 View = Literal["scores", "classes"]
 """The part of the answers that is compared with the calibration: confidences, or classes."""
 
@@ -77,6 +80,14 @@ class RequestRefused:
     """A request was not admitted; `error` is the class name of what it was answered with."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimited:
+    """A request was refused since its key, by name, has asked for more than it may."""
+
+    key: str
+    limit: KeyLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +176,7 @@ Event = (
     | RequestDone
     | RequestFailed
     | RequestRefused
+    | KeyLimited
     | WorkerDied
     | ModelStalled
     | BudgetCorrected

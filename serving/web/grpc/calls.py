@@ -15,6 +15,7 @@ from serving.errors import OfframpError
 from serving.web.access import Access
 from serving.web.grpc.closing import Closing
 from serving.web.grpc.status import code_of, details_of
+from serving.web.limits import ALLOWANCE
 from serving.web.request_ids import ECHOED, HEADER, RequestIds
 from serving.web.service import Service
 
@@ -83,6 +84,7 @@ class Calls:
 
         async def wrapped(request: Any, context: Any) -> Any:
             async with self._call(name, context, open_to_all=open_to_all):
+                self.count()
                 return await method(request, context)
 
         return wrapped
@@ -96,6 +98,16 @@ class Calls:
                     yield await answer(request)
 
         return wrapped
+
+    @staticmethod
+    def count() -> None:
+        """Count a request, or one of a stream, among those of its key.
+
+        Raises:
+            KeyLimitError: there have been too many.
+        """
+        if (allowance := ALLOWANCE.get()) is not None:
+            allowance.take_request()
 
     def told(self, error: OfframpError) -> str:
         """Return the text of an error for its caller; private parts go to the log."""
@@ -119,6 +131,8 @@ class Calls:
                     code = grpc.StatusCode.UNAUTHENTICATED
                     text = "expected a key of this server as metadata: authorization: Bearer KEY"
                     await context.abort(code, text, tuple(trailing))
+                else:
+                    ALLOWANCE.set(key.allowance)
             yield
         except OfframpError as error:
             code, text = code_of(error), self.told(error)

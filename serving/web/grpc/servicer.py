@@ -118,6 +118,7 @@ class Servicer:
 
     async def _stream_one(self, raw: bytes) -> Any:
         try:
+            self._calls.count()
             return pb.ModelStreamInferResponse(infer_response=await self._answer(raw))
         except OfframpError as error:  # one request of a stream, not the stream
             return pb.ModelStreamInferResponse(error_message=self._calls.told(error))

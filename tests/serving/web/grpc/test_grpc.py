@@ -2,7 +2,7 @@ import asyncio
 import hashlib
 import io
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -270,5 +270,32 @@ def test_keys_count_but_not_for_health(tmp_path: Path) -> None:
                 await ask("ModelInfer", request(), metadata)
             assert caught.value.code().name == "UNAUTHENTICATED"
         assert await ask("ModelInfer", request(), (("authorization", "Bearer secret"),))
+
+    run(fake_service()[0], check, access)
+
+
+def test_a_key_over_its_limit_is_told_when_to_come_back_in_calls_and_in_streams(tmp_path: Path) -> None:
+    file, authorized = tmp_path / "keys", (("authorization", "Bearer secret"),)
+    file.write_text(f"ann::{hashlib.sha256(b'secret').hexdigest()}:requests=2\n")
+    access = Access(keys=KeyRing(file, get_logger(), lambda: 0.0))
+
+    async def check(ask: Ask, channel: Any) -> None:
+        assert await ask("ModelInfer", request(), authorized)
+        stream = channel.stream_stream(
+            SERVICE + "ModelStreamInfer",
+            pb.ModelInferRequest.SerializeToString,
+            pb.ModelStreamInferResponse.FromString,
+        )
+
+        async def requests() -> AsyncIterator[Any]:
+            for _ in range(2):
+                yield request()
+
+        answers = [answer async for answer in stream(requests(), metadata=authorized, timeout=60)]
+        assert [bool(answer.error_message) for answer in answers] == [False, True]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask("ModelInfer", request(), authorized)
+        assert caught.value.code().name == "RESOURCE_EXHAUSTED"
+        assert ("grpc-retry-pushback-ms", "500") in tuple(caught.value.trailing_metadata())
 
     run(fake_service()[0], check, access)
