@@ -95,12 +95,23 @@ def test_without_labels_the_dearest_network_says_what_is_right(
     flat = folder(place / "flat", 60, flat=True)
     out = place / "own"
     nets = [str(place / "small.onnx"), str(place / "large.onnx")]
-    more = ["--dataset", str(flat), "--truth", "own", "--adopt", "none", "--precision", "float32"]
+    more = [
+        "--dataset",
+        str(flat),
+        "--truth",
+        "own",
+        "--adopt",
+        "none",
+        "--cascades",
+        "none",
+        "--precision",
+        "float32",
+    ]
     assert advise.main([*nets, *more, *QUICK, "--out", str(out)]) == 0
     written = json.loads((out / "advice.json").read_text())
     assert written["truth"] == "large"
     assert {p["bundle"]: p["accuracy"] for p in written["points"]}["network-large"] == 1.0
-    assert written["images"] == 15  # half is drawn from what heads would learn from, and half of these judge
+    assert written["images"] == 15  # of 60 half may calibrate, and half of these judge
 
 
 @pytest.mark.parametrize(
