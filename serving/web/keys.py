@@ -15,14 +15,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast
 
 from structlog.typing import FilteringBoundLogger
 
 from serving.command_line import SettingsValueError
-
-Priority = Literal["high", "normal", "low"]
-PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+from serving.options import PRIORITIES, Priority
 
 _LINE = re.compile(r"(?P<name>[\w.@-]{1,64}):(?P<priority>[a-z]*):(?P<hash>[0-9a-fA-F]{64})", re.ASCII)
 _MOST_BYTES = 2**20
