@@ -122,7 +122,7 @@ def test_a_calm_that_was_too_short_doubles_the_next_one() -> None:
     stream.run(5, 2 * MARK, "normal")
     waits = []
     for _ in range(4):
-        before, seconds = stream.shares, 0.0
+        before, seconds = stream.shares(), 0.0
         while stream.shares() == before:
             stream.run(STEP_SECONDS, 0, "normal")
             seconds += STEP_SECONDS
