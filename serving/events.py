@@ -52,7 +52,7 @@ class RequestDone:
 
     `kind` says which promise it was given (`serving.events.Kind`), `planned_flops` the budget that its
     thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
-    admitted.
+    admitted. `budget_share` is less than 1 where a brown-out lowered the budget, to `budget_flops`.
     """
 
     model: str
@@ -63,6 +63,7 @@ class RequestDone:
     kind: str = "average"
     planned_flops: float | None = None
     number: int | None = None
+    budget_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,15 @@ class BudgetCorrected:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetsLowered:
+    """From now on requests of a class get this share of their budgets, 1 for all of it (a brown-out)."""
+
+    model: str
+    priority: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ExitShadowed:
     """An image that had left early was run to the end: did its exit and the last one name the same class?"""
 
@@ -180,6 +190,7 @@ Event = (
     | WorkerDied
     | ModelStalled
     | BudgetCorrected
+    | BudgetsLowered
     | ExitShadowed
     | AgreementMeasured
     | DriftMeasured

@@ -230,6 +230,8 @@ class Metrics:
             self._exits_of[model, str(exit_index + 1)].inc(count)
         self._spent_of[model, done.kind].inc(sum(flops))
         self._asked_of[model, done.kind].inc(done.budget_flops * len(exits))
+        if done.budget_share < 1:
+            self._promises.lowered(model, len(exits))
         if model in self._full_flops:
             self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
         self._request_seconds_of[(model,)].observe(done.seconds)

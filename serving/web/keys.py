@@ -16,16 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast
 
 from structlog.typing import FilteringBoundLogger
 
 from serving.command_line import SettingsValueError
 from serving.events import Listener, shielded
+from serving.options import PRIORITIES, Priority
 from serving.web.limits import UNLIMITED, Allowance, Limits, read_limits
-
-Priority = Literal["high", "normal", "low"]
-PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 _LINE = re.compile(
     r"(?P<name>[\w.@-]{1,64}):(?P<priority>[a-z]*):(?P<hash>[0-9a-fA-F]{64})(?::(?P<limits>.{1,100}))?",

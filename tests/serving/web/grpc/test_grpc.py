@@ -299,3 +299,23 @@ def test_a_key_over_its_limit_is_told_when_to_come_back_in_calls_and_in_streams(
         assert ("grpc-retry-pushback-ms", "500") in tuple(caught.value.trailing_metadata())
 
     run(fake_service()[0], check, access)
+
+
+def test_the_class_of_a_call_is_the_key_s_at_most_and_a_brown_out_is_told_of(tmp_path: Path) -> None:
+    path, model = tmp_path / "keys", FakeModel(budget_share=0.5)
+    path.write_text(f"ann:normal:{hashlib.sha256(b'secret').hexdigest()}\n")
+    wanted = {"priority": pb.InferParameter(string_param="high")}
+
+    async def check(ask: Ask, _: Any) -> None:
+        response = await ask("ModelInfer", request(parameters=wanted), [("authorization", "Bearer secret")])
+        assert response.parameters["brownout"].double_param == 0.5
+
+    run(fake_service(model)[0], check, Access(keys=KeyRing(path, get_logger())))
+    assert model.asked[0][1].priority == "normal"
+
+    async def without(ask: Ask, _: Any) -> None:
+        assert not (await ask("ModelInfer", request(parameters=wanted))).parameters
+
+    whole = FakeModel()
+    run(fake_service(whole)[0], without)
+    assert whole.asked[0][1].priority == "high"
