@@ -104,7 +104,7 @@ def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) ->
 
 Divide = Literal["batches", "tasks"]
 """What several processes on one run divide among them."""
-ScheduleName = Literal["constant", "step", "cosine", "triangular"]
+ScheduleName = Literal["constant", "linear", "step", "cosine", "triangular"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
 
@@ -136,6 +136,11 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     init_from: Path | None = Field(None, description="run folder whose last weights this run starts from")
+    transfer_from: Path | None = Field(
+        None,
+        description="run folder, of other classes or depth perhaps, whose layers this run starts from where "
+        "names and shapes are the same",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -33,7 +33,8 @@ from training.runs.logs import RunLogs
 from training.runs.run import Run
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
-from training.setup.whitening import freeze, whiten
+from training.setup.transfer import transfer
+from training.setup.whitening import first_weight, freeze, whiten
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -130,11 +131,16 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
         run: whose model.
         data: the run's; a whitening is of its training images.
     """
-    torch.manual_seed(run.config.seed)
+    config = run.config
+    torch.manual_seed(config.seed)
     model = run.fresh_model()
-    if run.config.init_from:
-        model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
-    if run.config.whiten and run.config.init_from is None and not run.checkpoint_path.exists():
+    if config.init_from:
+        model.load_state_dict(Run.open(config.init_from).model().state_dict())
+    taken: set[str] = set()
+    if config.transfer_from:
+        taken = transfer(model, Run.open(config.transfer_from).model().state_dict())
+    drawn = config.init_from is None and first_weight(model) not in taken
+    if config.whiten and drawn and not run.checkpoint_path.exists():
         whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
 
