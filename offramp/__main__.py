@@ -28,6 +28,7 @@ COMMANDS = {
     "calibrate": Command("training.calibrate", "fit a bundle's thresholds to other images"),
     "cascade": Command("training.cascade", "make one bundle of trained networks"),
     "adopt": Command("training.adopt", "give a trained network early exits"),
+    "convert": Command("training.convert", "make a run of a published MSDNet checkpoint"),
     "describe": Command("training.describe", "print FLOPs and parameters per exit"),
     "card": Command("training.card", "write a bundle's model card"),
     "gallery": Command("training.gallery", "draw the images that leave at each exit"),

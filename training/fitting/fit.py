@@ -31,6 +31,7 @@ from training.runs.devices import use_device
 from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
+from training.runs.weights import write_weights
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
 from training.setup.transfer import transfer
@@ -122,6 +123,8 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
                 break
     if logs:
         logs.close()
+        if run.checkpoint_path.exists():
+            write_weights(run)
 
 
 def untrained(run: Run, data: Data) -> MultiExitModel:

@@ -25,12 +25,14 @@ def recipe_of(run: Run) -> dict[str, JsonValue]:
 
     `started_from` holds the same of the run whose weights it started from, and that run's method, where that
     folder is still there; it is null where it is gone or there was none. Where only the layers that fit were
-    taken over, it names that run's data set, too.
+    taken over, it names that run's data set, too. Of a run that was converted only its file is known.
 
     Raises:
         RunError: no epoch is done, or the checkpoint is damaged.
     """
     config, checkpoint = run.config, Checkpoint.load(run.checkpoint_path)
+    if run.facts.converted:
+        return {"converted_from": run.facts.converted}
     options = method_options(config.method, config.method_option).model_dump(mode="json")
     stored = config.stored()
     start = config.init_from or config.transfer_from

@@ -72,6 +72,11 @@ def resumed(folder: Path, given: dict[str, Any], part: tuple[int, int] = (0, 1))
         RunError: there is no such run.
     """
     run = Run.open(folder)
+    if run.facts.converted:
+        raise RunError(
+            f"{folder} was converted from {run.facts.converted['file']}, without its optimiser: start a new "
+            "run with --init-from, and --validation-from test as it has seen every training image"
+        )
     config = FitConfig.model_validate({**run.config.stored(), **given})
     device = use_device(config.device, config.threads)
     check_unchanged(run, config)

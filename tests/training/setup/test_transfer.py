@@ -79,10 +79,10 @@ def test_the_recipe_says_where_from(start: Run, tmp_path: Path) -> None:
 
 
 def test_a_start_that_has_seen_the_validation_images_is_refused(start: Run, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--transfer-from .* trained on images that this run validates"):
+    with pytest.raises(ConfigError, match=r"--transfer-from .* trained on images that this run validates"):
         started(tmp_path / "run", config(**LADDER, transfer_from=start.folder, split_seed=5))
 
 
 def test_one_start_is_enough(start: Run, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--init-from .* and --transfer-from .* both say which weights"):
+    with pytest.raises(ConfigError, match=r"--init-from .* and --transfer-from .* both say which weights"):
         started(tmp_path / "run", config(**LADDER, init_from=start.folder, transfer_from=start.folder))
