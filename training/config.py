@@ -42,6 +42,13 @@ class OptionConfig(BaseModel):
     whiten: bool = Field(
         False, description="start the first convolution as a whitening of image patches, and freeze it"
     )
+    identity_start: bool = Field(
+        False, description="convolutions start by passing their input on, as far as they have channels for it"
+    )
+    bias_lr: float = Field(
+        1.0, gt=0, description="learning rate of BatchNorm's biases, as a multiple of --lr; airbench has 64"
+    )
+    freeze_bn_scale: bool = Field(False, description="BatchNorm's scales are not trained")
     nesterov: bool = Field(False, description="Nesterov's momentum")
     decoupled_weight_decay: bool = Field(
         False, description="--weight-decay is what a step takes of the weights, whatever --lr is"

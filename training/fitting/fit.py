@@ -34,6 +34,8 @@ from training.runs.run import Run
 from training.runs.weights import write_weights
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
+from training.setup.batchnorm import freeze_scales
+from training.setup.identity import pass_on
 from training.setup.transfer import transfer
 from training.setup.whitening import first_weight, freeze, whiten
 
@@ -137,6 +139,8 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
     config = run.config
     torch.manual_seed(config.seed)
     model = run.fresh_model()
+    if config.identity_start:
+        pass_on(model)
     if config.init_from:
         model.load_state_dict(Run.open(config.init_from).model().state_dict())
     taken: set[str] = set()
@@ -157,6 +161,8 @@ def problem_of(
     model.feature_split = config.feature_split
     if config.whiten:
         freeze(model)
+    if config.freeze_bn_scale:
+        freeze_scales(model)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -178,6 +184,7 @@ def problem_of(
         backbone_epochs=config.backbone_epochs,
         nesterov=config.nesterov,
         decoupled_weight_decay=config.decoupled_weight_decay,
+        bias_lr=config.bias_lr,
         start_size=config.start_size,
         compiled=config.compile,
     )

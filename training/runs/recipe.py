@@ -12,6 +12,7 @@ KEPT = (
     *("batch_size", "lr", "momentum", "weight_decay", "schedule", "precision", "augment", "train_limit"),
     *("loss_weighting", "backbone_epochs", "label_smoothing", "distil", "distil_temperature"),
     *("weight_ema", "feature_split", "whiten", "nesterov", "decoupled_weight_decay", "start_size"),
+    *("identity_start", "bias_lr", "freeze_bn_scale"),
     *("recipe", "alternate_flip", "border", "max_shift"),
 )
 """The settings of `training.fit` that decide what is learned, beside data, model and method.

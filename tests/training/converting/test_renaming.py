@@ -1,6 +1,7 @@
 """A public state dict computes here what it computes there, block by block and scale by scale."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from training.errors import RunError
 from training.models.multi_exit import MultiExitModel
 from training.models.registry import architecture
 
-SMALL = {"blocks": 3, "base": 2, "step": 2, "channels": 4, "growth": 4, "head_channels": 8}
-VARIANTS = {
+SMALL: dict[str, Any] = {"blocks": 3, "base": 2, "step": 2, "channels": 4, "growth": 4, "head_channels": 8}
+VARIANTS: dict[str, dict[str, Any]] = {
     "max": SMALL,
     "min": {**SMALL, "prune": "min"},
     "plain": {**SMALL, "bottleneck": False, "reduction": 0},
