@@ -30,6 +30,7 @@ COMMANDS = {
     "cascade": Command("training.cascade", "make one bundle of trained networks"),
     "adopt": Command("training.adopt", "give a trained network early exits"),
     "advise": Command("training.advise", "measure which way of serving networks is best"),
+    "convert": Command("training.convert", "make a run of a published MSDNet checkpoint"),
     "describe": Command("training.describe", "print FLOPs and parameters per exit"),
     "card": Command("training.card", "write a bundle's model card"),
     "gallery": Command("training.gallery", "draw the images that leave at each exit"),
