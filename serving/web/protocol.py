@@ -116,7 +116,8 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for the first request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # so that `pause_writing` tells of every byte not taken
+        # So that `pause_writing` tells of what is not taken. Not 0: over TLS an empty buffer is as much.
+        transport.set_write_buffer_limits(high=1)
         self._watch = PeerWatch(transport, self.loop, self._may_probe)
         self._arm()
         if len(self.connections) > self._max_connections:
