@@ -144,6 +144,7 @@ def _open(
     return Model.load(
         folder,
         name=name,
+        quiet=len(live) > 0,
         threads=settings.threads,
         max_queue_rows=settings.max_queue_rows,
         max_batch=settings.max_batch,
@@ -165,6 +166,9 @@ def _rules(settings: Settings) -> ServingConfig:
         max_drop=settings.max_drop,
         delta=settings.guarantee_delta,
         controller=settings.controller == "on",
+        brownout=settings.brownout == "on",
+        brownout_floor=settings.brownout_floor,
+        brownout_queue_share=settings.brownout_queue_share,
         sample_share=settings.sample_share,
         sample_seed=settings.sample_seed,
         drift_window_rows=settings.drift_window_images,

@@ -101,6 +101,7 @@ class Model:
         warm_up_seconds: float = 300.0,
         links_below: Path | None = None,
         name: str | None = None,
+        quiet: bool = False,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
 
@@ -117,7 +118,8 @@ class Model:
             emit: gets the events of `serving.events`.
             warm_up_seconds: how long the first runs may take together.
             links_below: the folder that links of the bundle's files may not lead out of (see `read_bundle`).
-            name: what requests call it; the bundle's own name if None.
+            name: in requests; the bundle's own name if None.
+            quiet: whether its first runs give way to all other threads of the process, which answer requests.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
@@ -133,18 +135,17 @@ class Model:
             strict=strict,
             device_features=device_features,
             warm_up_seconds=warm_up_seconds,
+            quiet=quiet,
         )
         shortcuts = shorten(whole, engine)
         largest = min(most_rows(whole.manifest.segments, max_batch, max_batch_bytes))
         run = engine.make_run(lambda stage: (), max_batch=max_batch)
-        cost = measure(
-            run,
-            image_shape(whole.manifest.preprocessing),
-            engine.stages,
-            sorted({min(size, largest) for size in padded_sizes(largest)}),
-            clock=time.monotonic,
-            whole=shortcuts.whole,
+        sizes = sorted({min(size, largest) for size in padded_sizes(largest)})
+        shape = image_shape(whole.manifest.preprocessing)
+        cost: CostModel = engine.runs(
+            lambda: measure(run, shape, engine.stages, sizes, clock=time.monotonic, whole=shortcuts.whole)
         )
+        engine.wake()
         options = RuntimeOptions(
             rules=rules,
             max_queue_rows=max_queue_rows,
@@ -169,12 +170,17 @@ class Model:
         """For how long there has been work and none of it was finished; 0 where there is none."""
         return self._worker.stalled_seconds
 
+    def look_after(self) -> None:
+        """Do what is due also while nobody asks; to be called every second or so, from any thread."""
+        if self._machinery.brownout is not None:
+            self._machinery.brownout.look()
+
     def give_up(self) -> None:
         """Fail every request that is in, and go on: for a model whose engine does not come back."""
         self._worker.give_up()
 
     def plan(self, budget: Budget | None = None) -> Plan:
-        """What a budget buys, judged on held-out calibration images; takes milliseconds, and is remembered.
+        """Accuracy and cost under a budget, on held-out calibration images; takes milliseconds, is cached.
 
         Args:
             budget: text such as "150MFLOPs" or "50%", or FLOPs per image; the default budget if None.
@@ -267,15 +273,15 @@ class Model:
         return answers
 
     def health(self) -> Health:
-        """How the model is doing: corrections of budgets, drift, agreement of early answers."""
+        """The model's health: corrections of budgets, drift, agreement of early answers."""
         return self._machinery.health()
 
     def image_seconds(self) -> tuple[float, ...]:
-        """How long each stage takes for an image, in batches of the cheapest size; 0 where it never ran."""
+        """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
         return self._machinery.image_seconds()
 
     def state(self) -> dict[str, dict[str, float]]:
-        """What the closed loop has learned, as plain numbers; empty if it is off."""
+        """The state of the closed loop, as plain numbers; empty if it is off."""
         controller = self._machinery.controller
         return {} if controller is None else controller.state()
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from serving.events import AnswersCompared, ShadowCompared
+from serving.events import AnswersCompared, Event, ShadowCompared
 
 
 class ComparisonMetrics:
@@ -54,7 +54,7 @@ class ComparisonMetrics:
             registry=registry,
         )
 
-    def __call__(self, event: AnswersCompared | ShadowCompared) -> None:
+    def __call__(self, event: Event) -> None:
         """Take in one event; called from any thread."""
         match event:
             case AnswersCompared(model, version, role, images, flops, confidence, failed):

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from training.models.flops import exit_flops, segment_flops
 from training.models.multi_exit import MultiExitModel
 from training.models.reach import row_reach, trainable, whole_reach
 from training.schedules import LossWeighting, plain, stage
+from training.setup.batchnorm import batchnorm_biases
 from training.setup.compiling import compiled
 
 
@@ -76,6 +77,7 @@ class Recipe:
         nesterov: look ahead along the momentum.
         decoupled_weight_decay: `weight_decay` is the share of the weights that a step takes at the schedule's
             factor 1, before momentum adds steps up; otherwise it is that share over the learning rate.
+        bias_lr: what the learning rate of BatchNorm's biases is multiplied by; their decay stays.
         start_size: side of the training images at first, in pixels; see `training.fitting.image_sizes`.
         compiled: train the model as compiled by `torch.compile`.
     """
@@ -92,6 +94,7 @@ class Recipe:
     backbone_epochs: int = 0
     nesterov: bool = False
     decoupled_weight_decay: bool = False
+    bias_lr: float = 1.0
     start_size: int | None = None
     compiled: bool = False
 
@@ -103,7 +106,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a phase has come to: steps done of all, and the mean loss of each exit it trains (0-based)."""
+    """The progress of a phase: steps done of all, and the mean loss of each exit it trains (0-based)."""
 
     phase: str
     step: int
@@ -115,14 +118,14 @@ class Progress:
 class TrainingProblem:
     """Implements `training.methods.interface.Problem` for a model, its images and a recipe.
 
-    `epoch` (0-based) is set by whoever counts them, as it begins; `on_progress` hears every few steps how a
-    phase goes, and `on_step` of every step taken.
+    `epoch` (0-based) is set by the caller, as it begins; `on_progress` gets a phase's progress every few
+    steps, and `on_step` is called for every step taken.
 
     Args:
         model: trained in place.
         images: where batches come from.
         recipe: how SGD is run.
-        processes: who trains along, and what they divide.
+        processes: those of the run, and the work that they divide.
     """
 
     def __init__(
@@ -177,7 +180,7 @@ class TrainingProblem:
         with self._autocast(batch.labels.device.type):
             logits = self._forward(batch.images, exits)
             cross_entropies, losses = self._exit_losses(batch, exits, logits, self.epoch)
-        # What is reported, and watched for NaN, is the plain cross-entropy: weights that change, smoothing
+        # The reported loss, watched for NaN, is the plain cross-entropy: weights that change, smoothing
         # and distillation hide how it goes.
         self._losses.append((exits, torch.stack(cross_entropies).detach()))
         if not weighted or self._recipe.loss_weighting is plain:
@@ -202,7 +205,7 @@ class TrainingProblem:
         return owner in (None, self._processes.number)
 
     def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
-        """Replace tensors, in place, by those of their owner; nothing where everybody owns them."""
+        """Replace tensors, in place, by those of their owner; nothing where every process owns them."""
         if owner is not None:
             self._processes.hand_out(tensors, owner)
 
@@ -230,8 +233,19 @@ class TrainingProblem:
     def optimizer(self) -> torch.optim.Optimizer:
         """Return fresh SGD."""
         recipe = self._recipe
+        groups: list[dict[str, Any]] = [{"params": list(self.parameters)}]
+        if recipe.bias_lr != 1:
+            fast = {id(bias) for bias in batchnorm_biases(self._model)}
+            groups = [
+                {"params": [p for p in self.parameters if id(p) not in fast]},
+                {
+                    "params": [p for p in self.parameters if id(p) in fast],
+                    "times": recipe.bias_lr,
+                    "weight_decay": recipe.l2_penalty / recipe.bias_lr,
+                },
+            ]
         return torch.optim.SGD(
-            self.parameters,
+            groups,
             lr=recipe.lr,
             momentum=recipe.momentum,
             weight_decay=recipe.l2_penalty,
@@ -242,7 +256,8 @@ class TrainingProblem:
         """Take one step at the schedule's learning rate, along the gradient of the whole batch."""
         self.average([p.grad for p in self.parameters if p.grad is not None])
         for group in optimizer.param_groups:
-            group["lr"] = self._recipe.lr * self._recipe.schedule(self._progress)
+            times = group.get("times", 1.0)
+            group["lr"] = times * self._recipe.lr * self._recipe.schedule(self._progress)
         optimizer.step()
         self.on_step()
 

@@ -49,7 +49,7 @@ class HttpInfer:
 
         Raises:
             OfframpError: it is refused, or fails.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         try:
             request_id = request.scope.get("state", {}).get("request_id")
@@ -77,7 +77,8 @@ class HttpInfer:
             del body
             waiting = caller or WatchedConnection(request.receive)
             try:
-                return await self._infer.start(found, read, waiting, received_at, query)
+                priority = scope["state"].get("priority")
+                return await self._infer.start(found, read, waiting, received_at, query, priority)
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()

@@ -41,7 +41,7 @@ def router(service: Service, classify: Classify, server_version: str) -> APIRout
         extensions = list(signature.HTTP_EXTENSIONS)
         return ServerMetadata(name="offramp", version=server_version, extensions=extensions)
 
-    @routes.get("/v2/models/stats", summary="What all models have done", response_model=StatisticsBody)
+    @routes.get("/v2/models/stats", summary="Totals of all models", response_model=StatisticsBody)
     async def all_statistics() -> dict[str, Any]:
         return {"model_stats": repository.statistics_of(service)}
 
@@ -115,7 +115,7 @@ def _add(
         return signature.config_of(found.model, service.settings.max_images)
 
     @routes.get(
-        f"{path}/stats", summary="What a model has done", response_model=StatisticsBody, responses=not_found
+        f"{path}/stats", summary="Totals of a model", response_model=StatisticsBody, responses=not_found
     )
     async def statistics(found: Chosen = chosen) -> dict[str, Any]:
         return {"model_stats": repository.statistics_of(service, found.name, found.version)}
