@@ -33,7 +33,7 @@ class Watched:
 
     Attributes:
         page: the page.
-        errors: what went to the console as an error, and exceptions that nobody caught.
+        errors: messages to the console at level error, and uncaught exceptions.
         foreign: requests to other places than the server.
     """
 

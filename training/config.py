@@ -32,7 +32,7 @@ class OptionConfig(BaseModel):
         0.0, ge=0, lt=1, description="share of each target that is spread over all classes"
     )
     distil: float = Field(0.0, ge=0, description="weight of learning from the last exit's prediction")
-    distil_temperature: float = Field(TEMPERATURE, gt=0, description="what softens that prediction")
+    distil_temperature: float = Field(TEMPERATURE, gt=0, description="temperature of that prediction")
     weight_ema: Annotated[float | None, BeforeValidator(_none)] = Field(
         None,
         gt=0,
@@ -51,7 +51,7 @@ class OptionConfig(BaseModel):
     freeze_bn_scale: bool = Field(False, description="BatchNorm's scales are not trained")
     nesterov: bool = Field(False, description="Nesterov's momentum")
     decoupled_weight_decay: bool = Field(
-        False, description="--weight-decay is what a step takes of the weights, whatever --lr is"
+        False, description="--weight-decay is the share of the weights that a step takes, at any --lr"
     )
     start_size: int | None = Field(
         None,
@@ -60,7 +60,7 @@ class OptionConfig(BaseModel):
     )
     compile: bool = Field(False, description="train the net as compiled by torch.compile")
     feature_split: bool = Field(
-        False, description="half of what an exit's head reads gets no gradient from later exits (DFS)"
+        False, description="half of an exit head's input gets no gradient from later exits (DFS)"
     )
 
 
@@ -110,13 +110,13 @@ def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) ->
 
 
 Divide = Literal["batches", "tasks"]
-"""What several processes on one run divide among them."""
+"""The work that several processes on one run divide: batches or tasks."""
 ScheduleName = Literal["constant", "linear", "step", "cosine", "triangular"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
 
 class FitConfig(OptionConfig, ModelConfig, DataConfig):
-    """What decides a run: data, model, method and optimiser."""
+    """Options that decide a run: data, model, method and optimiser."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="training")
 
@@ -127,7 +127,7 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     method: str = Field("meta-gf", description="joint, ge, pcgrad, cagrad, meta-gf or torchjd:NAME")
     method_option: dict[str, str] = Field({}, description="key=value options of the method")
     loss_weighting: LossWeightingName = Field(
-        "plain", description=f"what each exit's loss counts: {', '.join(LOSS_WEIGHTINGS)}"
+        "plain", description=f"weight of each exit's loss: {', '.join(LOSS_WEIGHTINGS)}"
     )
     epochs: int = Field(20, ge=1, description="epochs; an outer epoch of meta-gf costs several plain ones")
     max_minutes: float | None = Field(
@@ -152,7 +152,7 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     @model_validator(mode="before")
     @classmethod
     def _begin_with_recipe(cls, given: Any) -> Any:
-        """Fill in what the recipe says and nobody gave."""
+        """Fill in the recipe's values for options that were not given."""
         recipe = RECIPES.get(given.get("recipe")) if isinstance(given, dict) else None
         if recipe is None:
             return given
@@ -164,5 +164,5 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
         return self.model_dump(mode="json")
 
 
-# What may differ when a run is resumed: none of these changes what is learned, up to rounding.
+# Options that may differ when a run is resumed: none of them changes the result, up to rounding.
 RESUMABLE = frozenset({"max_minutes", "threads", "workers", "device"})

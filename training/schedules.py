@@ -1,4 +1,4 @@
-"""What changes over a run: the learning rate within a stage, and what each exit's loss counts.
+"""Schedules over a run: the learning rate within a stage, and the weight of each exit's loss.
 
 Pure functions. Learning-rate schedules take the progress through a stage, 0 at its start and 1 at its end; as
 a rule a run is one stage, and the mixed regime has two. Loss weightings take the exits, the epoch and the

@@ -1,6 +1,6 @@
 """Everything of the server but the model: the real app over one that answers in batches, at once.
 
-What this process costs a request, less decoding and the answer's bytes, is what HTTP costs.
+This process's time for a request, less decoding and the answer's bytes, is the cost of HTTP.
 
     python instant_server.py BUNDLE PORT
 """
@@ -101,7 +101,7 @@ class Work:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until stopped."""
     settings, model, metrics = Settings(port=int(sys.argv[2])), Instant(sys.argv[1]), Metrics()
     service = Service({model.name: model}, settings, metrics, metrics)
     with reserve(settings.host, settings.port) as reserved:

@@ -1,10 +1,10 @@
-"""A second opinion on a few answers: images that left early are run to the end when nobody waits.
+"""A second opinion on a few answers: images that left early are run to the end when the queues are empty.
 
-Which images are sampled is drawn, with a seed, when they come in, so that neither their difficulty nor the
-load has a say. A sampled image that left early goes through all stages once more, in a scheduler of its own
+The sample is drawn, with a seed, at admission, so that it depends neither on the images' difficulty nor on
+the load. A sampled image that left early goes through all stages once more, in a scheduler of its own
 that is stepped only when the model's has nothing to do: callers wait for at most the one small batch that is
 under way. Nothing is kept of the first run, so watching costs callers no memory of features either, only the
-copy of the sampled images. What does not fit the backlog is let go and counted.
+copy of the sampled images. Images that do not fit the backlog are dropped and counted.
 """
 
 import threading
@@ -45,7 +45,7 @@ class ShadowEvaluator:
         seed: of the draw.
         submit: admits images to run to the end in idle time.
         emit: gets `ExitShadowed`.
-        observe: told of the exit, whether the last one agreed, and the thresholds of the request.
+        observe: called with the exit, whether the last one agreed, and the thresholds of the request.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ShadowEvaluator:
         self._lock = threading.Lock()
         self._seen = [(0, 0) for _ in exit_flops]
         self.missed = 0
-        """How many early answers were sampled and not checked, since the backlog was full or closed."""
+        """Number of early answers sampled and not checked, since the backlog was full or closed."""
 
     def follow(self, images: Images, future: Future[list[Answer]], thresholds: Thresholds = ()) -> None:
         """Sample the images of a request, and check their answers once they are there.
@@ -93,11 +93,11 @@ class ShadowEvaluator:
             future.add_done_callback(lambda done: self._check(kept, sampled, done, thresholds))
 
     def _draw_gap(self) -> int:
-        """How many images pass between two that are sampled, where each is with the same chance."""
+        """Draw the number of images between two sampled ones, where each is sampled with the same chance."""
         return int(self._random.geometric(self._share)) - 1
 
     def agreement(self) -> dict[int, Agreement]:
-        """What was found, by the index of the exit; only exits that had watched images."""
+        """The agreement by the index of the exit; only exits that had shadowed images."""
         with self._lock:
             return {index: Agreement(*seen) for index, seen in enumerate(self._seen) if seen[0]}
 

@@ -1,4 +1,4 @@
-"""Who may ask what: hosts, keys and ports are looked at before a request comes to the app."""
+"""Access control: hosts, keys and ports are checked before a request comes to the app."""
 
 import ipaddress
 import re
@@ -9,12 +9,14 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
+from serving.errors import KeyLimitError
 from serving.web.framing import host_name
 from serving.web.keys import Key, KeyRing
-from serving.web.problems import problem
+from serving.web.limits import ALLOWANCE
+from serving.web.problems import problem, refusal
 
 HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
-"""Paths that are answered to anybody: whoever probes has no key, and often no name for the server."""
+"""Paths that need no key: a health probe has none, and often no name for the server."""
 
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -22,7 +24,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Access:
-    """What is asked of a request before it is served.
+    """The conditions that a request must meet before it is served.
 
     Args:
         hosts: names that the server answers to; None is any. `*.example.com` is every name below it.
@@ -36,7 +38,10 @@ class Access:
     admin_port: int | None = None
 
     def check(self, scope: Scope) -> tuple[Response | None, Key | None]:
-        """Return the answer to a request that may not come in, or None and its key if it has one."""
+        """Return the answer to a request that may not come in, or None; and its key if it has one.
+
+        The request counts among those of its key, whose allowance is `ALLOWANCE` from now on.
+        """
         path = scope["path"]
         if path in HEALTH:
             return None, None
@@ -51,6 +56,12 @@ class Access:
         if key is None:
             ask = {"WWW-Authenticate": "Bearer"}
             return problem(401, "expected a key of this server: Authorization: Bearer KEY", headers=ask), None
+        ALLOWANCE.set(key.allowance)
+        if key.allowance is not None:
+            try:
+                key.allowance.take_request()
+            except KeyLimitError as error:
+                return refusal(error), key
         return None, key
 
     def _is_open(self, scope: Scope, path: str) -> bool:

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import DeadlineError, OfframpError
 from serving.events import RequestRefused
-from serving.options import ClassifyOptions
+from serving.options import ClassifyOptions, lower_of
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.answer_bytes import NO_FAILURES, AnswerResponse
@@ -21,6 +21,7 @@ from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob, ImageReader
+from serving.web.limits import charge_of
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of, problem_text
 from serving.web.query import PARAMETERS, read_options, read_query
@@ -48,7 +49,7 @@ class Classify:
 
         Raises:
             OfframpError: it is refused, or fails.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         try:
             answer = await self._start(scope, receive)
@@ -61,9 +62,11 @@ class Classify:
         """Take a request to its end, or to the error that it is refused with."""
         received_at = time.monotonic()
         query = scope["query_string"]
-        # What cannot be asked for is refused before the body is read.
+        # Impossible options are refused before the body is read.
         model, ask, form = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        if (allowed := scope.get("state", {}).get("priority")) is not None:
+            ask = replace(ask, priority=lower_of(ask.priority, allowed))
         caller = caller_of(scope)
         headers = body_headers(scope)
         service = self._service
@@ -113,7 +116,7 @@ class Classify:
 
         Raises:
             OfframpError: the request was not admitted.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
         job = ClassifyJob(
@@ -121,6 +124,7 @@ class Classify:
             ask,
             received_at=received_at,
             reader=reader,
+            charge=charge_of(ask, model.exit_flops),
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
         )
@@ -167,7 +171,7 @@ class Classify:
 
         Raises:
             OverloadedError: too many wait to be decoded.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         timer = None
         if late_at is not None:
@@ -216,7 +220,7 @@ class ClassifyApp:
         self._logger = logger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; what nobody expected is raised again once it was answered, for the log."""
+        """Answer one request; an unexpected error is raised again once it was answered, for the log."""
         try:
             response = await self._classify(scope, receive)
         except (OfframpError, ClientDisconnect) as error:

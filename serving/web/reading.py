@@ -30,7 +30,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """How much one request may bring.
+    """Limits of one request.
 
     Args:
         images: how many.
@@ -60,7 +60,7 @@ class BodyReader:
         spec: what the model takes.
         limits: what is too much.
 
-        item_errors: whether an image of a JSON list that cannot be read is left out, and told of in
+        item_errors: whether an image of a JSON list that cannot be read is left out, and named in
             `failures`.
 
     Attributes:
@@ -133,7 +133,7 @@ class EncodedReader:
         encoded: the images, as bytes or as text in base64.
         spec: what the model takes.
         limits: what is too much.
-        item_errors: whether an image that cannot be read is left out, and told of in `failures`.
+        item_errors: whether an image that cannot be read is left out, and named in `failures`.
 
     Attributes:
         failures: why images were left out, by their index.

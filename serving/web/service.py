@@ -1,4 +1,4 @@
-"""What the routes need: the loaded models, the settings, and the threads that decode."""
+"""The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -32,7 +32,7 @@ class Work(Protocol):
         """Gets the answers, `list[serving.answer.Answer]`, or an error."""
 
     def cancel(self) -> None:
-        """Drop its rows; nobody waits for them any more."""
+        """Drop its rows: their caller has gone."""
 
 
 class ServedModel(Protocol):
@@ -40,11 +40,11 @@ class ServedModel(Protocol):
 
     @property
     def name(self) -> str:
-        """What requests call it."""
+        """Its name in requests."""
 
     @property
     def manifest(self) -> Manifest:
-        """What its bundle says."""
+        """The manifest of its bundle."""
 
     @property
     def exit_flops(self) -> tuple[int, ...]:
@@ -52,11 +52,11 @@ class ServedModel(Protocol):
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """What it runs on, best first."""
+        """Its execution providers, best first."""
 
     @property
     def features_on(self) -> str:
-        """Where its features wait between stages."""
+        """Place of its features between stages: `host` or `device`."""
 
     @property
     def alive(self) -> bool:
@@ -93,10 +93,10 @@ class Service:
         models: the loaded models by name.
         settings: limits and defaults.
         metrics: what `/metrics` shows.
-        emit: told of every refused request.
+        emit: gets an event for every refused request.
         pool: the threads that decode.
         draining: True once the server is to stop: it still answers, but is not ready.
-        statistics: what models have done; hears of the core's events from whoever made it.
+        statistics: totals of the models; its maker connects it to the core's events.
         live: what the models did of late.
     """
 

@@ -67,7 +67,7 @@ def class_indices(data_set: str, found: Sequence[str], classes: Sequence[str]) -
     Names decide. Where the data set names no class and only numbers them, the numbers are the indices.
 
     Raises:
-        DataError: a class that the bundle does not know.
+        DataError: a class that the bundle does not have.
     """
     index = {name: place for place, name in enumerate(classes)}
     if not index.keys() & set(found) and all(name.isdecimal() for name in found):
@@ -75,7 +75,7 @@ def class_indices(data_set: str, found: Sequence[str], classes: Sequence[str]) -
     if unknown := [name for name in found if name not in index]:
         raise DataError(
             f"data set {data_set}: {len(unknown)} of its {len(found)} classes are not the bundle's: "
-            f"{_some(unknown)}; the bundle knows {_some(classes)}: rename or remove those that differ"
+            f"{_some(unknown)}; the bundle has {_some(classes)}: rename or remove those that differ"
         )
     return np.array([index[name] for name in found], dtype=np.int64)
 

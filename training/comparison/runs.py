@@ -32,12 +32,12 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """How the run is called on the screen."""
+        """Name of the run on the screen."""
         return f"{self.contender.label} seed {self.config.seed}"
 
 
 class Measured(BaseModel):
-    """What a run's test images say; kept in RUN/compare.json so that it is measured once.
+    """Results on a run's test images; kept in RUN/compare.json so that they are measured once.
 
     Args:
         epoch: the checkpoint that was measured, by its epochs.
@@ -64,7 +64,7 @@ class Measured(BaseModel):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a planned run came to.
+    """The outcome of a planned run.
 
     Args:
         planned: the run.

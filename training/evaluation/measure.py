@@ -83,7 +83,7 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
         DataError: the data set cannot be found.
     """
     if config.split != "test":
-        raise ConfigError("a bundle is evaluated on test images: its calibration is what it was fitted on")
+        raise ConfigError("a bundle is evaluated on test images: it was fitted on its calibration")
     data = data_of(bundle, config)
     manifest, calibration = bundle.manifest, bundle.calibration
     engine = Engine(bundle, threads=config.threads or 0)

@@ -38,7 +38,7 @@ from training.runs.recipe import recipe_of
 from training.runs.run import Run
 
 MAX_DIFFERENCE = 1e-4
-"""How far a probability may be from torch's; float32 rounding stays a hundred times below."""
+"""Largest difference of a probability from torch's; float32 rounding stays a hundred times below."""
 
 CHECKED_IMAGES = 256
 BATCH_SIZE = 64

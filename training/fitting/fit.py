@@ -56,7 +56,7 @@ def fit(
         data: the run's data, on the run's device.
         clock: seconds, for the record and `--max-minutes`.
         show: makes what shows the progress.
-        processes: who trains along; the first of them validates, logs and saves.
+        processes: those of the run; the first of them validates, logs and saves.
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.

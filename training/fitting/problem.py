@@ -106,7 +106,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a phase has come to: steps done of all, and the mean loss of each exit it trains (0-based)."""
+    """The progress of a phase: steps done of all, and the mean loss of each exit it trains (0-based)."""
 
     phase: str
     step: int
@@ -118,14 +118,14 @@ class Progress:
 class TrainingProblem:
     """Implements `training.methods.interface.Problem` for a model, its images and a recipe.
 
-    `epoch` (0-based) is set by whoever counts them, as it begins; `on_progress` hears every few steps how a
-    phase goes, and `on_step` of every step taken.
+    `epoch` (0-based) is set by the caller, as it begins; `on_progress` gets a phase's progress every few
+    steps, and `on_step` is called for every step taken.
 
     Args:
         model: trained in place.
         images: where batches come from.
         recipe: how SGD is run.
-        processes: who trains along, and what they divide.
+        processes: those of the run, and the work that they divide.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class TrainingProblem:
         with self._autocast(batch.labels.device.type):
             logits = self._forward(batch.images, exits)
             cross_entropies, losses = self._exit_losses(batch, exits, logits, self.epoch)
-        # What is reported, and watched for NaN, is the plain cross-entropy: weights that change, smoothing
+        # The reported loss, watched for NaN, is the plain cross-entropy: weights that change, smoothing
         # and distillation hide how it goes.
         self._losses.append((exits, torch.stack(cross_entropies).detach()))
         if not weighted or self._recipe.loss_weighting is plain:
@@ -205,7 +205,7 @@ class TrainingProblem:
         return owner in (None, self._processes.number)
 
     def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
-        """Replace tensors, in place, by those of their owner; nothing where everybody owns them."""
+        """Replace tensors, in place, by those of their owner; nothing where every process owns them."""
         if owner is not None:
             self._processes.hand_out(tensors, owner)
 

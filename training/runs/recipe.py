@@ -1,4 +1,4 @@
-"""What it takes to train a run again, as plain values that a manifest can keep."""
+"""The recipe to train a run again, as plain values that a manifest can keep."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ KEPT = (
 )
 """The settings of `training.fit` that decide what is learned, beside data, model and method.
 
-No path is among them: a manifest never names a folder of somebody's machine.
+No path is among them: a manifest never names a folder of a machine.
 """
 
 

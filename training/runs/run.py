@@ -29,7 +29,7 @@ from training.runs.checkpoint import Checkpoint, damaged
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run settled when it started, beyond its settings.
+    """Facts that a run settled when it started, beyond its settings.
 
     Args:
         classes: class names, by index.

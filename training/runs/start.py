@@ -1,4 +1,4 @@
-"""How a run begins: everything that can be checked is checked before anything is trained or written."""
+"""The start of a run: all checks come before anything is trained or written."""
 
 from pathlib import Path
 from typing import Any
