@@ -1,7 +1,7 @@
 """One request's images on their way through the threads: decoded, admitted, answered."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class ClassifyJob:
         reader: decodes the body.
         mailbox: brings the end into the event loop.
         woken: set at the end.
+        told: told of images of the random sample (see `serving.model.Model.submit`).
 
     Attributes:
         over: whether it has ended.
@@ -48,6 +49,7 @@ class ClassifyJob:
         reader: ImageReader,
         mailbox: LoopMailbox,
         woken: asyncio.Event,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> None:
         self.over = False
         self.refusal: Exception | None = None
@@ -57,6 +59,7 @@ class ClassifyJob:
         self._reader: ImageReader | None = reader
         self._mailbox = mailbox
         self._woken = woken
+        self._told = told
         self._work: Work | None = None
         self._abandoned = False
 
@@ -78,7 +81,7 @@ class ClassifyJob:
             if not len(pixels):  # none of a list could be read
                 self._mailbox.post(self._end)
                 return False
-            work = self._model.submit(pixels, self._ask, received_at=self._received_at)
+            work = self._model.submit(pixels, self._ask, received_at=self._received_at, told=self._told)
         except BaseException as error:  # of any kind: the caller waits for an answer
             self._reader = None
             self._fail(error)
@@ -98,6 +101,12 @@ class ClassifyJob:
         self._abandoned = True
         if self._work is not None:
             self._work.cancel()
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether all images have answers, of a request that is over."""
+        future = None if self._work is None else self._work.future
+        return future is not None and not future.cancelled() and future.exception() is None
 
     def answers(self) -> Sequence[Answer]:
         """The outcome of a request that is over and was not refused; nothing where there were no images.
