@@ -69,7 +69,9 @@ class HttpInfer:
             waiting = caller or WatchedConnection(request.receive)
             try:
                 priority = scope["state"].get("priority")
-                return await self._infer.start(model, read, waiting, received_at, query, priority)
+                return await self._infer.start(
+                    model, read, waiting, received_at, query, priority, scope["state"].get("request_id")
+                )
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()
