@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ COMMANDS = {
     "calibrate": Command("training.calibrate", "fit a bundle's thresholds to other images"),
     "cascade": Command("training.cascade", "make one bundle of trained networks"),
     "adopt": Command("training.adopt", "give a trained network early exits"),
+    "advise": Command("training.advise", "measure which way of serving networks is best"),
+    "convert": Command("training.convert", "make a run of a published MSDNet checkpoint"),
     "describe": Command("training.describe", "print FLOPs and parameters per exit"),
     "card": Command("training.card", "write a bundle's model card"),
     "gallery": Command("training.gallery", "draw the images that leave at each exit"),
@@ -99,4 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if "WORLD_SIZE" in os.environ:
+        from serving.command_line import leave
+
+        leave(status)
+    sys.exit(status)

@@ -45,6 +45,7 @@ class Answer:
         model: the model's name.
         deadline_met: whether the answer was there by the deadline; None where none was asked for.
         probabilities: float32 [C], of all classes; None where they were not asked for.
+        budget_share: what a brown-out left of the budget asked for; 1 where nothing lowered it.
         exits: what every exit says; None where that was not asked for.
     """
 
@@ -58,6 +59,7 @@ class Answer:
     deadline_met: bool | None = None
     probabilities: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     exits: tuple[ExitReport, ...] | None = None
+    budget_share: float = 1.0
 
     def top(self, count: int) -> list[tuple[int, float]]:
         """Return the indices and probabilities of the likeliest classes, likeliest first.

@@ -71,6 +71,7 @@ class AnswerBuilder:
                         deadline_met=met,
                         # A copy: a row alone must not keep the whole batch.
                         probabilities=row.copy() if terms.probabilities else None,
+                        budget_share=terms.budget_share,
                     )
                 )
             if history is not None:

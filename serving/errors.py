@@ -17,6 +17,7 @@ OfframpError
 │   └── BodyTimeoutError (408)     a body that did not arrive in time
 ├── DeadlineError (504)            no exit was done for an image when its deadline came
 ├── OverloadedError (429)          the queue is full: try again after `retry_after_seconds`
+│   └── KeyLimitError (429)        the caller's key has asked for more than it may
 ├── ClosedError (503)              the model is shutting down or its worker died
 ├── EngineError (500)              the engine failed on a batch that this request was part of
 ├── SettingsValueError             a flag or a variable that cannot be used (serving.command_line)
@@ -150,6 +151,12 @@ class OverloadedError(OfframpError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class KeyLimitError(OverloadedError):
+    """The caller's key has asked for more requests or FLOPs than it may in a second."""
+
+    title = "key over its limit"
 
 
 class ClosedError(OfframpError):

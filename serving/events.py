@@ -14,6 +14,9 @@ BudgetKind = Literal["average", "hard", "deadline", "guarantee", "explain"]
 
 _LOGGER = logging.getLogger(__name__)
 
+KeyLimit = Literal["requests", "flops"]
+"""What of a caller's key is limited by the second."""
+
 View = Literal["scores", "classes"]
 """The part of the answers that is compared with the calibration: confidences, or classes."""
 
@@ -49,7 +52,7 @@ class RequestDone:
 
     `kind` says which promise it was given (`serving.events.Kind`), `planned_flops` the budget that its
     thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
-    admitted.
+    admitted. `budget_share` is less than 1 where a brown-out lowered the budget, to `budget_flops`.
     """
 
     model: str
@@ -60,6 +63,7 @@ class RequestDone:
     kind: str = "average"
     planned_flops: float | None = None
     number: int | None = None
+    budget_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,14 @@ class RequestRefused:
     """A request was not admitted; `error` is the class name of what it was answered with."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimited:
+    """A request was refused since its key, by name, has asked for more than it may."""
+
+    key: str
+    limit: KeyLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,15 @@ class BudgetCorrected:
     budget_class: str
     factor: float
     error: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetsLowered:
+    """From now on requests of a class get this share of their budgets, 1 for all of it (a brown-out)."""
+
+    model: str
+    priority: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +186,11 @@ Event = (
     | RequestDone
     | RequestFailed
     | RequestRefused
+    | KeyLimited
     | WorkerDied
     | ModelStalled
     | BudgetCorrected
+    | BudgetsLowered
     | ExitShadowed
     | AgreementMeasured
     | DriftMeasured

@@ -156,6 +156,11 @@ class Model:
         """For how long there has been work and none of it was finished; 0 where there is none."""
         return self._worker.stalled_seconds
 
+    def look_after(self) -> None:
+        """Do what is due also while nobody asks; to be called every second or so, from any thread."""
+        if self._machinery.brownout is not None:
+            self._machinery.brownout.look()
+
     def give_up(self) -> None:
         """Fail every request that is in, and go on: for a model whose engine does not come back."""
         self._worker.give_up()

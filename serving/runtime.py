@@ -13,6 +13,7 @@ from serving.engine.batch_limits import kept_rows, most_rows
 from serving.events import Listener, fan_out, shielded
 from serving.interfaces import NO_FAST_PATHS, FastPaths, MakeRunStage, Tensors
 from serving.monitoring.agreement import AgreementMonitor
+from serving.monitoring.brownout import BrownOut
 from serving.monitoring.controller import BudgetController
 from serving.monitoring.drift import DriftMonitor
 from serving.monitoring.health import Health
@@ -91,7 +92,10 @@ class Runtime:
         self._exit_flops = exit_flops
         self._cost = cost
         self.controller = BudgetController(bundle.name, exit_flops, emit=emit) if rules.controller else None
-        self.offers = Planner(bundle, rules, self.controller)
+        self.brownout = (
+            _brownout(bundle.name, options, lambda: served.waiting_rows) if rules.brownout else None
+        )
+        self.offers = Planner(bundle, rules, self.controller, self.brownout)
         self._agreement, self._drift = _monitors(bundle, rules, emit)
         largest = most_rows(bundle.manifest.segments, options.max_batch, options.max_batch_bytes)
         largest.append(_whole_rows(cost, largest))
@@ -141,6 +145,18 @@ class Runtime:
         request = self._idle.submit(inputs, terms)
         self.worker.wake()
         return request
+
+
+def _brownout(model: str, options: RuntimeOptions, waiting: Callable[[], int]) -> BrownOut:
+    """What lowers budgets while too much waits."""
+    return BrownOut(
+        model,
+        waiting=waiting,
+        mark=options.rules.brownout_queue_share * options.max_queue_rows,
+        floor=options.rules.brownout_floor,
+        clock=options.clock,
+        emit=shielded(options.emit),
+    )
 
 
 def _monitors(bundle: Bundle, rules: ServingConfig, emit: Listener) -> tuple[AgreementMonitor, DriftMonitor]:

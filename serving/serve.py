@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.address_lock import only_server
 from serving.bundle.files import links_root
 from serving.errors import OfframpError
-from serving.events import fan_out
+from serving.events import Listener, fan_out
 from serving.model import Model, ServingConfig
 from serving.monitoring.heartbeat import Heartbeat
 from serving.monitoring.state import keep_state
@@ -65,7 +65,6 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings, writer: LogWriter | None) -> int:
     logger = logs.get_logger()
-    keys, certificate = _who_may_ask(settings, logger)
     metrics = Metrics()
     if writer is not None:
         metrics.watch(
@@ -73,12 +72,16 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         )
     statistics, live = Statistics(), Live()
     emit = fan_out(metrics, statistics, live, logs.EventLog(logger))
+    keys, certificate = _who_may_ask(settings, logger, emit)
     rules = ServingConfig(
         default_budget=settings.default_budget,
         policy=settings.policy,
         max_drop=settings.max_drop,
         delta=settings.guarantee_delta,
         controller=settings.controller == "on",
+        brownout=settings.brownout == "on",
+        brownout_floor=settings.brownout_floor,
+        brownout_queue_share=settings.brownout_queue_share,
         sample_share=settings.sample_share,
         sample_seed=settings.sample_seed,
         drift_window_rows=settings.drift_window_images,
@@ -163,10 +166,10 @@ def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:
 
 
 def _who_may_ask(
-    settings: Settings, logger: FilteringBoundLogger
+    settings: Settings, logger: FilteringBoundLogger, emit: Listener
 ) -> tuple[KeyRing | None, Certificate | None]:
     """Read the keys that callers need, and the certificate that they are shown, where there are such."""
-    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
+    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger, emit=emit)
     if settings.tls_cert is None or settings.tls_key is None:
         return keys, None
     return keys, Certificate(settings.tls_cert, settings.tls_key, logger)

@@ -32,7 +32,7 @@ _OTHER_COMMANDS = tuple(
     f"{_PREFIX}{name}_"
     for name in (
         *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
-        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT"),
+        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT"),
     )
 )
 """The variables of the other commands begin so."""
@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     """The chance, over the draw of the certifying images, that a guarantee (max_drop) does not hold."""
     controller: Literal["on", "off"] = "on"
     """Whether what images cost corrects the thresholds, so that budgets hold for other images too."""
+    brownout: Literal["on", "off"] = "on"
+    """Whether budgets of the classes `low` and `normal` are lowered while too much waits."""
+    brownout_floor: float = Field(default=0.25, gt=0, le=1)
+    """The least share of its budgets that a class keeps."""
+    brownout_queue_share: float = Field(default=0.125, gt=0, lt=1)
+    """The share of the queue (--max-queue-rows) that may stand full before budgets are lowered."""
     state_dir: Path | None = None
     """Folder that keeps the state of the closed loop over a restart."""
     state_interval_seconds: float = Field(default=60, gt=0, le=DAY_SECONDS)

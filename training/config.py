@@ -42,6 +42,13 @@ class OptionConfig(BaseModel):
     whiten: bool = Field(
         False, description="start the first convolution as a whitening of image patches, and freeze it"
     )
+    identity_start: bool = Field(
+        False, description="convolutions start by passing their input on, as far as they have channels for it"
+    )
+    bias_lr: float = Field(
+        1.0, gt=0, description="learning rate of BatchNorm's biases, as a multiple of --lr; airbench has 64"
+    )
+    freeze_bn_scale: bool = Field(False, description="BatchNorm's scales are not trained")
     nesterov: bool = Field(False, description="Nesterov's momentum")
     decoupled_weight_decay: bool = Field(
         False, description="--weight-decay is the share of the weights that a step takes, at any --lr"
@@ -104,7 +111,7 @@ def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) ->
 
 Divide = Literal["batches", "tasks"]
 """The work that several processes on one run divide: batches or tasks."""
-ScheduleName = Literal["constant", "step", "cosine", "triangular"]
+ScheduleName = Literal["constant", "linear", "step", "cosine", "triangular"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
 
@@ -136,6 +143,11 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     init_from: Path | None = Field(None, description="run folder whose last weights this run starts from")
+    transfer_from: Path | None = Field(
+        None,
+        description="run folder, of other classes or depth perhaps, whose layers this run starts from where "
+        "names and shapes are the same",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,5 @@
 """`offramp fit`: train a multi-exit model, resumable at any moment, bit for bit."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,4 +62,4 @@ def _opened(place: FitPlace, given: Given, processes: "Processes") -> "tuple[Run
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.leave(main())

@@ -17,6 +17,18 @@ def constant(progress: float) -> float:
     return 1.0
 
 
+def linear(progress: float) -> float:
+    """Return a factor that falls from 1 to 0 in a straight line.
+
+    After a run at a constant rate it is the cooldown of Hägele et al., "Scaling Laws and Compute-Optimal
+    Training Beyond Fixed Training Durations", NeurIPS 2024: the length need not be known at the start.
+
+    >>> [linear(p) for p in (0.0, 0.25, 1.0)]
+    [1.0, 0.75, 0.0]
+    """
+    return 1 - progress
+
+
 def step(progress: float) -> float:
     """Return a factor that falls to a tenth at half and at three quarters of the stage (MSDNet's schedule).
 
@@ -63,6 +75,7 @@ def stage(epoch: int, epochs: int, backbone_epochs: int) -> tuple[int, int]:
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": constant,
+    "linear": linear,
     "step": step,
     "cosine": cosine,
     "triangular": triangular,

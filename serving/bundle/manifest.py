@@ -81,6 +81,8 @@ class DataSet(BaseModel):
     validation_images: int | None = None
     validation_share: float | None = None
     """Of the publisher's training images, those kept for validation, where they were drawn from there."""
+    calibrated_on_test: float | None = None
+    """Of the publisher's test images, those kept for calibration, where the network saw every other image."""
     fingerprint: str | None = None
     """Of the labels in row order: shows a calibration whether it has the training images."""
     counts_fingerprint: str | None = None

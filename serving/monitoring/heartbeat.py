@@ -17,6 +17,9 @@ class Beating(Protocol):
     def give_up(self) -> None:
         """Fail every request that is in."""
 
+    def look_after(self) -> None:
+        """Do what is due also while nobody asks."""
+
 
 class Heartbeat:
     """Looks at models from a thread of its own, several times in the time that they may hang.
@@ -42,6 +45,7 @@ class Heartbeat:
     def look(self) -> None:
         """Look at every model once."""
         for name, model in list(self._models.items()):
+            model.look_after()
             seconds = model.stalled_seconds
             if seconds > self._stall_seconds:
                 if name not in self._stalled:

@@ -31,6 +31,7 @@ class Constraints:
         next_exits: for each exit, the first one from there on at which a row could leave, see
             `serving.scheduler.head_skipping`; empty where every exit counts.
         probabilities: whether answers bring those of all classes.
+        budget_share: what a brown-out left of the budget asked for; 1 where nothing lowered it.
     """
 
     budget_flops: float
@@ -41,6 +42,7 @@ class Constraints:
     next_exits: tuple[int, ...] = ()
     planned_flops: float | None = None
     probabilities: bool = False
+    budget_share: float = 1.0
 
 
 class Request(Generic[ResultT]):

@@ -86,6 +86,7 @@ class Resolver(Generic[ResultT]):
                         kind=terms.kind,
                         planned_flops=terms.planned_flops,
                         number=request.number,
+                        budget_share=terms.budget_share,
                     )
                 )
                 request.future.set_result(result)

@@ -13,6 +13,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from serving.events import (
     AgreementMeasured,
+    BudgetsLowered,
     DriftMeasured,
     Event,
     ModelStalled,
@@ -143,12 +144,12 @@ class EventLog:
         match event:
             case WorkerDied(model, error, goes_on):
                 self._logger.critical("worker_died", model=model, error=error, goes_on=goes_on)
-            case ModelStalled(model, seconds, over=True):
-                self._logger.warning("model_goes_on", model=model, seconds=round(seconds, 1))
-            case ModelStalled(model, seconds):
-                self._logger.critical("model_stalled", model=model, seconds=round(seconds, 1))
+            case ModelStalled():
+                self._stalled(event)
             case RowsBroken(model, exit_index, rows):
                 self._logger.warning("images_broken", model=model, exit=exit_index + 1, images=rows)
+            case BudgetsLowered(model, priority, share):
+                self._logger.info("brownout", model=model, priority=priority, budget_share=round(share, 3))
             case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
                 found |= {"of": event.of, "images": event.rows}
@@ -164,3 +165,10 @@ class EventLog:
                     self._logger.info("agreement_back", **found)
             case RequestFailed(model, error, rows):
                 self._logger.info("request_not_answered", model=model, error=error, rows=rows)
+
+    def _stalled(self, event: ModelStalled) -> None:
+        found = {"model": event.model, "seconds": round(event.seconds, 1)}
+        if event.over:
+            self._logger.warning("model_goes_on", **found)
+        else:
+            self._logger.critical("model_stalled", **found)

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from serving.events import (
     BudgetKind,
     Event,
+    KeyLimited,
     ModelStalled,
     RequestDone,
     RequestFailed,
@@ -144,6 +145,12 @@ class Metrics:
         self._errors = Counter(
             "offramp_errors", "Requests that ended in an error, by its kind.", ("error",), registry=registry
         )
+        self._key_limited = Counter(
+            "offramp_key_limited",
+            "Requests refused since their API key had asked for more than it may.",
+            ("key", "limit"),
+            registry=registry,
+        )
         self._failed_rows = Counter(
             "offramp_failed_images",
             "Admitted images whose request failed or was abandoned.",
@@ -203,6 +210,8 @@ class Metrics:
                 self._broken.labels(model, str(exit_index + 1)).inc(rows)
             case RequestRefused(error):
                 self._errors.labels(error).inc()
+            case KeyLimited(key, limit):
+                self._key_limited.labels(key, limit).inc()
             case WorkerDied() | ModelStalled():
                 self._note_worker(event)
             case _:
@@ -221,6 +230,8 @@ class Metrics:
             self._exits_of[model, str(exit_index + 1)].inc(count)
         self._spent_of[model, done.kind].inc(sum(flops))
         self._asked_of[model, done.kind].inc(done.budget_flops * len(exits))
+        if done.budget_share < 1:
+            self._promises.lowered(model, len(exits))
         if model in self._full_flops:
             self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
         self._request_seconds_of[(model,)].observe(done.seconds)

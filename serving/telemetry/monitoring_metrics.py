@@ -6,7 +6,16 @@ by their lower edge.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event, ExitShadowed, RequestDone
+from serving.events import (
+    AgreementMeasured,
+    BudgetCorrected,
+    BudgetsLowered,
+    DriftMeasured,
+    Event,
+    ExitShadowed,
+    RequestDone,
+)
+from serving.options import PRIORITIES
 
 
 class MonitoringMetrics:
@@ -28,6 +37,18 @@ class MonitoringMetrics:
             "offramp_budget_error_ratio",
             "Mean FLOPs spent of late over FLOPs asked for, less 1.",
             by_class,
+            registry=registry,
+        )
+        self._brownout = Gauge(
+            "offramp_brownout_ratio",
+            "The share of its budgets that a class of requests gets now; under 1 too much waits.",
+            ("model", "priority"),
+            registry=registry,
+        )
+        self._lowered = Counter(
+            "offramp_brownout_images",
+            "Images answered under a budget that was lowered while too much waited.",
+            ("model",),
             registry=registry,
         )
         self._watched = Counter(
@@ -85,6 +106,8 @@ class MonitoringMetrics:
             case BudgetCorrected(model, budget_class, factor, error):
                 self._correction.labels(model, budget_class).set(factor)
                 self._error.labels(model, budget_class).set(error)
+            case BudgetsLowered(model, priority, share):
+                self._brownout.labels(model, priority).set(share)
             case ExitShadowed(model, exit_index, agreed, extra_flops):
                 labels = (model, str(exit_index + 1))
                 self._watched.labels(*labels).inc()
@@ -102,8 +125,15 @@ class MonitoringMetrics:
                 self._limit.labels(*labels).set(limit)
                 self._alarm.labels(*labels).set(alarm)
 
+    def lowered(self, model: str, images: int) -> None:
+        """Count images that were answered under a lowered budget."""
+        self._lowered.labels(model).inc(images)
+
     def loaded(self, model: str, exits: int) -> None:
         """Declare a model, so that its counters start at 0."""
+        self._lowered.labels(model)
+        for priority in PRIORITIES:
+            self._brownout.labels(model, priority).set(1)
         self._watch_flops.labels(model)
         for number in range(1, exits + 1):
             labels = (model, str(number))

@@ -9,9 +9,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
+from serving.errors import KeyLimitError
 from serving.web.framing import host_name
 from serving.web.keys import Key, KeyRing
-from serving.web.problems import problem
+from serving.web.limits import ALLOWANCE
+from serving.web.problems import problem, refusal
 
 HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
 """Paths that need no key: a health probe has none, and often no name for the server."""
@@ -36,7 +38,10 @@ class Access:
     admin_port: int | None = None
 
     def check(self, scope: Scope) -> tuple[Response | None, Key | None]:
-        """Return the answer to a request that may not come in, or None and its key if it has one."""
+        """Return the answer to a request that may not come in, or None; and its key if it has one.
+
+        The request counts among those of its key, whose allowance is `ALLOWANCE` from now on.
+        """
         path = scope["path"]
         if path in HEALTH:
             return None, None
@@ -51,6 +56,12 @@ class Access:
         if key is None:
             ask = {"WWW-Authenticate": "Bearer"}
             return problem(401, "expected a key of this server: Authorization: Bearer KEY", headers=ask), None
+        ALLOWANCE.set(key.allowance)
+        if key.allowance is not None:
+            try:
+                key.allowance.take_request()
+            except KeyLimitError as error:
+                return refusal(error), key
         return None, key
 
     def _is_open(self, scope: Scope, path: str) -> bool:

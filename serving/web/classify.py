@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import DeadlineError, OfframpError
 from serving.events import RequestRefused
-from serving.options import ClassifyOptions
+from serving.options import ClassifyOptions, lower_of
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.answer_bytes import NO_FAILURES, AnswerResponse
@@ -21,6 +21,7 @@ from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob, ImageReader
+from serving.web.limits import charge_of
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of, problem_text
 from serving.web.query import PARAMETERS, read_options, read_query
@@ -64,6 +65,8 @@ class Classify:
         # Impossible options are refused before the body is read.
         model, ask, form = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        if (allowed := scope.get("state", {}).get("priority")) is not None:
+            ask = replace(ask, priority=lower_of(ask.priority, allowed))
         caller = caller_of(scope)
         headers = body_headers(scope)
         service = self._service
@@ -121,6 +124,7 @@ class Classify:
             ask,
             received_at=received_at,
             reader=reader,
+            charge=charge_of(ask, model.exit_flops),
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
         )

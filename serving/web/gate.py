@@ -56,6 +56,8 @@ class ServerMiddleware:
         request_id = self._ids.make()
         scope.setdefault("state", {})["request_id"] = request_id
         answer, key = self._access.check(scope)
+        if key is not None:
+            scope["state"]["priority"] = key.priority
         shortcut = None if answer else self._shortcuts.get((scope["method"], scope["path"]))
 
         async def watched(message: Message) -> None:

@@ -12,6 +12,7 @@ from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
+from serving.web.limits import Charge
 from serving.web.mailbox import LoopMailbox
 from serving.web.service import ServedModel, Work
 
@@ -31,6 +32,7 @@ class ClassifyJob:
         ask: what is asked for.
         received_at: the second of `time.monotonic` at which the request's headers were there.
         reader: decodes the body.
+        charge: counts the images against the caller's key; None where nothing limits that.
         mailbox: brings the end into the event loop.
         woken: set at the end.
 
@@ -46,6 +48,7 @@ class ClassifyJob:
         *,
         received_at: float,
         reader: ImageReader,
+        charge: Charge | None = None,
         mailbox: LoopMailbox,
         woken: asyncio.Event,
     ) -> None:
@@ -55,6 +58,7 @@ class ClassifyJob:
         self._ask = ask
         self._received_at = received_at
         self._reader: ImageReader | None = reader
+        self._charge = charge
         self._mailbox = mailbox
         self._woken = woken
         self._work: Work | None = None
@@ -78,7 +82,7 @@ class ClassifyJob:
             if not len(pixels):  # none of a list could be read
                 self._mailbox.post(self._end)
                 return False
-            work = self._model.submit(pixels, self._ask, received_at=self._received_at)
+            work = self._submit(pixels)
         except BaseException as error:  # of any kind: the caller waits for an answer
             self._reader = None
             self._fail(error)
@@ -113,6 +117,20 @@ class ClassifyJob:
         except CancelledError as error:
             raise ClosedError("the request was dropped before it was answered") from error
         return answers
+
+    def _submit(self, pixels: npt.NDArray[np.uint8]) -> Work:
+        """Have the model admit the images, if the caller's key may ask for as much."""
+        charge = self._charge
+        if charge is None:
+            return self._model.submit(pixels, self._ask, received_at=self._received_at)
+        charge.take(len(pixels))
+        try:
+            work = self._model.submit(pixels, self._ask, received_at=self._received_at)
+        except BaseException:
+            charge.drop()
+            raise
+        work.future.add_done_callback(charge.settle)
+        return work
 
     def _wait_for(self, work: Work) -> None:
         self._work = work

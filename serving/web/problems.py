@@ -81,13 +81,18 @@ def problem_of(error: Exception, logger: FilteringBoundLogger) -> Response:
         return Response(status_code=CLIENT_GONE)
     if not isinstance(error, OfframpError):
         return problem(500, "the server failed; its log says why")
+    if error.status in _SERVER_ERRORS:
+        logger.error("request_failed", error=type(error).__name__, reason=str(error))
+    return refusal(error)
+
+
+def refusal(error: OfframpError) -> Response:
+    """Build the response to an error of ours, with the headers that go with it."""
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
     if isinstance(error, BodyTimeoutError):
         headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
-    if error.status in _SERVER_ERRORS:
-        logger.error("request_failed", error=type(error).__name__, reason=str(error))
     return problem(error.status, shown_text(error), error.title, headers)
 
 

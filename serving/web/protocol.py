@@ -116,7 +116,9 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for the first request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # so that any byte not taken calls `pause_writing`
+        # Any byte that is not taken calls `pause_writing`. The limit is not 0: over TLS an empty buffer would
+        # count as full.
+        transport.set_write_buffer_limits(high=1)
         self._watch = PeerWatch(transport, self.loop, self._may_probe)
         self._arm()
         if len(self.connections) > self._max_connections:

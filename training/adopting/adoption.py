@@ -20,10 +20,19 @@ from training.adopting.cascading import load_members
 from training.adopting.choosing import best_subset, chosen_cuts
 from training.adopting.classes import class_names, order_of
 from training.adopting.config import AdoptConfig
-from training.adopting.drafting import Done, described, first_images, image_spec, trial_answers, write
+from training.adopting.drafting import (
+    Done,
+    Prepared,
+    described,
+    first_images,
+    image_spec,
+    trial_answers,
+    write,
+)
 from training.adopting.features import Features
 from training.adopting.heads import TrainedHead, train_head, untrained
 from training.adopting.images import Opened, open_images
+from training.adopting.network import Network
 from training.adopting.paths import Cut, cuts
 from training.data.images import Progress
 from training.errors import AdoptError
@@ -67,25 +76,48 @@ def build(
     for warning in overlap.warnings(opened, trains=True):
         tell(warning)
     (network,) = load_members([name], config)
+    work = config.work or folder.absolute().with_name(f".{folder.absolute().name}.adopting")
+    prepared = prepare(network, opened, config, work, tell, show)
+    done = write(folder, prepared, config, force=force, tell=tell, progress=_decoding(show))
+    shutil.rmtree(work, ignore_errors=True)
+    return done
+
+
+def prepare(
+    network: Network,
+    opened: Opened,
+    config: AdoptConfig,
+    work: Path,
+    tell: Callable[[str], None] = lambda text: None,
+    show: Show = lambda step, done, of: None,
+) -> Prepared:
+    """Train the heads of a network and assemble them with it.
+
+    Args:
+        network: the network.
+        opened: the images.
+        config: the settings.
+        work: folder of features and heads, which is left as it is: called again, it is taken up.
+        tell: takes a sentence on what is going on.
+        show: hears how far each step is.
+
+    Raises:
+        AdoptError: the network cannot be cut, does not know the images, or no exit pays.
+        ConfigError, DataError, RunError: something else does not fit.
+    """
     classes = class_names(
         network, opened.calibrate.data_set, opened.calibrate.classes or opened.train.classes
     )
     wanted, most = chosen_cuts(network, cuts(network), config.exits)
-    opened = replace(
-        opened,
-        train=opened.train.in_order_of(classes).some(config.images, config.seed, "images"),
-        calibrate=opened.calibrate.in_order_of(classes),
-        test=opened.test and opened.test.in_order_of(classes),
-    )
+    opened = opened.in_order_of(classes)
+    opened = replace(opened, train=opened.train.some(config.images, config.seed, "images"))
     spec = image_spec([network], config)
     images, labels = first_images(opened.calibrate, spec, pixels_of.TRIED_IMAGES, config.seed)
     (said,) = pixels_of.given(config.normalise, [network])
     member, found = pixels_of.settled(network, said, order_of(network, classes), spec, images, labels)
     if found:
         tell(found)
-    work = config.work or folder.absolute().with_name(f".{folder.absolute().name}.adopting")
-    key = _key(member, wanted, opened.train.rows, config, spec.model_dump_json())
-    _take_up(work, key)
+    _take_up(work, _key(member, wanted, opened.train.rows, config, spec.model_dump_json()))
     features = Features(
         member,
         wanted,
@@ -98,12 +130,24 @@ def build(
     features.compute()
     heads = _heads(features, wanted, member, config, work, show)
     exits = [Exit(cut, head) for cut, head in zip(wanted, heads, strict=True)]
+    prepared = _assembled(exits, member, opened, spec, classes, config)
     if most is not None and len(exits) > 1:
-        exits = _those_that_pay(exits, member, opened, spec, classes, config, most, tell)
-    assembled = adopted(member, exits, spec)
+        exits = _those_that_pay(exits, prepared, config, most, tell)
+        prepared = _assembled(exits, member, opened, spec, classes, config)
+    return prepared
+
+
+def _assembled(
+    exits: Sequence[Exit],
+    member: Member,
+    opened: Opened,
+    spec: Preprocessing,
+    classes: tuple[str, ...],
+    config: AdoptConfig,
+) -> Prepared:
     facts = (
         Named(
-            name=network.name,
+            name=member.network.name,
             options={**described(member), "cuts": [own.cut.tensor for own in exits], "head": config.head},
         ),
         Named(
@@ -116,21 +160,7 @@ def build(
             },
         ),
     )
-    done = write(
-        folder,
-        assembled,
-        member,
-        facts,
-        opened,
-        spec,
-        classes,
-        config,
-        force=force,
-        tell=tell,
-        progress=_decoding(show),
-    )
-    shutil.rmtree(work, ignore_errors=True)
-    return done
+    return Prepared(adopted(member, exits, spec), member, facts, opened, spec, classes)
 
 
 def _heads(
@@ -144,9 +174,7 @@ def _heads(
         if files[place].exists():
             heads[place].net.load_state_dict(torch.load(files[place], weights_only=True))
             return replace(heads[place], net=heads[place].net.eval())
-        torch.set_num_threads(
-            1
-        )  # of this thread: heads are trained side by side, with the same result anywhere
+        torch.set_num_threads(1)  # heads are trained side by side, with the same result anywhere
         title = f"head {place + 1} of {len(wanted)} ({wanted[place].share:.0%})"
         head = train_head(
             features,
@@ -164,18 +192,11 @@ def _heads(
 
 
 def _those_that_pay(
-    exits: list[Exit],
-    member: Member,
-    opened: Opened,
-    spec: Preprocessing,
-    classes: tuple[str, ...],
-    config: AdoptConfig,
-    most: int,
-    tell: Callable[[str], None],
+    exits: list[Exit], prepared: Prepared, config: AdoptConfig, most: int, tell: Callable[[str], None]
 ) -> list[Exit]:
     """Return the exits of the best subset."""
-    assembled = adopted(member, exits, spec)
-    answers = trial_answers(assembled, member, opened, spec, classes, config)
+    assembled, member = prepared.assembled, prepared.member
+    answers = trial_answers(prepared, config)
     probabilities, labels = answers.to_fit_on(len(answers.labels))
     choice = best_subset(probabilities, labels, assembled.flops, member.network.flops, most, config.seed)
     kept = ", ".join(f"{exits[index].cut.tensor} at {exits[index].cut.share:.0%}" for index in choice.kept)

@@ -1,10 +1,9 @@
 """Ordinary classifiers as the exits of one bundle: a small one first, dearer ones where it is not sure.
 
 Nothing is trained; what crosses a boundary is the image. Wang et al., *Wisdom of Committees* (ICLR 2022),
-found
-such cascades to be as good as networks that were designed to be efficient. Deviation: no ensemble of the
-members;
-each exit answers by its own network, so that the last one's answers are those of the largest network.
+found such cascades to be as good as networks that were designed to be efficient. Deviation: no ensemble of
+the members; each exit answers by its own network, so that the last one's answers are those of the largest
+network.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +15,16 @@ from training.adopting import overlap, pixels_of
 from training.adopting.assembling import cascade
 from training.adopting.classes import class_names, order_of, read_names
 from training.adopting.config import AdoptingConfig
-from training.adopting.drafting import Done, check_rising, described, first_images, image_spec, write
-from training.adopting.images import open_images
+from training.adopting.drafting import (
+    Done,
+    Prepared,
+    check_rising,
+    described,
+    first_images,
+    image_spec,
+    write,
+)
+from training.adopting.images import Opened, open_images
 from training.adopting.loading import load_network
 from training.adopting.network import Network
 from training.data.images import Progress
@@ -74,17 +81,30 @@ def build(
     opened = open_images(config, trains=False)
     for warning in overlap.warnings(opened, trains=False):
         tell(warning)
-    networks = load_members(names, config)
+    prepared = prepare(load_members(names, config), opened, config, tell)
+    return write(folder, prepared, config, force=force, tell=tell, progress=progress)
+
+
+def prepare(
+    networks: Sequence[Network], opened: Opened, config: AdoptingConfig, tell: Callable[[str], None]
+) -> Prepared:
+    """Assemble networks as the exits of one bundle; a single one is a bundle without early exits.
+
+    Args:
+        networks: from the cheapest to the dearest.
+        opened: the images.
+        config: the settings.
+        tell: takes a sentence on what is going on.
+
+    Raises:
+        AdoptError: the networks do not go together, or not with the images.
+        ConfigError, DataError: something else does not fit.
+    """
     check_rising(networks)
     full = networks[-1]
     classes = class_names(full, opened.calibrate.data_set, opened.calibrate.classes)
     orders = [order_of(network, classes) for network in networks]
-    opened = replace(
-        opened,
-        train=opened.train.in_order_of(classes),
-        calibrate=opened.calibrate.in_order_of(classes),
-        test=opened.test and opened.test.in_order_of(classes),
-    )
+    opened = opened.in_order_of(classes)
     spec = image_spec(networks, config)
     images, labels = first_images(opened.calibrate, spec, pixels_of.TRIED_IMAGES, config.seed)
     said = pixels_of.given(config.normalise, networks)
@@ -94,21 +114,8 @@ def build(
         if found:
             tell(found)
         members.append(member)
-    assembled = cascade(members, spec, len(classes))
     facts = (
         Named(name="cascade", options={"members": [described(member) for member in members]}),
         Named(name="none", options={}),
     )
-    return write(
-        folder,
-        assembled,
-        members[-1],
-        facts,
-        opened,
-        spec,
-        classes,
-        config,
-        force=force,
-        tell=tell,
-        progress=progress,
-    )
+    return Prepared(cascade(members, spec, len(classes)), members[-1], facts, opened, spec, classes)

@@ -25,6 +25,27 @@ from training.runs.provenance import git_revision, versions
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """An assembled graph, and what its bundle is written with.
+
+    Args:
+        assembled: the graph.
+        member: the full network, which the last exit is.
+        facts: architecture and method, for the manifest.
+        opened: the images, their labels in the bundle's order.
+        spec: what the server makes of an image.
+        classes: the bundle's.
+    """
+
+    assembled: Assembled
+    member: Member
+    facts: tuple[Named, Named]
+    opened: Opened
+    spec: Preprocessing
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Done:
     """A bundle of trained networks, and what was found on the way.
 
@@ -69,12 +90,7 @@ def first_images(pictures: Pictures, spec: Preprocessing, count: int, seed: int)
 
 def write(
     folder: Path,
-    assembled: Assembled,
-    member: Member,
-    facts: tuple[Named, Named],
-    opened: Opened,
-    spec: Preprocessing,
-    classes: tuple[str, ...],
+    prepared: Prepared,
     config: AdoptingConfig,
     *,
     force: bool,
@@ -85,12 +101,7 @@ def write(
 
     Args:
         folder: where the bundle goes.
-        assembled: the graph.
-        member: the full network, which the last exit is.
-        facts: architecture and method, for the manifest.
-        opened: the images, their labels in the bundle's order.
-        spec: what the server makes of an image.
-        classes: the bundle's.
+        prepared: the graph and what goes with it.
         config: the settings.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on.
@@ -100,27 +111,23 @@ def write(
         AdoptError: the last exit differs from the original.
         BundleError, DataError, RunError: as exporting.
     """
-    data, original = truthful(member, opened, spec, classes, config, progress)
+    data, original = truthful(prepared, config, progress)
+    assembled, member = prepared.assembled, prepared.member
     last = LastExit(member.network.name, original)
-    draft = _draft(assembled, member, facts, data, opened, spec, classes, config)
-    trial = Trial(draft, data, gather_rows=config.gather_rows)
+    trial = Trial(_draft(prepared, data, config), data, gather_rows=config.gather_rows)
     written = write_trial(
         folder, trial, assembled.whole, assembled.parts, config, data, last.add, force=force, tell=tell
     )
-    return Done(written, member, last, classes, opened.test)
+    return Done(written, member, last, prepared.classes, prepared.opened.test)
 
 
 def truthful(
-    member: Member,
-    opened: Opened,
-    spec: Preprocessing,
-    classes: tuple[str, ...],
-    config: AdoptingConfig,
-    progress: Progress | None = None,
+    prepared: Prepared, config: AdoptingConfig, progress: Progress | None = None
 ) -> tuple[Data, list[Probabilities]]:
     """Return the images, labelled as `--truth` says, and the original's probabilities batch by batch."""
+    opened, spec, classes = prepared.opened, prepared.spec, prepared.classes
     data = as_data(opened.train, opened.calibrate, spec, classes, config.seed, progress)
-    reference = Reference(member, spec)
+    reference = Reference(prepared.member, spec)
     original = [reference(batch.images.numpy()) for batch in data.validation()]
     if config.truth == "own":
         answers = np.concatenate([batch.argmax(-1) for batch in original]).astype(np.int64)
@@ -129,34 +136,16 @@ def truthful(
     return data, original
 
 
-def trial_answers(
-    assembled: Assembled,
-    member: Member,
-    opened: Opened,
-    spec: Preprocessing,
-    classes: tuple[str, ...],
-    config: AdoptingConfig,
-) -> Answers:
+def trial_answers(prepared: Prepared, config: AdoptingConfig) -> Answers:
     """Serve an assembled graph to the images it is calibrated on, and return what every exit answers."""
-    data, _ = truthful(member, opened, spec, classes, config)
-    unnamed = (Named(name="trial"), Named(name="trial"))
-    trial = Trial(
-        _draft(assembled, member, unnamed, data, opened, spec, classes, config), data, gather_rows=False
-    )
-    return trial.answers(assembled.whole, assembled.parts)
+    data, _ = truthful(prepared, config)
+    trial = Trial(_draft(prepared, data, config), data, gather_rows=False)
+    return trial.answers(prepared.assembled.whole, prepared.assembled.parts)
 
 
-def _draft(
-    assembled: Assembled,
-    member: Member,
-    facts: tuple[Named, Named],
-    data: Data,
-    opened: Opened,
-    spec: Preprocessing,
-    classes: tuple[str, ...],
-    config: AdoptingConfig,
-) -> Manifest:
-    architecture, method = facts
+def _draft(prepared: Prepared, data: Data, config: AdoptingConfig) -> Manifest:
+    architecture, method = prepared.facts
+    assembled, opened = prepared.assembled, prepared.opened
     return Manifest(
         format_version=NEWEST_FORMAT,
         architecture=architecture,
@@ -169,8 +158,8 @@ def _draft(
         ),
         git_revision=git_revision(),
         versions=versions(),
-        classes=classes,
-        preprocessing=spec,
+        classes=prepared.classes,
+        preprocessing=prepared.spec,
         segments=draft_segments(assembled.parts, assembled.flops),
         precision="float32",
         calibration=CalibrationSpec(
@@ -178,7 +167,7 @@ def _draft(
             source=None if data.name == opened.train.data_set else data.name,
             truth="own" if config.truth == "own" else None,
         ),
-        original_flops=member.network.flops,
+        original_flops=prepared.member.network.flops,
     )
 
 

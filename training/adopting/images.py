@@ -104,6 +104,19 @@ class Opened:
     test: Pictures | None
     drawn: bool
 
+    def in_order_of(self, names: Sequence[str]) -> "Opened":
+        """Return the same images, their labels as indices into `names`.
+
+        Raises:
+            DataError: a class that is not among these.
+        """
+        return replace(
+            self,
+            train=self.train.in_order_of(names),
+            calibrate=self.calibrate.in_order_of(names),
+            test=self.test and self.test.in_order_of(names),
+        )
+
 
 def open_images(config: AdoptingConfig, *, trains: bool) -> Opened:
     """Open the data sets that the settings name and divide their images, without decoding any.

@@ -79,9 +79,17 @@ def _split(trained_on: DataSet, labels: dict[str, Ints], classes: Sequence[str])
     )
     if seed is None or train is None or validation is None:
         return None
-    share = trained_on.validation_share or validation / len(labels["train"])
+    on_test = trained_on.calibrated_on_test
+    share = on_test or trained_on.validation_share or validation / len(labels["train"])
     try:
-        split = make_split(labels, classes, seed=seed, validation_share=share, train_limit=train)
+        split = make_split(
+            labels,
+            classes,
+            seed=seed,
+            validation_share=share,
+            train_limit=train,
+            validation_from="train" if on_test is None else "test",
+        )
     except (ConfigError, DataError):
         return None
     return split if (len(split.train), len(split.validation)) == (train, validation) else None

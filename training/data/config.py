@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Augment = Literal["none", "crop", "crop-flip"]
 Border = Literal["black", "reflect"]
+ValidationFrom = Literal["train", "test"]
 
 
 class DataConfig(BaseModel):
@@ -51,6 +52,10 @@ class DataConfig(BaseModel):
         gt=0,
         lt=0.8,
         description="share of the training images kept for validation, where the data set has no such split",
+    )
+    validation_from: ValidationFrom = Field(
+        default="train",
+        description="where they are taken from; test, for weights that every training image was shown to",
     )
     train_limit: int | None = Field(
         default=None, gt=0, description="train on this many images only, drawn by class after splitting"

@@ -133,6 +133,7 @@ def _drawn(config: DataConfig, source: Source) -> Split:
         seed=config.split_seed,
         validation_share=config.validation_share,
         train_limit=config.train_limit,
+        validation_from=config.validation_from,
     )
 
 

@@ -230,6 +230,9 @@ def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary
             validation_share=(
                 run.config.validation_share if data.split.validation.part == data.split.train.part else None
             ),
+            calibrated_on_test=(
+                run.config.validation_share if run.config.validation_from == "test" else None
+            ),
             fingerprint=data.split.fingerprint,
             counts_fingerprint=counts_fingerprint(data.part_labels, run.facts.classes),
         ),

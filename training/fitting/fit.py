@@ -31,9 +31,13 @@ from training.runs.devices import use_device
 from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
+from training.runs.weights import write_weights
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
-from training.setup.whitening import freeze, whiten
+from training.setup.batchnorm import freeze_scales
+from training.setup.identity import pass_on
+from training.setup.transfer import transfer
+from training.setup.whitening import first_weight, freeze, whiten
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -121,6 +125,8 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
                 break
     if logs:
         logs.close()
+        if run.checkpoint_path.exists():
+            write_weights(run)
 
 
 def untrained(run: Run, data: Data) -> MultiExitModel:
@@ -130,11 +136,18 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
         run: whose model.
         data: the run's; a whitening is of its training images.
     """
-    torch.manual_seed(run.config.seed)
+    config = run.config
+    torch.manual_seed(config.seed)
     model = run.fresh_model()
-    if run.config.init_from:
-        model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
-    if run.config.whiten and run.config.init_from is None and not run.checkpoint_path.exists():
+    if config.identity_start:
+        pass_on(model)
+    if config.init_from:
+        model.load_state_dict(Run.open(config.init_from).model().state_dict())
+    taken: set[str] = set()
+    if config.transfer_from:
+        taken = transfer(model, Run.open(config.transfer_from).model().state_dict())
+    drawn = config.init_from is None and first_weight(model) not in taken
+    if config.whiten and drawn and not run.checkpoint_path.exists():
         whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
 
@@ -148,6 +161,8 @@ def problem_of(
     model.feature_split = config.feature_split
     if config.whiten:
         freeze(model)
+    if config.freeze_bn_scale:
+        freeze_scales(model)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -169,6 +184,7 @@ def problem_of(
         backbone_epochs=config.backbone_epochs,
         nesterov=config.nesterov,
         decoupled_weight_decay=config.decoupled_weight_decay,
+        bias_lr=config.bias_lr,
         start_size=config.start_size,
         compiled=config.compile,
     )

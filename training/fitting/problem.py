@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from training.models.flops import exit_flops, segment_flops
 from training.models.multi_exit import MultiExitModel
 from training.models.reach import row_reach, trainable, whole_reach
 from training.schedules import LossWeighting, plain, stage
+from training.setup.batchnorm import batchnorm_biases
 from training.setup.compiling import compiled
 
 
@@ -76,6 +77,7 @@ class Recipe:
         nesterov: look ahead along the momentum.
         decoupled_weight_decay: `weight_decay` is the share of the weights that a step takes at the schedule's
             factor 1, before momentum adds steps up; otherwise it is that share over the learning rate.
+        bias_lr: what the learning rate of BatchNorm's biases is multiplied by; their decay stays.
         start_size: side of the training images at first, in pixels; see `training.fitting.image_sizes`.
         compiled: train the model as compiled by `torch.compile`.
     """
@@ -92,6 +94,7 @@ class Recipe:
     backbone_epochs: int = 0
     nesterov: bool = False
     decoupled_weight_decay: bool = False
+    bias_lr: float = 1.0
     start_size: int | None = None
     compiled: bool = False
 
@@ -230,8 +233,19 @@ class TrainingProblem:
     def optimizer(self) -> torch.optim.Optimizer:
         """Return fresh SGD."""
         recipe = self._recipe
+        groups: list[dict[str, Any]] = [{"params": list(self.parameters)}]
+        if recipe.bias_lr != 1:
+            fast = {id(bias) for bias in batchnorm_biases(self._model)}
+            groups = [
+                {"params": [p for p in self.parameters if id(p) not in fast]},
+                {
+                    "params": [p for p in self.parameters if id(p) in fast],
+                    "times": recipe.bias_lr,
+                    "weight_decay": recipe.l2_penalty / recipe.bias_lr,
+                },
+            ]
         return torch.optim.SGD(
-            self.parameters,
+            groups,
             lr=recipe.lr,
             momentum=recipe.momentum,
             weight_decay=recipe.l2_penalty,
@@ -242,7 +256,8 @@ class TrainingProblem:
         """Take one step at the schedule's learning rate, along the gradient of the whole batch."""
         self.average([p.grad for p in self.parameters if p.grad is not None])
         for group in optimizer.param_groups:
-            group["lr"] = self._recipe.lr * self._recipe.schedule(self._progress)
+            times = group.get("times", 1.0)
+            group["lr"] = times * self._recipe.lr * self._recipe.schedule(self._progress)
         optimizer.step()
         self.on_step()
 

@@ -68,7 +68,8 @@ class HttpInfer:
             del body
             waiting = caller or WatchedConnection(request.receive)
             try:
-                return await self._infer.start(model, read, waiting, received_at, query)
+                priority = scope["state"].get("priority")
+                return await self._infer.start(model, read, waiting, received_at, query, priority)
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()

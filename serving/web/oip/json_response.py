@@ -18,6 +18,8 @@ def response_of(inference: Inference) -> Response:
     behind = [tensor.to_bytes() for tensor in inference.tensors if tensor.binary]
     sizes = iter(map(len, behind))
     document: dict[str, Any] = {"model_name": inference.model, "model_version": VERSION}
+    if inference.budget_share < 1:
+        document["parameters"] = {"brownout": inference.budget_share}
     if inference.request_id:
         document["id"] = inference.request_id
     document["outputs"] = [

@@ -46,6 +46,7 @@ class FakeModel:
     default_budget: str = "100%"
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     features_on: str = "host"
+    budget_share: float = 1.0
     state: Health = field(default_factory=lambda: Health(True, None, {}, {}, 0))
 
     @property
@@ -96,6 +97,7 @@ class FakeModel:
             self.name,
             met,
             probabilities if ask.probabilities else None,
+            budget_share=self.budget_share,
         )
 
 

@@ -1,0 +1,1 @@
+"""Which way of serving trained networks is best: each alternative, measured by the server on this machine."""
