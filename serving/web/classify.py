@@ -21,8 +21,8 @@ from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob, ImageReader
-from serving.web.limits import charge_of
 from serving.web.label_notes import LabelNotes
+from serving.web.limits import charge_of
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of, problem_text
 from serving.web.query import PARAMETERS, read_options, read_query
