@@ -151,8 +151,8 @@ class KeyRing:
         try:
             keys = read_keys(read_plain(self._path, _MOST_BYTES).decode())
         except (OSError, ValueError) as error:
-            known = error.strerror if isinstance(error, OSError) else str(error)
-            reason = "it is no text" if isinstance(error, UnicodeDecodeError) else known
+            told = error.strerror if isinstance(error, OSError) else str(error)
+            reason = "it is no text" if isinstance(error, UnicodeDecodeError) else told
             raise SettingsValueError(f"--api-keys-file {self._path}: cannot be read: {reason}") from error
         except SettingsValueError as error:
             raise SettingsValueError(f"--api-keys-file {self._path}: {error}") from error
