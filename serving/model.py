@@ -210,6 +210,7 @@ class Model:
         *,
         received_at: float | None = None,
         shadow: bool = False,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> Request[list[Answer]]:
         """Admit images without waiting for the answers.
 
@@ -220,6 +221,8 @@ class Model:
             received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now
                 if None.
             shadow: whether nobody waits for the answers, which then count neither as spent nor as drift.
+            told: told, for each image of the random sample that is run to the end, of its place and of the
+                class that the last exit gives to it; from the worker's thread.
 
         Returns:
             A request, whose `future` gets one answer per image, and whose `cancel` drops it.
@@ -247,7 +250,8 @@ class Model:
         if explained:
             return request
         by_thresholds = terms.kind in ("average", "guarantee")
-        self._machinery.watcher.follow(stacked, request.future, terms.thresholds if by_thresholds else ())
+        thresholds = terms.thresholds if by_thresholds else ()
+        self._machinery.watcher.follow(stacked, request.future, thresholds, told)
         return request
 
     def classify(

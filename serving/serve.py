@@ -5,7 +5,8 @@ import json
 import os
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 
@@ -17,9 +18,11 @@ from serving.events import Listener, fan_out
 from serving.hosting import Listeners, host
 from serving.model import Model
 from serving.monitoring.heartbeat import Heartbeat
+from serving.monitoring.label_book import LabelBook
+from serving.monitoring.label_store import LabelStore
 from serving.repository.live import EveryVersion, by_current
 from serving.resources import resources
-from serving.settings import Settings, unknown_variables
+from serving.settings import DAY_SECONDS, Settings, unknown_variables
 from serving.telemetry import logs
 from serving.telemetry.live import Live
 from serving.telemetry.log_writer import LogWriter
@@ -95,6 +98,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             models, settings, metrics, emit, statistics=statistics, live=live, repository=hosting.repository
         )
         service.show()
+        service.labels = stack.enter_context(_label_book(settings, emit, logger))
         every: EveryVersion[Model] = EveryVersion(models, by_current)
         heartbeat = Heartbeat(every, settings.stall_seconds, emit)
         access = Access(
@@ -121,6 +125,33 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             hosting.close(0 if server.force_exit else _CLOSE_SECONDS)
     logger.info("stopped", graceful=not server.force_exit)
     return 0
+
+
+@contextmanager
+def _label_book(
+    settings: Settings, emit: Listener, logger: FilteringBoundLogger
+) -> Iterator[LabelBook | None]:
+    """Keep answers that labels may come for, where somebody may send any."""
+    if not settings.allow_admin and settings.admin_port is None:
+        yield None
+        return
+    store = LabelStore(
+        settings.state_dir,
+        keep=settings.label_answers,
+        keep_seconds=settings.label_days * DAY_SECONDS,
+        logger=logger,
+    )
+    book = LabelBook(
+        store,
+        alarm_delta=settings.accuracy_delta,
+        guarantee_delta=settings.guarantee_delta,
+        emit=emit,
+        logger=logger,
+    )
+    try:
+        yield book
+    finally:
+        book.close()
 
 
 def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:

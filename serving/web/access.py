@@ -19,8 +19,8 @@ HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
 """Paths that need no key: a health probe has none, and often no name for the server."""
 
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
-_ADMIN = "/v2/repository/models/"
-"""Below it models are changed: on the second port, or where callers may."""
+_ADMIN = re.compile(r"/models/[^/]+/labels|/v2/repository/models/.*")
+"""Paths that change the server's state: on the second port, or where callers may."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -32,8 +32,8 @@ class Access:
         hosts: names that the server answers to; None is any. `*.example.com` is every name below it.
         keys: whose keys count; None asks for none.
         admin_port: the port that serves everything; other ports serve what is public. None serves everything
-            everywhere, but for what changes models.
-        allow_admin: whether what changes models is served on every port.
+            everywhere, but for what changes the server's state.
+        allow_admin: whether that is served on every port.
     """
 
     hosts: Sequence[str] | None = None
@@ -72,7 +72,7 @@ class Access:
         port = (scope.get("server") or (None, None))[1]
         if self.admin_port is not None and port == self.admin_port:
             return True
-        if path.startswith(_ADMIN):
+        if _ADMIN.fullmatch(path):
             return self.allow_admin
         return self.admin_port is None or _PUBLIC.fullmatch(path) is not None
 

@@ -1,6 +1,6 @@
 """The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from serving.bundle.manifest import Manifest
 from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
+from serving.monitoring.label_book import LabelBook
 from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
@@ -75,7 +76,14 @@ class ServedModel(Protocol):
     def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
         """Say what a guarantee costs, under a cap if there is one."""
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> Work:
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: ClassifyOptions,
+        *,
+        received_at: float,
+        told: Callable[[int, int], None] = ...,
+    ) -> Work:
         """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`.
 
         Called from a thread that may be kept: planning a new budget takes milliseconds.
@@ -100,6 +108,7 @@ class Service:
         pool: the threads that decode.
         draining: True once the server is to stop: it still answers, but is not ready.
         statistics: totals of the models; its maker connects it to the core's events.
+        labels: takes labels for answers; None where nobody may send any.
         live: what the models did of late.
         repository: changes the models; None where they stay as they are.
     """
@@ -114,6 +123,7 @@ class Service:
     draining: bool = False
     statistics: Statistics = field(default_factory=Statistics)
     live: Live = field(default_factory=Live)
+    labels: LabelBook | None = None
     repository: Repository[Any] | None = None
     loaded: LiveModels[ServedModel] = field(init=False)
 

@@ -60,5 +60,5 @@ async def read_document(
         )
     try:
         return msgspec.json.decode(body if body.strip() else b"{}", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"expected {expected}: {error}") from error

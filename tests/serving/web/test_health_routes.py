@@ -88,6 +88,7 @@ def test_the_api_documents_bodies_parameters_and_problems() -> None:
         "mode",
         "deadline_ms",
         "max_drop",
+        "priority",
         "model",
         "version",
         "top_k",

@@ -36,7 +36,7 @@ def test_with_fewer_outputs_the_first_inputs_pass() -> None:
 
     pass_on(model)
 
-    weight = model.segment(0).head.features[0].weight  # type: ignore[index]
+    weight = model.segment(0).head.features[0].weight  # type: ignore[index, union-attr]
     x = torch.randn(1, 8, 4, 4)
     torch.testing.assert_close(nn.functional.conv2d(x, weight, padding=1), x[:, :5])
 
