@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.bundle.files import links_root
 from serving.command_line import SettingsValueError
 from serving.engine.arena import shrink_arena
+from serving.engine.rest import no_rest, rest
 from serving.errors import ModelMemoryError, OfframpError, UnusableBundleError
 from serving.events import Listener, fan_out
 from serving.model import Model, ServingConfig
@@ -62,6 +63,7 @@ class Hosting:
         until = time.monotonic() + timeout_seconds
         if self.watcher is not None:
             self.watcher.close()
+        self.repository.close(timeout_seconds)
         for model in EveryVersion(self.live, by_state).values():
             model.close(drain=False, timeout_seconds=max(0.0, until - time.monotonic()))
         if self.keeper is not None:
@@ -144,7 +146,7 @@ def _open(
     return Model.load(
         folder,
         name=name,
-        quiet=len(live) > 0,
+        pause=rest if live else no_rest,
         threads=settings.threads,
         max_queue_rows=settings.max_queue_rows,
         max_batch=settings.max_batch,

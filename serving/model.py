@@ -22,6 +22,7 @@ from serving.engine.device_stages import padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
+from serving.engine.rest import Rest, no_rest
 from serving.errors import TermsError
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
@@ -101,7 +102,7 @@ class Model:
         warm_up_seconds: float = 300.0,
         links_below: Path | None = None,
         name: str | None = None,
-        quiet: bool = False,
+        pause: Rest = no_rest,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
 
@@ -119,7 +120,8 @@ class Model:
             warm_up_seconds: how long the first runs may take together.
             links_below: the folder that links of the bundle's files may not lead out of (see `read_bundle`).
             name: in requests; the bundle's own name if None.
-            quiet: whether its first runs give way to all other threads of the process, which answer requests.
+            pause: called after each of the first runs, with its seconds; `serving.engine.rest` has one that
+                leaves the cores to models that answer requests.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
@@ -135,17 +137,22 @@ class Model:
             strict=strict,
             device_features=device_features,
             warm_up_seconds=warm_up_seconds,
-            quiet=quiet,
+            pause=pause,
         )
         shortcuts = shorten(whole, engine)
         largest = min(most_rows(whole.manifest.segments, max_batch, max_batch_bytes))
         run = engine.make_run(lambda stage: (), max_batch=max_batch)
         sizes = sorted({min(size, largest) for size in padded_sizes(largest)})
         shape = image_shape(whole.manifest.preprocessing)
-        cost: CostModel = engine.runs(
-            lambda: measure(run, shape, engine.stages, sizes, clock=time.monotonic, whole=shortcuts.whole)
+        cost = measure(
+            run,
+            shape,
+            engine.stages,
+            sizes,
+            clock=time.monotonic,
+            whole=shortcuts.whole,
+            pause=engine.pause,
         )
-        engine.wake()
         options = RuntimeOptions(
             rules=rules,
             max_queue_rows=max_queue_rows,

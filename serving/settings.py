@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(default=0, ge=0, le=2**20)
     """The most connections at a time; 0 takes what the limit on open files allows."""
     allow_admin: bool = False
-    """Let callers of the public port send labels back, where there is no second port."""
+    """Let callers of the public port, and of gRPC, change models and send labels back."""
     default_budget: str = "100%"
     """The budget of a request that names none."""
     default_model: str | None = None
@@ -100,8 +100,6 @@ class Settings(BaseSettings):
     """Load, replace and unload models as their folders change."""
     watch_interval_seconds: float = Field(default=2, gt=0, le=DAY_SECONDS)
     """How often to look; a folder is taken once it was the same twice."""
-    allow_admin: bool = False
-    """Let callers of the public port, and of gRPC, load and unload models."""
     max_model_memory: ByteSize = Field(default=ByteSize(0), ge=0, le=2**50)
     """The most memory of all loaded models (`2GB`), measured as they load; 0 is without a limit."""
     evict_models: bool = False

@@ -11,7 +11,7 @@ from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
 from serving.engine.providers import CPU, CUDA, DeviceFeatures, listed, wanted
-from serving.engine.quiet import Runs, at_once, quietly
+from serving.engine.rest import Rest, no_rest, resting
 from serving.engine.row_parallel import RowParallelSession, can_slice
 from serving.engine.sessions import (
     available_providers,
@@ -39,10 +39,10 @@ class Engine:
         strict: every provider wanted must be had.
         device_features: whether features stay where the provider works (see `features_on`).
         warm_up_seconds: how long the first runs may take together: a graph may hold a loop without an end.
-        quiet: whether its runs give way to all other threads, until `wake` is called: others answer requests.
+        pause: called after each of the first runs, with its seconds; `rest` leaves the cores to others.
 
     Attributes:
-        runs: makes a call that runs segments, before `wake`.
+        pause: as it was given.
         providers: what all segments run on, best first.
         missing: what was wanted and not had.
         features_on: where features wait: `host`, or `device`.
@@ -64,7 +64,7 @@ class Engine:
         strict: bool = False,
         device_features: DeviceFeatures = "auto",
         warm_up_seconds: float = 300.0,
-        quiet: bool = False,
+        pause: Rest = no_rest,
     ) -> None:
         available = available_providers()
         names = wanted(providers, available)
@@ -75,8 +75,8 @@ class Engine:
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
         self._threads, self._tried = threads or cores(), tried
         self._binds = device_features == "on"  # features on a device are bound to plain sessions
-        self.runs: Runs[Any] = quietly if quiet else at_once
-        self._helpers = DaemonPool(self._threads - 1, quiet=quiet)
+        self.pause = pause
+        self._helpers = DaemonPool(self._threads - 1)
         self._memory = BufferPool()
         self._ended_by: tuple[Any, ...] = ()  # run options that can end a run, while there are such
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
@@ -127,10 +127,6 @@ class Engine:
         single = open_session(model, 1, self._tried)
         return RowParallelSession(session, single, self._threads, self._helpers, self._memory)
 
-    def wake(self) -> None:
-        """Give way to nobody any more: from now on requests are answered."""
-        self._helpers.wake()
-
     def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> RunStage:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.
 
@@ -161,8 +157,9 @@ class Engine:
         timer.start()
         self._ended_by = (options,)
         try:
-            same_bits = self.providers == (CPU,)
-            return str(self.runs(lambda: try_out(self.run, self._segments, sizes, same_bits=same_bits)))
+            return try_out(
+                resting(self.run, self.pause), self._segments, sizes, same_bits=self.providers == (CPU,)
+            )
         except BundleError as error:
             took = f"; its first runs took more than {seconds:g} s" if options.terminate else ""
             raise BundleError(f"bundle {bundle.name!r}: {error}{took}") from error

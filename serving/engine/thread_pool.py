@@ -6,8 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 
-from serving.engine.quiet import lower_priority
-
 _Calls = SimpleQueue[tuple[Callable[[], None], Future[None]] | None]
 
 
@@ -18,25 +16,14 @@ class DaemonPool:
 
     Args:
         count: how many.
-        quiet: whether they give way to other threads, until they are woken.
     """
 
-    def __init__(self, count: int, *, quiet: bool = False) -> None:
-        self._count = count
-        self._start(quiet=quiet)
-
-    def wake(self) -> None:
-        """Replace threads that give way to others by such as do not; for a moment when there are no calls."""
-        self._finalizer()
-        self._start(quiet=False)
-
-    def _start(self, *, quiet: bool) -> None:
+    def __init__(self, count: int) -> None:
         self._calls: _Calls = SimpleQueue()
-        for number in range(self._count):
+        for number in range(count):
             name = f"offramp-helper-{number + 1}"
-            threading.Thread(target=_work, args=(self._calls, quiet), name=name, daemon=True).start()
-        self._finalizer = weakref.finalize(self, _end, self._calls, self._count)
-        self._finalizer.atexit = False
+            threading.Thread(target=_work, args=(self._calls,), name=name, daemon=True).start()
+        weakref.finalize(self, _end, self._calls, count).atexit = False
 
     def submit(self, call: Callable[[], None]) -> Future[None]:
         """Have a thread make a call; what it raises is the future's."""
@@ -45,9 +32,7 @@ class DaemonPool:
         return future
 
 
-def _work(calls: _Calls, quiet: bool) -> None:
-    if quiet:
-        lower_priority()
+def _work(calls: _Calls) -> None:
     while (taken := calls.get()) is not None:
         call, future = taken
         try:

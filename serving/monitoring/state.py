@@ -94,7 +94,7 @@ class StateFolder:
         """Delete what another bundle of this name had learned."""
         for other in sorted(self._folder.glob("*.json"))[:_MOST_FILES]:
             try:
-                if other.name == path.name or _DOCUMENT.decode(_read(other)).model != name:
+                if other.name == path.name or _DOCUMENT.decode(read_plain(other, _MOST_BYTES)).model != name:
                     continue
                 other.unlink()
             except (OSError, ValueError, msgspec.DecodeError):  # none of ours, or not to be had

@@ -112,7 +112,9 @@ class Slot(Generic[M]):
             return found
         canary = self.canary
         if canary is not None and request_id is not None and draw(request_id) < canary.share:
-            return self.versions[canary.version]
+            found = self.versions[canary.version]
+            if getattr(found.model, "alive", True):  # a dead canary is no reason to refuse anybody
+                return found
         return self.serving
 
 

@@ -335,6 +335,7 @@ class Repository(Generic[Loaded]):
             try:
                 return self._opener.open(found, number)
             except ModelMemoryError:
+                self._free()
                 if not self._options.evict or not self._evict(found.name):
                     raise
 

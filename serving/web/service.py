@@ -1,8 +1,8 @@
 """The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -176,10 +176,9 @@ class Service:
             raise ModelChoiceError(f"several models are loaded: add ?model= with one of {', '.join(names)}")
         return names[0]
 
-    @contextmanager
     def lease(
         self, name: str | None, version: str | None, request_id: str | None
-    ) -> Iterator[Version[ServedModel]]:
+    ) -> AbstractContextManager[Version[ServedModel]]:
         """Keep the version of a model that a request is for until the request is over.
 
         Args:
@@ -190,8 +189,7 @@ class Service:
         Raises:
             UnknownModelError, VersionError, ModelChoiceError: there is none.
         """
-        with self.loaded.lease(self.name_of(name), version, request_id) as found:
-            yield found
+        return self.loaded.lease(self.name_of(name), version, request_id)
 
     def refuse_if_stalled(self, model: ServedModel) -> None:
         """Turn a request away from a model that does not answer, where it would wait for ever.

@@ -1,8 +1,7 @@
 """The models, their readiness and their totals, in the protocol's form."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from serving.errors import UnknownModelError
@@ -11,10 +10,9 @@ from serving.telemetry.statistics import Durations, ModelStatistics
 from serving.web.service import ServedModel, Service
 
 
-@contextmanager
 def lease(
     service: Service, name: str, version: str = "", request_id: str | None = None
-) -> Iterator[Version[ServedModel]]:
+) -> AbstractContextManager[Version[ServedModel]]:
     """Keep a model, by its name and, where one is named, its version, until a request is over.
 
     Args:
@@ -29,8 +27,7 @@ def lease(
     """
     if not name:
         raise UnknownModelError(f"expected the name of a model: one of {', '.join(sorted(service.models))}")
-    with service.lease(name, version, request_id) as found:
-        yield found
+    return service.lease(name, version, request_id)
 
 
 def why_unready(service: Service, model: ServedModel) -> str | None:

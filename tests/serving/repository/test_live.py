@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from serving.errors import UnknownModelError, VersionError
@@ -67,3 +69,11 @@ def test_a_canary_gets_its_share_by_the_ids_alone_and_only_of_who_names_no_versi
     assert abs(found.count("1") / len(ids) - 0.25) < 0.03
     assert {chosen("2", each) for each in ids[:50]} == {"2"}
     assert chosen(None, None) == "2"
+
+
+def test_a_dead_canary_gets_nothing() -> None:
+    models: LiveModels[SimpleNamespace] = LiveModels()
+    versions = {number: Version(number, SimpleNamespace(alive=number == "1")) for number in ("1", "2")}
+    models.put(Slot("pets", True, versions, "1", canary=Split("2", 1.0)))
+    with models.lease("pets", None, "0-abcd-1") as found:
+        assert found.number == "1"
