@@ -5,10 +5,12 @@ generator state: weights, the method's state and the number of epochs done are a
 depends on.
 """
 
+import copy
 import errno
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,13 +28,16 @@ from training.fitting.weight_average import KeptWeights, LastWeights, WeightAver
 from training.methods import Method, method, method_entry
 from training.methods.backbone_first import BackboneFirst
 from training.models.multi_exit import MultiExitModel
-from training.runs.checkpoint import Checkpoint, damaged
+from training.models.state_file import state_dict
+from training.runs.checkpoint import Checkpoint, damaged, load_state, save_state
 from training.runs.devices import use_device
 from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
+from training.setup.freezing import freeze_layers
+from training.setup.init_weights import fill
 from training.setup.whitening import freeze, whiten
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -134,6 +139,8 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
     model = run.fresh_model()
     if run.config.init_from:
         model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
+    if run.config.init_weights and not run.checkpoint_path.exists():
+        fill(model, state_dict(Path(run.config.init_weights).expanduser()), run.config.init_weights)
     if run.config.whiten and run.config.init_from is None and not run.checkpoint_path.exists():
         whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
@@ -148,6 +155,7 @@ def problem_of(
     model.feature_split = config.feature_split
     if config.whiten:
         freeze(model)
+    freeze_layers(model, config.freeze)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -164,15 +172,33 @@ def problem_of(
             temperature=config.distil_temperature,
             frozen_teacher=not stepwise,
             # Before its first epoch a net has nothing to teach, unless it was trained elsewhere.
-            untaught_epochs=0 if stepwise or config.init_from else 1,
+            untaught_epochs=0 if stepwise or _is_trained(config) else 1,
         ),
         backbone_epochs=config.backbone_epochs,
         nesterov=config.nesterov,
         decoupled_weight_decay=config.decoupled_weight_decay,
         start_size=config.start_size,
         compiled=config.compile,
+        backbone_lr=config.backbone_lr,
+        layer_decay=config.layer_decay,
     )
-    return TrainingProblem(model, data, recipe, processes)
+    return TrainingProblem(model, data, recipe, processes, _original(run, model, processes))
+
+
+def _is_trained(config: FitConfig) -> bool:
+    return bool(config.init_from or config.init_weights or config.pretrained)
+
+
+def _original(run: Run, model: MultiExitModel, processes: Processes) -> MultiExitModel | None:
+    """Return the net that the run began with, where exits learn from it; the run keeps its weights."""
+    if run.config.distil_from != "original":
+        return None
+    original = copy.deepcopy(model).requires_grad_(False).eval()
+    if run.checkpoint_path.exists():
+        original.load_state_dict(load_state(run.original_path))
+    elif processes.first:
+        save_state(run.original_path, original.state_dict())
+    return original
 
 
 def method_of(config: FitConfig, problem: TrainingProblem) -> Method:
