@@ -4,12 +4,12 @@ A frozen layer runs in evaluation mode, in training too: BatchNorm by its runnin
 change by a bit, dropout not at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import fx, nn
 
 from training.errors import ConfigError
-from training.models.multi_exit import MultiExitModel
+from training.models.multi_exit import MultiExitModel, Segment
 from training.models.reach import row_reach, whole_reach
 
 NONE, BACKBONE, UNTIL, EXIT = "none", "backbone", "until:", "exit"
@@ -89,7 +89,7 @@ def _part(model: MultiExitModel, wanted: str) -> Iterator[nn.Module]:
     yield from _until(segments, place, wanted)
 
 
-def _until(segments: list[nn.Module], layer: str, wanted: str) -> Iterator[nn.Module]:
+def _until(segments: Sequence[Segment], layer: str, wanted: str) -> Iterator[nn.Module]:
     """Yield the layers of a traced network that run up to one, in the order in which they run."""
     graphs = [segment.body for segment in segments] + [segments[-1].head]
     called = [
