@@ -9,14 +9,16 @@ BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint requirements.lock
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+# The project itself, as a path to this folder; its build backend is in the locks.
+PROJECT := --no-deps --no-build-isolation --editable .
 # Stamps: a file in .venv says which set of packages it holds, so that a set is installed once.
 CREATED := $(VENV)/.created
 SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-clients stubs fuzz attack soak bench sbom audit lint format docs lock clean
+.PHONY: help demo serve test figures test-clients stubs fuzz attack soak bench sbom audit lint format docs lock pin-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,9 @@ test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARG
 
 fuzz: $(EVERYTHING) ## compare decoders and plans with references on random input, FUZZ_EXAMPLES=5000 each, and count them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests --hypothesis-profile fuzz --hypothesis-show-statistics
+
+figures: $(EVERYTHING) ## compare the shipped bundles' cards with all 10,000 test images (needs OFFRAMP_TEST_DATA)
+	TEST_IMAGES=10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests/test_shipped.py -k card_says
 
 # Foreign clients need other versions than the server does: an environment and a lock for each.
 CLIENTS := .venv-clients
@@ -64,7 +69,7 @@ sbom: $(EVERYTHING) ## write a CycloneDX bill of materials of what .venv holds t
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
 audit: $(EVERYTHING) ## ask for known vulnerabilities of what is locked (needs a network)
-	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip
+	$(BIN)/pip-audit --requirement requirements-all.lock --require-hashes --disable-pip
 
 bench: $(EVERYTHING) ## measure everything side by side on this machine, about 12 minutes (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
@@ -83,9 +88,12 @@ docs: $(EVERYTHING) ## build the documentation and the API reference into site/;
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open site/index.html; searching needs a server: $(BIN)/python -m http.server --directory site"
 
-lock: $(EVERYTHING) ## write requirements.lock from what .venv holds
-	$(BIN)/python .ci/lock.py > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+LOCK_ARGS ?=
+lock: $(EVERYTHING) ## write both locks from pyproject.toml; pins stay where they can (LOCK_ARGS=--upgrade)
+	$(BIN)/python .ci/lock.py $(LOCK_ARGS)
+
+pin-image: $(EVERYTHING) ## write the digest of the image that the Dockerfile starts from into it (needs its registry)
+	@$(BIN)/python .ci/pin_image.py Dockerfile
 
 clean: ## remove .venv, caches and the runs; exported_models/ stays
 	rm -rf $(VENV) $(CLIENTS) .venv-stubs build dist runs site benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -99,10 +107,12 @@ $(CREATED):
 
 $(SERVER): $(CREATED) pyproject.toml requirements.lock
 	@echo "Installing the server into $(VENV) ..."
-	@$(PIP) --editable .
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(PIP) $(PROJECT)
 	@touch $@
 
-$(EVERYTHING): $(CREATED) pyproject.toml requirements.lock
+$(EVERYTHING): $(CREATED) pyproject.toml requirements-all.lock
 	@echo "Installing the server, the training side and the tests' tools into $(VENV): several GB, some minutes ..."
-	@$(PIP) --editable '.[training,adopt,dev,docs,grpc]'
+	@$(PIP) --require-hashes --requirement requirements-all.lock
+	@$(PIP) $(PROJECT)
 	@touch $(SERVER) $@

@@ -1,57 +1,48 @@
-"""Print a constraints file: every package that pyproject.toml leads to, at the version installed here.
+"""Write the two locks: every package that pyproject.toml leads to, at one version, with hashes of its files.
 
-Run by `make lock` after trying newer versions. A line for a package that another platform does not ask for
-does nothing there, so the file needs no markers; and it holds no address, so any mirror can serve it.
+    make lock                                          what pyproject.toml asks for; pins stay where they can
+    make lock LOCK_ARGS=--upgrade                      the newest of everything
+    make lock LOCK_ARGS="--upgrade-package numpy"      the newest of one
+
+`requirements.lock` is the server and its build backend, `requirements-all.lock` every extra as well; both
+agree. uv resolves for every platform and Python at once, and a release's hashes are those of all its files:
+one lock serves Linux, macOS and Windows. A lock names no address, so any mirror can serve it.
 """
 
+import subprocess
+import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 ROOT = Path(__file__).resolve().parents[1]
+SERVER, EVERYTHING = "requirements.lock", "requirements-all.lock"
+_COMPILE = (
+    *("-m", "uv", "pip", "compile", "--quiet", "--no-config", "--universal", "--generate-hashes"),
+    *("--no-annotate", "--custom-compile-command", "make lock"),
+    *("--no-emit-package", "pip"),  # it installs the others: an environment brings its own
+)
 
 
-def declared(pyproject: Path) -> list[Requirement]:
-    """Return the requirements of `pyproject`: the base ones and those of every extra."""
-    project = tomllib.loads(pyproject.read_text())["project"]
-    extras = project["optional-dependencies"].values()
-    return [Requirement(line) for line in [*project["dependencies"], *(line for e in extras for line in e)]]
+def build_backend() -> str:
+    """Return the requirements that `pip install --no-build-isolation` takes from the environment."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return "\n".join(project["build-system"]["requires"])
 
 
-def closure(roots: list[Requirement]) -> dict[str, str]:
-    """Return name → installed version of everything that `roots` lead to in this environment.
+def write(lock: str, *options: str) -> None:
+    """Write one lock; a version that it already holds stays unless the options or pyproject.toml forbid it.
 
     Raises:
-        PackageNotFoundError: a root, or something that it needs, is not installed.
+        CalledProcessError: uv found no versions that fit together, and has said why.
     """
-    versions: dict[str, str] = {}
-    seen: set[tuple[str, str]] = set()  # (package, extra); the empty extra is the package itself
-    queue = [(requirement, "") for requirement in roots]
-    while queue:
-        requirement, asked_by_extra = queue.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": asked_by_extra}):
-            continue
-        name = canonicalize_name(requirement.name)
-        try:
-            package = distribution(name)
-        except PackageNotFoundError:
-            raise PackageNotFoundError(
-                f"{requirement} (run `make test` once to install everything)"
-            ) from None
-        versions[name] = package.version
-        for extra in {"", *requirement.extras} - {extra for seen_name, extra in seen if seen_name == name}:
-            seen.add((name, extra))
-            queue += [(Requirement(line), extra) for line in package.requires or ()]
-    return versions
+    command = [sys.executable, *_COMPILE, "--output-file", lock, *options, "pyproject.toml", "-"]
+    subprocess.run(command, cwd=ROOT, input=build_backend(), text=True, check=True)  # noqa: S603
 
 
 if __name__ == "__main__":
-    found = closure(declared(ROOT / "pyproject.toml"))
-    found.pop("pip", None)  # it installs the others: an environment brings its own
-    lines = sorted(f"{name}=={version}" for name, version in found.items())
-    print(
-        "# The versions this was tested with, used as constraints. Remade by `make lock`.", *lines, sep="\n"
-    )
+    try:
+        # The documentation's packages need a later 3.11 than the server does.
+        write(EVERYTHING, "--all-extras", "--python-version", "3.11.5", *sys.argv[1:])
+        write(SERVER, "--constraint", EVERYTHING, "--python-version", "3.11")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)

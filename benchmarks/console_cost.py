@@ -1,4 +1,4 @@
-"""What an open Live tab of the console costs the server: processor time of its requests, against a core.
+"""The cost of an open Live tab of the console for the server: processor time of its requests, against a core.
 
     python -m benchmarks.console_cost --tabs 50
 

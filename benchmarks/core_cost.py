@@ -1,4 +1,4 @@
-"""What the server's core costs per image besides ONNX Runtime: microseconds of processor time.
+"""The cost of the server's core per image besides ONNX Runtime: microseconds of processor time.
 
     python -m benchmarks.core_cost exported_models/msdnet7 --profile
 
@@ -46,7 +46,7 @@ class Replay:
         self.seconds = 0.0
 
     def make_run(self, waiting: Any, *, max_batch: int) -> Any:
-        """What a scheduler runs."""
+        """The stage that a scheduler runs."""
         return self.run
 
     def run(self, stage: int, inputs: Any) -> Any:

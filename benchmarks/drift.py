@@ -1,11 +1,11 @@
-"""What drift does to budgets, with the loop open and closed, and when the alarm is raised.
+"""The effect of drift on budgets, with the loop open and closed, and the delay of the alarm.
 
     python -m benchmarks.drift exported_models/cifar10-msdnet --out docs/benchmarks/drift
 
 The bundle's engine answers the test images as they are and changed: Gaussian noise, Gaussian blur and loss of
 contrast, each at three severities; classes that become rare need no run. Streams are drawn from these
 answers: some thousand plain images, then changed ones, in batches; thresholds are looked up before a batch,
-and the controller hears of the costs after it. Reported are, over the seeds: the open loop's error on the
+and the controller gets the costs after it. Reported are, over the seeds: the open loop's error on the
 changed images; with the loop closed, the error of the thresholds in force on all changed images 2,000 images
 after the change, and of the realised mean over 10,000; how many streams raised the alarm, and after how many
 images. Streams of 100,000 images without a change, at several budgets and at a mixture of them, count alarms
@@ -203,7 +203,7 @@ def quiet_stream(shares: tuple[float, ...], seed: int) -> int:
 
 
 def summed_up(name: str, share: float, streams: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the streams of one change say together."""
+    """Results of the streams of one change together."""
     in_force, realised = (np.array([found[key] for found in streams]) for key in ("in_force", "realised"))
     after = [found["raised_after"] for found in streams if found["raised_after"] is not None]
     by = [found["raised_by"] for found in streams if found["raised_by"]]
@@ -316,7 +316,7 @@ def as_markdown(results: dict[str, Any]) -> str:
         f"{SOON:,} images after the change; its mean over the seeds, the mean of its absolute value, and the "
         f"share of seeds within 2%. *Realised*: the mean over {LONG:,} images after the change, of the worst "
         "seed, and the share of seeds within 2%. *Alarm*: the share of seeds that raised it, the median of "
-        "the images that took, and what most of them saw first; the monitor holds answers against "
+        "the images that took, and the first sign of most; the monitor compares answers with "
         f"{results['calibration_images']:,} calibration images.",
         "",
         *table(head, changes),
@@ -334,7 +334,7 @@ _shared: tuple[Bundle, dict[str, Pool]]
 
 
 def _share(bundle: Bundle, pools: dict[str, Pool]) -> None:
-    """Make a worker process know what all streams read."""
+    """Give a worker process the data of all streams."""
     global _shared  # noqa: PLW0603 - how a pool's workers are given what is too large for every task
     _shared = bundle, pools
 

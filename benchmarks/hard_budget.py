@@ -1,4 +1,4 @@
-"""What a hard budget costs or gains in accuracy, against thresholds that spend exactly as much.
+"""Accuracy of a hard budget, against thresholds that spend exactly as much.
 
     python -m benchmarks.hard_budget exported_models/cifar10-msdnet --out docs/benchmarks/hard_budget
 
@@ -8,8 +8,8 @@ through the open loop's thresholds, at the budget whose cost on them is the near
 spent and not under it. The difference in accuracy is bootstrapped in pairs, a group at a time.
 
 A sum for every group costs something whatever the rule: a group of hard images gets no more than one of easy
-ones. How much is shown by the best thresholds for each group that keep its sum, found in hindsight, once all
-scores are known; they are held against the open loop at their own cost.
+ones. The best thresholds for each group that keep its sum, found in hindsight from all scores, show how much;
+they are compared with the open loop at their own cost.
 
 Writes `OUT.json` and `OUT.md`. The exit status is 1 where a sum is exceeded, or where, over all budgets of a
 group size, the lower bootstrap bound of the mean gain at equal cost is under -0.3 points and that of what it

@@ -1,11 +1,11 @@
-"""What an outer epoch of Meta-GF costs, in epochs of joint training, beside the way of the public code.
+"""The cost of an outer epoch of Meta-GF, in epochs of joint training, beside the way of the public code.
 
     python -m benchmarks.meta_gf_cost --out docs/benchmarks/meta_gf_cost
 
 Everything runs in this one process in turn, round after round, on the same random images, so that the ratios
 hold where the machine's speed drifts. A pass over the data is `--steps` batches here; what each pass took is
 scaled to its share of an epoch of `--epoch-images` images, so that a pass over 4% of them, which cannot be
-shorter than a batch, counts as 4%. What is no pass (copies of the weights, the fused weights) counts as
+shorter than a batch, counts as 4%. Work outside passes (copies of the weights, the fused weights) counts as
 measured. Small batches make Meta-GF and the public way look dearer than they are: what they do once a step
 with all weights weighs more beside the images.
 
@@ -96,7 +96,7 @@ class TimedImages:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is timed: `epoch` is one (outer) epoch on `images`, from a model of its own."""
+    """The timed unit: `epoch` is one (outer) epoch on `images`, from a model of its own."""
 
     epoch: Callable[[], None]
     images: TimedImages

@@ -1,4 +1,4 @@
-"""How long thresholds take to solve: a new budget over 50,000 images and 7 exits, and one seen before.
+"""The time to solve for thresholds: a new budget over 50,000 images and 7 exits, and one seen before.
 
     python -m benchmarks.planning exported_models/cifar10-msdnet --out docs/benchmarks/planning
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.poster_bundle exported_models/msdnet7 --pngs runs/pool
 
-How fast a net is does not depend on what it learned, but which images leave where does. So the weights are
+A net's speed does not depend on its weights, but the exits of its images do. So the weights are
 seeded, BatchNorm is estimated on seeded images (activations neither die nor explode), and the heads' logits
 are spread (confidences differ from image to image). The calibration holds the engine's own answers on a
 seeded pool, all of it for fitting: on that pool, thresholds give the geometric shares exactly.
@@ -48,7 +48,7 @@ from training.models.registry import architecture
 
 CLASSES = 100
 POOL = 2000
-"""Images of the pool, unless told otherwise."""
+"""Images of the pool, by default."""
 
 _SIDE = 32
 _NORM_IMAGES = 128
@@ -173,11 +173,11 @@ def write(
 
     Args:
         folder: where it goes.
-        model: tells what exits cost.
+        model: gives the costs of exits.
         segments: the ONNX files, cut at the parts.
         parts: the boundaries.
         images: the pool, uint8 [N, 32, 32, 3].
-        precision: of the segments; int8 claims the same accuracy in float, which nobody measured.
+        precision: of the segments; int8 claims the same accuracy in float, which was not measured.
         force: replace what is there.
     """
     held_against = None if precision == "float32" else (1.0,) * len(parts)

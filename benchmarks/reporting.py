@@ -1,4 +1,4 @@
-"""What the benchmarks of a bundle share: the command line, the answers to test images, the files written."""
+"""Shared parts of the benchmarks of a bundle: the command line, the answers to test images, the files."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What cutting a net into segments costs, boundary by boundary.
+"""The cost of cutting a net into segments, boundary by boundary.
 
     python -m benchmarks.segment_cost --out docs/benchmarks/segment_cost        # the poster's size, untrained
     python -m benchmarks.segment_cost --precision int8 --out docs/benchmarks/segment_cost_int8

@@ -1,4 +1,4 @@
-"""What is measured segment by segment, and what it is called: a bundle, or the poster's net, untrained."""
+"""Nets to measure segment by segment, with names: a bundle, or the poster's net, untrained."""
 
 import argparse
 from dataclasses import dataclass

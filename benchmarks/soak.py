@@ -30,12 +30,12 @@ BUDGETS = ("20%", "35%", "50%", "75%", "100%")
 
 
 def resident_mb() -> float:
-    """What the process occupies, in MB."""
+    """Memory of the process, in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def ask(draw: random.Random) -> ClassifyOptions:
-    """What a request asks for: an average budget mostly."""
+    """Options of a request: an average budget mostly."""
     budget, kind = draw.choice(BUDGETS), draw.random()
     if kind < 0.05:
         return ClassifyOptions(budget=budget, mode="hard")

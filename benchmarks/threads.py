@@ -1,4 +1,4 @@
-"""What threads are worth: operators shared between them, or the rows of a batch.
+"""The gain of threads: operators shared between them, or the rows of a batch.
 
     python -m benchmarks.threads --out docs/benchmarks/threads          # the poster's size, untrained
     python -m benchmarks.threads exported_models/cifar10 --out runs/threads

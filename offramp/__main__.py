@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +30,13 @@ COMMANDS = {
     "cascade": Command("training.cascade", "make one bundle of trained networks"),
     "adopt": Command("training.adopt", "give a trained network early exits"),
     "advise": Command("training.advise", "measure which way of serving networks is best"),
+    "convert": Command("training.convert", "make a run of a published MSDNet checkpoint"),
     "describe": Command("training.describe", "print FLOPs and parameters per exit"),
     "card": Command("training.card", "write a bundle's model card"),
     "gallery": Command("training.gallery", "draw the images that leave at each exit"),
     "compare": Command("training.compare", "train by several methods and report"),
     "conflict": Command("training.conflict", "measure how the exits' gradients conflict"),
-    "importance": Command("training.importance", "prune what fusion weights call important"),
+    "importance": Command("training.importance", "prune parameters by their fusion weights"),
     "demo": Command("training.demo.__main__", "train, export, serve and ask a small model"),
 }
 
@@ -100,4 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if "WORLD_SIZE" in os.environ:
+        from serving.command_line import leave
+
+        leave(status)
+    sys.exit(status)

@@ -12,7 +12,7 @@ __all__ = ["Arguments", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the server until it is told to stop.
+    """Run the server until it is stopped.
 
     Args:
         argv: the command line; the process's own where None.

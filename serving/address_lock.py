@@ -20,7 +20,7 @@ def only_server(host: str, port: int) -> Iterator[None]:
 
     Args:
         host: as it is listened on.
-        port: 0, a free one, is nobody else's.
+        port: 0, a free one, is never taken.
 
     Raises:
         OfframpError: another server holds it.

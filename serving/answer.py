@@ -1,4 +1,4 @@
-"""What a caller gets for one image."""
+"""The answer to one image."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class ExitReport:
-    """What one exit says of an image.
+    """The answer of one exit to an image.
 
     Attributes:
         exit: from 1.
@@ -16,7 +16,7 @@ class ExitReport:
         class_index: the same as an index.
         confidence: its probability.
         score: what is held against the threshold: the confidence, or another measure.
-        threshold: an image leaves where its score reaches it; None at the last exit, where everybody does.
+        threshold: an image leaves where its score reaches it; None at the last exit, where all leave.
         leaves: whether the image would leave here, had it not left before.
         flops: what leaving here costs, every earlier head included.
     """
@@ -33,7 +33,7 @@ class ExitReport:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says about one image.
+    """A model's answer to one image.
 
     Attributes:
         class_name: of the likeliest class.
@@ -45,6 +45,7 @@ class Answer:
         model: the model's name.
         deadline_met: whether the answer was there by the deadline; None where none was asked for.
         probabilities: float32 [C], of all classes; None where they were not asked for.
+        budget_share: what a brown-out left of the budget asked for; 1 where nothing lowered it.
         exits: what every exit says; None where that was not asked for.
     """
 
@@ -58,6 +59,7 @@ class Answer:
     deadline_met: bool | None = None
     probabilities: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     exits: tuple[ExitReport, ...] | None = None
+    budget_share: float = 1.0
 
     def top(self, count: int) -> list[tuple[int, float]]:
         """Return the indices and probabilities of the likeliest classes, likeliest first.

@@ -25,7 +25,7 @@ class AnswerBuilder:
         exit_flops: the cost of leaving at each exit, in FLOPs per image.
         scorer: scores rows as the thresholds expect it.
         clock: seconds from any origin; says whether deadlines were met.
-        observe: told of the rows that left at the last exit, at which no decider is asked.
+        observe: called with the rows that left at the last exit, where no exit rule is asked.
         straight_is_calibrated: whether scores of rows that went through all stages in one run are comparable
             with the calibration's.
     """
@@ -71,6 +71,7 @@ class AnswerBuilder:
                         deadline_met=met,
                         # A copy: a row alone must not keep the whole batch.
                         probabilities=row.copy() if terms.probabilities else None,
+                        budget_share=terms.budget_share,
                     )
                 )
             if history is not None:

@@ -1,4 +1,4 @@
-"""The checks of a bundle, whoever wrote it: is it fit to be served?
+"""The checks of a bundle from any writer: is it fit to be served?
 
 Everything that loading refuses is checked, by the same functions: what it says of itself, and what its first
 runs show.

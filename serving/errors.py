@@ -1,4 +1,4 @@
-"""What can go wrong in serving, and the HTTP status each error answers with.
+"""The errors of serving, each with its HTTP status.
 
 OfframpError
 ├── RequestError (400)             the caller asked for something that cannot be done as asked
@@ -9,6 +9,7 @@ OfframpError
 │   ├── ModelChoiceError (400)     several models are loaded and the request names none
 │   ├── UnknownModelError (404)    the request names a model that is not loaded
 │   │   └── VersionError (404)     a version that it does not have
+│   ├── UnknownRequestError (404)  a label for an answer that is not kept
 │   ├── AdminOnlyError (403)       a change to the server, which callers may not make
 │   ├── ImageError (422)           an image or array that cannot be read
 │   │   ├── ImageTypeError (415)   a format that is not served
@@ -17,6 +18,7 @@ OfframpError
 │   └── BodyTimeoutError (408)     a body that did not arrive in time
 ├── DeadlineError (504)            no exit was done for an image when its deadline came
 ├── OverloadedError (429)          the queue is full: try again after `retry_after_seconds`
+│   └── KeyLimitError (429)        the caller's key has asked for more than it may
 ├── ClosedError (503)              the model is shutting down or its worker died
 ├── EngineError (500)              the engine failed on a batch that this request was part of
 ├── SettingsValueError             a flag or a variable that cannot be used (serving.command_line)
@@ -87,6 +89,13 @@ class VersionError(UnknownModelError):
     title = "unknown version"
 
 
+class UnknownRequestError(RequestError):
+    """A label for an answer that was never given, or that is not kept any more."""
+
+    status = 404
+    title = "unknown request"
+
+
 class AdminOnlyError(RequestError):
     """A change to the server itself, which callers may not make."""
 
@@ -150,6 +159,12 @@ class OverloadedError(OfframpError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class KeyLimitError(OverloadedError):
+    """The caller's key has asked for more requests or FLOPs than it may in a second."""
+
+    title = "key over its limit"
 
 
 class ClosedError(OfframpError):

@@ -1,7 +1,7 @@
-"""What the core tells its listeners (contract: the core emits, instrumentation listens).
+"""The events of the core (contract: the core emits, instrumentation listens).
 
-An event is a plain frozen value; a listener is a callable. The core never waits for a listener and knows
-none by name: metrics, logs and, later, controllers subscribe.
+An event is a plain frozen value; a listener is a callable. The core never waits for a listener and
+names none: metrics, logs and controllers subscribe.
 """
 
 import logging
@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 BudgetKind = Literal["average", "hard", "deadline", "guarantee", "explain"]
-"""Which promise a request was given; the closed loop of budgets counts `average` alone."""
+"""The promise of a request; the closed loop of budgets counts `average` alone."""
 
 _LOGGER = logging.getLogger(__name__)
 
+KeyLimit = Literal["requests", "flops"]
+"""What of a caller's key is limited by the second."""
+
 View = Literal["scores", "classes"]
-"""What of the answers is held against the calibration's: how sure they are, or what they say."""
+"""The part of the answers that is compared with the calibration: confidences, or classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class RequestDone:
 
     `kind` says which promise it was given (`serving.events.Kind`), `planned_flops` the budget that its
     thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
-    admitted.
+    admitted. `budget_share` is less than 1 where a brown-out lowered the budget, to `budget_flops`.
     """
 
     model: str
@@ -60,6 +63,7 @@ class RequestDone:
     kind: str = "average"
     planned_flops: float | None = None
     number: int | None = None
+    budget_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,14 @@ class RequestRefused:
     """A request was not admitted; `error` is the class name of what it was answered with."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimited:
+    """A request was refused since its key, by name, has asked for more than it may."""
+
+    key: str
+    limit: KeyLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,15 @@ class BudgetCorrected:
     budget_class: str
     factor: float
     error: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetsLowered:
+    """From now on requests of a class get this share of their budgets, 1 for all of it (a brown-out)."""
+
+    model: str
+    priority: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +180,45 @@ class DriftMeasured:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerLabelled:
+    """The true class of an image that left at an exit was sent back: was the answer right?"""
+
+    model: str
+    exit_index: int
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyMeasured:
+    """News of a model's accuracy from labels: `alarm` while it has fallen under what was promised.
+
+    `changed` says whether the alarm was raised, or lowered, by the last label. `bound` is the certified share
+    of answers that leaving early loses at most; None before there are enough labels.
+    """
+
+    model: str
+    alarm: bool
+    changed: bool
+    bound: float | None
+
+
 Event = (
     StageRan
     | RowsBroken
     | RequestDone
     | RequestFailed
     | RequestRefused
+    | KeyLimited
     | WorkerDied
     | ModelStalled
     | BudgetCorrected
+    | BudgetsLowered
     | ExitShadowed
     | AgreementMeasured
     | DriftMeasured
+    | AnswerLabelled
+    | AccuracyMeasured
 )
 
 Listener = Callable[[Event], None]
@@ -194,7 +242,7 @@ def shielded(listener: Listener | None) -> Listener:
 
 
 def fan_out(*listeners: Listener) -> Listener:
-    """Return one listener that tells all of `listeners`, in their order."""
+    """Return one listener that calls all of `listeners`, in their order."""
 
     def listen(event: Event) -> None:
         for listener in listeners:

@@ -30,7 +30,7 @@ class MakeRunStage(Protocol):
 
 @dataclass(frozen=True)
 class FastPaths:
-    """What can be run in the place of segments as they are.
+    """Graphs that can run in the place of segments.
 
     Attributes:
         headless: by stage, the segment without its head: inputs [N, ...] -> the features for the next stage,

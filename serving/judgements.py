@@ -1,4 +1,4 @@
-"""What a bundle must hold to be served, besides that it can be read.
+"""The conditions for serving a bundle, besides that it can be read.
 
 Loading and `serving.check` share the list, and the engine's trial (`serving.engine.trial`).
 

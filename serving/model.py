@@ -5,7 +5,7 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -156,12 +156,17 @@ class Model:
         """For how long there has been work and none of it was finished; 0 where there is none."""
         return self._worker.stalled_seconds
 
+    def look_after(self) -> None:
+        """Do what is due also while nobody asks; to be called every second or so, from any thread."""
+        if self._machinery.brownout is not None:
+            self._machinery.brownout.look()
+
     def give_up(self) -> None:
         """Fail every request that is in, and go on: for a model whose engine does not come back."""
         self._worker.give_up()
 
     def plan(self, budget: Budget | None = None) -> Plan:
-        """What a budget buys, judged on held-out calibration images; takes milliseconds, and is remembered.
+        """Accuracy and cost under a budget, on held-out calibration images; takes milliseconds, is cached.
 
         Args:
             budget: text such as "150MFLOPs" or "50%", or FLOPs per image; the default budget if None.
@@ -190,6 +195,7 @@ class Model:
         ask: ClassifyOptions | Budget | None = None,
         *,
         received_at: float | None = None,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> Request[list[Answer]]:
         """Admit images without waiting for the answers.
 
@@ -199,6 +205,8 @@ class Model:
             ask: what is asked for; a budget alone, as for `plan`, asks for no more than that.
             received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now
                 if None.
+            told: told, for each image of the random sample that is run to the end, of its place and of the
+                class that the last exit gives to it; from the worker's thread.
 
         Returns:
             A request, whose `future` gets one answer per image, and whose `cancel` drops it.
@@ -221,7 +229,8 @@ class Model:
         if explained:
             return request
         by_thresholds = terms.kind in ("average", "guarantee")
-        self._machinery.watcher.follow(stacked, request.future, terms.thresholds if by_thresholds else ())
+        thresholds = terms.thresholds if by_thresholds else ()
+        self._machinery.watcher.follow(stacked, request.future, thresholds, told)
         return request
 
     def classify(
@@ -247,15 +256,15 @@ class Model:
         return answers
 
     def health(self) -> Health:
-        """How the model is doing: corrections of budgets, drift, agreement of early answers."""
+        """The model's health: corrections of budgets, drift, agreement of early answers."""
         return self._machinery.health()
 
     def image_seconds(self) -> tuple[float, ...]:
-        """How long each stage takes for an image, in batches of the cheapest size; 0 where it never ran."""
+        """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
         return self._machinery.image_seconds()
 
     def state(self) -> dict[str, dict[str, float]]:
-        """What the closed loop has learned, as plain numbers; empty if it is off."""
+        """The state of the closed loop, as plain numbers; empty if it is off."""
         controller = self._machinery.controller
         return {} if controller is None else controller.state()
 

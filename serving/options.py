@@ -1,8 +1,9 @@
-"""What a caller may ask for, and what goes together; docs/promises.md has the same as a table."""
+"""The options of a request and their combinations; docs/promises.md has the same as a table."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from serving.errors import TermsError
 from serving.policy.risk import DEFAULT_DELTA
@@ -11,11 +12,14 @@ Budget = str | float
 DEFAULT_BUDGET = "100%"
 Mode = Literal["average", "hard"]
 MODES: tuple[Mode, ...] = ("average", "hard")
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+"""Classes of requests, the most urgent first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifyOptions:
-    """What one request asks for; None is "as the server does by default".
+    """The options of one request; None is the server's default.
 
     Attributes:
         budget: what an image may cost: text such as "150MFLOPs" or "50%", or FLOPs per image.
@@ -24,6 +28,8 @@ class ClassifyOptions:
         max_drop: a guarantee: the share of answers that may be lost by leaving early. A budget beside it is a
             cap on what that may cost.
         probabilities: whether answers bring the probabilities of all classes.
+        priority: the class of the request: while too much waits, budgets of `low` are lowered first, then
+            those of `normal`, which is the default. Hard budgets, deadlines and guarantees never are.
         explain: whether the answer says what every exit makes of the image, of which there is one. It runs
             them all, and counts neither as spent nor as drift.
         model: whose answer is wanted; it goes with everything. A model in process answers for itself alone.
@@ -36,6 +42,7 @@ class ClassifyOptions:
     model: str | None = None
     probabilities: bool = False
     explain: bool = False
+    priority: Priority | None = None
 
 
 def check(ask: ClassifyOptions, model: str | None = None) -> None:
@@ -52,8 +59,9 @@ def check(ask: ClassifyOptions, model: str | None = None) -> None:
         raise TermsError("expected the name of a model, found an empty one: name it, or leave model out")
     if model is not None and ask.model not in {None, model}:
         raise TermsError(f"expected model={model}, which is the one asked, found {str(ask.model)[:60]!r}")
-    if ask.mode not in MODES:
-        raise TermsError(f"expected mode={' or mode='.join(MODES)}, found {str(ask.mode)[:60]!r}")
+    _check_word("mode", ask.mode, MODES)
+    if ask.priority is not None:
+        _check_word("priority", ask.priority, PRIORITIES)
     if ask.deadline_seconds is not None and not 0 < ask.deadline_seconds < math.inf:  # so that a NaN fails it
         raise TermsError(
             f"expected a deadline of more than 0 ms, and a finite one, found {1000 * ask.deadline_seconds:g}"
@@ -80,9 +88,21 @@ def check(ask: ClassifyOptions, model: str | None = None) -> None:
         )
 
 
+def _check_word(name: str, found: str, words: Sequence[str]) -> None:
+    if found not in words:
+        raise TermsError(f"expected {name}={f' or {name}='.join(words)}, found {str(found)[:60]!r}")
+
+
+def lower_of(asked: Priority | None, allowed: Priority | None) -> Priority | None:
+    """Return the less urgent of the class that a request asks for and the one that its caller has."""
+    if asked is None or allowed is None:
+        return asked or allowed
+    return max(asked, allowed, key=PRIORITIES.index)
+
+
 @dataclass(frozen=True, slots=True)
 class ServingConfig:
-    """How a model keeps its promises.
+    """A model's way to keep its promises.
 
     Attributes:
         default_budget: of requests that name none.
@@ -90,6 +110,9 @@ class ServingConfig:
         max_drop: a guarantee for requests that ask for nothing else, in place of the default budget.
         delta: the chance, over the draw of the certifying images, that a guarantee does not hold.
         controller: whether what images cost corrects what thresholds are planned for.
+        brownout: whether budgets are lowered while too much waits.
+        brownout_floor: the least share of its budgets that a class keeps, in (0, 1].
+        brownout_queue_share: the share of the queue that may stand full before budgets are lowered.
         sample_share: of the images, whose early answers are checked in idle time, 0 to 1.
         sample_seed: of the draw.
         drift_window_rows: how many images at an exit make one measurement of drift.
@@ -100,6 +123,9 @@ class ServingConfig:
     max_drop: float | None = None
     delta: float = DEFAULT_DELTA
     controller: bool = True
+    brownout: bool = True
+    brownout_floor: float = 0.25
+    brownout_queue_share: float = 0.125
     sample_share: float = 0.0
     sample_seed: int = 0
     drift_window_rows: int = 2000

@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 from serving.bundle import Bundle
 from serving.bundle.served_policy import Judge, expectation, served_policy
 from serving.events import BudgetKind
+from serving.monitoring.brownout import BrownOut
 from serving.monitoring.controller import BudgetController
 from serving.options import Budget, ClassifyOptions, ServingConfig, check
 from serving.policy.budget import affordable, parse_budget
@@ -26,16 +27,24 @@ class Planner:
         bundle: what is served.
         rules: the defaults.
         controller: corrects budgets; None leaves them as they are.
+        brownout: lowers budgets while too much waits; None never does.
 
     Raises:
         BudgetError, TermsError, BundleError: a default cannot be used, or there is no such policy.
     """
 
-    def __init__(self, bundle: Bundle, rules: ServingConfig, controller: BudgetController | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        rules: ServingConfig,
+        controller: BudgetController | None,
+        brownout: BrownOut | None = None,
+    ) -> None:
         self._bundle = bundle
         self._rules = rules
         self._exit_flops = bundle.manifest.exit_flops
         self._controller = controller
+        self._brownout: BrownOut | None = None  # nobody waits while the defaults are tried
         self._policy = served_policy(bundle.manifest, bundle.calibration, rules.policy)
         self._read = lru_cache(maxsize=_KEPT, typed=True)(self._parse)
         self._plan = lru_cache(maxsize=_KEPT)(self._policy.plan)
@@ -44,6 +53,7 @@ class Planner:
         self._expected = lru_cache(maxsize=_KEPT)(self._expect)
         self.terms(ClassifyOptions(budget=rules.default_budget), 0.0)
         self.terms(ClassifyOptions(), 0.0)
+        self._brownout = brownout
 
     def group_path(self) -> GroupPath:
         """Return what shares out hard budgets, along the policy's own path."""
@@ -52,7 +62,7 @@ class Planner:
         return GroupPath(self._policy.table, score, self._exit_flops)
 
     def plan(self, budget: Budget | None) -> Plan:
-        """What a budget buys, judged on images that no threshold was fitted on; the default budget if None.
+        """Accuracy and cost under a budget (the default if None), on images without fitted thresholds.
 
         Raises:
             BudgetError: no such budget, or none that buys an exit.
@@ -73,7 +83,7 @@ class Planner:
         return replace(found, plan=self._judge(found.plan))
 
     def terms(self, ask: ClassifyOptions, received_at: float) -> Constraints:
-        """What a request is served under: thresholds as they stand now, a deadline by the clock.
+        """The constraints of a request: thresholds as they stand now, a deadline by the clock.
 
         Args:
             ask: what it asks for.
@@ -97,10 +107,20 @@ class Planner:
         budget_flops = self._read(self._rules.default_budget if ask.budget is None else ask.budget)
         if ask.mode == "hard":
             terms = Constraints(budget_flops, (), "hard")
-        else:
-            planned = budget_flops if self._controller is None else self._controller.effective(budget_flops)
-            terms = self._average(budget_flops, planned)
-        return terms if ask.deadline_seconds is None else _due(terms, received_at, ask.deadline_seconds)
+            return terms if ask.deadline_seconds is None else _due(terms, received_at, ask.deadline_seconds)
+        if ask.deadline_seconds is not None:
+            return _due(self._corrected(budget_flops), received_at, ask.deadline_seconds)
+        if self._brownout is None or ask.explain:
+            return self._corrected(budget_flops)
+        lowered = max(self._brownout.share(ask.priority or "normal") * budget_flops, self._exit_flops[0])
+        if lowered >= budget_flops:
+            return self._corrected(budget_flops)
+        return replace(self._corrected(lowered), budget_share=lowered / budget_flops)
+
+    def _corrected(self, budget_flops: float) -> Constraints:
+        """What a budget is served under, as the closed loop corrects it."""
+        planned = budget_flops if self._controller is None else self._controller.effective(budget_flops)
+        return self._average(budget_flops, planned)
 
     def _parse(self, budget: Budget) -> float:
         if isinstance(budget, str):

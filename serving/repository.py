@@ -26,7 +26,7 @@ _GRACE_SECONDS = 5.0  # for what an engine does to end a run that takes too long
 class _Named(Protocol):
     @property
     def name(self) -> str:
-        """What requests call it."""
+        """Its name in requests."""
 
     @property
     def exit_flops(self) -> tuple[int, ...]:
@@ -34,15 +34,15 @@ class _Named(Protocol):
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """What it runs on, best first."""
+        """Its execution providers, best first."""
 
     @property
     def missing_providers(self) -> tuple[str, ...]:
-        """What it should have run on and does not."""
+        """Execution providers that were asked for and are not used."""
 
     @property
     def features_on(self) -> str:
-        """Where its features wait between stages."""
+        """Place of its features between stages: `host` or `device`."""
 
 
 Loaded = TypeVar("Loaded", bound=_Named)
@@ -58,7 +58,7 @@ def load_models(
         load: loads one.
         logger: where each bundle, loaded or refused, is named.
 
-    Where nobody named a folder and the default one does not exist, the samples of the wheel are loaded.
+    If no folder was named and the default one does not exist, the samples of the wheel are loaded.
 
     Returns:
         The models by their folder's name; at least one.

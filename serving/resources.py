@@ -1,4 +1,4 @@
-"""How many cores and how much memory this process may use: what the machine has, or less in a container.
+"""The cores and the memory that this process may use: those of the machine, or fewer in a container.
 
 A container with a quota of 2 CPUs on a machine of 64 may run on all of them, a little at a time: a thread for
 each would only take turns. Control groups say what the quota is, in two versions of files.
@@ -19,7 +19,7 @@ _UNLIMITED_BYTES = 2**60  # version 1 says "no limit" with a number near 2**63
 
 @dataclass(frozen=True)
 class Resources:
-    """What a process may use.
+    """Limits of a process.
 
     Args:
         cores: whole cores' worth of processor time, at least 1.

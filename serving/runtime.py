@@ -13,6 +13,7 @@ from serving.engine.batch_limits import kept_rows, most_rows
 from serving.events import Listener, fan_out, shielded
 from serving.interfaces import NO_FAST_PATHS, FastPaths, MakeRunStage, Tensors
 from serving.monitoring.agreement import AgreementMonitor
+from serving.monitoring.brownout import BrownOut
 from serving.monitoring.controller import BudgetController
 from serving.monitoring.drift import DriftMonitor
 from serving.monitoring.health import Health
@@ -41,7 +42,7 @@ _RULES = ServingConfig()
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """How a model runs, whatever its bundle.
+    """Options of a model's runtime, for any bundle.
 
     Attributes:
         rules: the default budget, and how promises are kept.
@@ -91,7 +92,10 @@ class Runtime:
         self._exit_flops = exit_flops
         self._cost = cost
         self.controller = BudgetController(bundle.name, exit_flops, emit=emit) if rules.controller else None
-        self.offers = Planner(bundle, rules, self.controller)
+        self.brownout = (
+            _brownout(bundle.name, options, lambda: served.waiting_rows) if rules.brownout else None
+        )
+        self.offers = Planner(bundle, rules, self.controller, self.brownout)
         self._agreement, self._drift = _monitors(bundle, rules, emit)
         largest = most_rows(bundle.manifest.segments, options.max_batch, options.max_batch_bytes)
         largest.append(_whole_rows(cost, largest))
@@ -120,7 +124,7 @@ class Runtime:
         self.worker = Worker(served, name=bundle.name, emit=emit, idle=self._idle)
 
     def health(self) -> Health:
-        """How all of it is doing."""
+        """The health of all parts."""
         return Health(
             alive=self.worker.alive,
             corrections=None if self.controller is None else self.controller.corrections(),
@@ -131,7 +135,7 @@ class Runtime:
         )
 
     def image_seconds(self) -> tuple[float, ...]:
-        """How long each stage takes for an image, in batches of the cheapest size; 0 where it never ran."""
+        """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
         rates = [self._cost.expected(stage) for stage in range(len(self._exit_flops))]
         return tuple(rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates)
 
@@ -143,8 +147,20 @@ class Runtime:
         return request
 
 
+def _brownout(model: str, options: RuntimeOptions, waiting: Callable[[], int]) -> BrownOut:
+    """What lowers budgets while too much waits."""
+    return BrownOut(
+        model,
+        waiting=waiting,
+        mark=options.rules.brownout_queue_share * options.max_queue_rows,
+        floor=options.rules.brownout_floor,
+        clock=options.clock,
+        emit=shielded(options.emit),
+    )
+
+
 def _monitors(bundle: Bundle, rules: ServingConfig, emit: Listener) -> tuple[AgreementMonitor, DriftMonitor]:
-    """What answers are held against: the calibration's agreement with the last exit, scores and classes."""
+    """The reference of answers: the calibration's agreement with the last exit, scores and classes."""
     calibration, manifest = bundle.calibration, bundle.manifest
     scores, predicted = calibration.score(manifest.calibration.confidence), calibration.prediction
     agreement = AgreementMonitor(bundle.name, scores, predicted, emit)
@@ -247,7 +263,7 @@ def _idle_scheduler(
 def _whole_rows(cost: CostModel, largest: Sequence[int]) -> int:
     """The largest batch of the whole net that takes no longer than the slowest full batch of a stage.
 
-    Whoever comes while it runs waits for it, as for any stage.
+    A request that comes while it runs waits for it, as for any stage.
     """
     stages = len(largest)
     slowest = max(cost.expected(stage).seconds(rows) for stage, rows in enumerate(largest))

@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +17,15 @@ from structlog.typing import FilteringBoundLogger
 from serving.address_lock import only_server
 from serving.bundle.files import links_root
 from serving.errors import OfframpError
-from serving.events import fan_out
+from serving.events import Listener, fan_out
 from serving.model import Model, ServingConfig
 from serving.monitoring.heartbeat import Heartbeat
+from serving.monitoring.label_book import LabelBook
+from serving.monitoring.label_store import LabelStore
 from serving.monitoring.state import keep_state
 from serving.repository import load_models
 from serving.resources import resources
-from serving.settings import Settings, unknown_variables
+from serving.settings import DAY_SECONDS, Settings, unknown_variables
 from serving.telemetry import logs
 from serving.telemetry.live import Live
 from serving.telemetry.log_writer import LogWriter
@@ -38,7 +41,7 @@ from serving.web.service import Service
 from serving.web.tls import Certificate
 
 _SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter from the others. The one that computes comes back from ONNX
+"""Seconds that a thread may keep the interpreter from the others. The one that computes comes back from ONNX
 Runtime while requests are read and answered: at Python's 5 ms the cores can idle that long after a batch."""
 
 _CLOSE_SECONDS = 3.0
@@ -65,20 +68,23 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings, writer: LogWriter | None) -> int:
     logger = logs.get_logger()
-    keys, certificate = _who_may_ask(settings, logger)
     metrics = Metrics()
     if writer is not None:
         metrics.watch(
-            "offramp_log_lines_dropped", "Log lines that nobody took.", lambda: writer.dropped, counts=True
+            "offramp_log_lines_dropped", "Log lines that were dropped.", lambda: writer.dropped, counts=True
         )
     statistics, live = Statistics(), Live()
     emit = fan_out(metrics, statistics, live, logs.EventLog(logger))
+    keys, certificate = _who_may_ask(settings, logger, emit)
     rules = ServingConfig(
         default_budget=settings.default_budget,
         policy=settings.policy,
         max_drop=settings.max_drop,
         delta=settings.guarantee_delta,
         controller=settings.controller == "on",
+        brownout=settings.brownout == "on",
+        brownout_floor=settings.brownout_floor,
+        brownout_queue_share=settings.brownout_queue_share,
         sample_share=settings.sample_share,
         sample_seed=settings.sample_seed,
         drift_window_rows=settings.drift_window_images,
@@ -123,16 +129,18 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
 
         service = Service(models, settings, metrics, emit, statistics=statistics, live=live)
         service.show()
+        service.labels = stack.enter_context(_label_book(settings, emit, logger))
         heartbeat = Heartbeat(models, settings.stall_seconds, emit)
         access = Access(
             hosts=settings.allowed_hosts or default_hosts(settings.host),
             keys=keys,
             admin_port=sockets[1].getsockname()[1] if sockets[1:] else None,
+            allow_admin=settings.allow_admin,
         )
         grpc_port = 0 if grpc_socket is None else grpc_socket.getsockname()[1]
         beside = None if grpc_socket is None else _grpc_server(service, access, grpc_socket, certificate)
         server = Server(create_app(service, access), service, started, certificate, beside)
-        # What is there now stays: looking through it for garbage would hold up every thread for 0.1 s.
+        # The objects of now stay: a garbage collection over them would hold up every thread for 0.1 s.
         gc.collect()
         gc.freeze()
         try:
@@ -143,12 +151,39 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         finally:
             heartbeat.close()
             until = time.monotonic() + (0 if server.force_exit else _CLOSE_SECONDS)
-            for model in models.values():  # Nobody waits any more: at most one batch is under way.
+            for model in models.values():  # No request waits any more: at most one batch is under way.
                 model.close(drain=False, timeout_seconds=max(0.0, until - time.monotonic()))
             if keeper is not None:
                 keeper.close()
     logger.info("stopped", graceful=not server.force_exit)
     return 0
+
+
+@contextmanager
+def _label_book(
+    settings: Settings, emit: Listener, logger: FilteringBoundLogger
+) -> Iterator[LabelBook | None]:
+    """Keep answers that labels may come for, where somebody may send any."""
+    if not settings.allow_admin and settings.admin_port is None:
+        yield None
+        return
+    store = LabelStore(
+        settings.state_dir,
+        keep=settings.label_answers,
+        keep_seconds=settings.label_days * DAY_SECONDS,
+        logger=logger,
+    )
+    book = LabelBook(
+        store,
+        alarm_delta=settings.accuracy_delta,
+        guarantee_delta=settings.guarantee_delta,
+        emit=emit,
+        logger=logger,
+    )
+    try:
+        yield book
+    finally:
+        book.close()
 
 
 def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:
@@ -163,10 +198,10 @@ def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:
 
 
 def _who_may_ask(
-    settings: Settings, logger: FilteringBoundLogger
+    settings: Settings, logger: FilteringBoundLogger, emit: Listener
 ) -> tuple[KeyRing | None, Certificate | None]:
     """Read the keys that callers need, and the certificate that they are shown, where there are such."""
-    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger)
+    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger, emit=emit)
     if settings.tls_cert is None or settings.tls_key is None:
         return keys, None
     return keys, Certificate(settings.tls_cert, settings.tls_key, logger)

@@ -1,4 +1,4 @@
-"""What can be set on the server, as a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`).
+"""The settings of the server, each a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`).
 
 An empty variable is one that was not given. Numbers have limits, so that a slip ends in a message and not in
 an error of the system.
@@ -32,12 +32,12 @@ _OTHER_COMMANDS = tuple(
     f"{_PREFIX}{name}_"
     for name in (
         *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
-        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE"),
+        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT"),
     )
 )
 """The variables of the other commands begin so."""
 
-# What a Kubernetes Service called "offramp" or "offramp-…" puts into every pod of its namespace.
+# Variables that a Kubernetes Service "offramp" or "offramp-…" puts into every pod of its namespace.
 _SERVICE_LINK = re.compile(r"[a-z]+://.*")
 _SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
 
@@ -79,29 +79,44 @@ class Settings(BaseSettings):
     """The key of the certificate (PEM)."""
     max_connections: int = Field(default=0, ge=0, le=2**20)
     """The most connections at a time; 0 takes what the limit on open files allows."""
+    allow_admin: bool = False
+    """Let callers of the public port send labels back, where there is no second port."""
     default_budget: str = "100%"
     """The budget of a request that names none."""
     default_model: str | None = None
     """The model of a request that names none; needed only where several are loaded."""
 
     policy: Literal["geometric", "searched"] | None = None
-    """What turns budgets into thresholds, for every model; each bundle's own if not given."""
+    """Policy that turns budgets into thresholds, for every model; each bundle's own if not given."""
     max_drop: float | None = Field(default=None, gt=0, lt=1)
     """For requests that ask for nothing else: the share of answers that leaving early may lose."""
     guarantee_delta: float = Field(default=0.05, gt=0, lt=1)
     """The chance, over the draw of the certifying images, that a guarantee (max_drop) does not hold."""
     controller: Literal["on", "off"] = "on"
     """Whether what images cost corrects the thresholds, so that budgets hold for other images too."""
+    brownout: Literal["on", "off"] = "on"
+    """Whether budgets of the classes `low` and `normal` are lowered while too much waits."""
+    brownout_floor: float = Field(default=0.25, gt=0, le=1)
+    """The least share of its budgets that a class keeps."""
+    brownout_queue_share: float = Field(default=0.125, gt=0, lt=1)
+    """The share of the queue (--max-queue-rows) that may stand full before budgets are lowered."""
     state_dir: Path | None = None
-    """Where to keep what the controller has learned, so that a restart does not forget it."""
+    """Folder that keeps the state of the closed loop over a restart."""
     state_interval_seconds: float = Field(default=60, gt=0, le=DAY_SECONDS)
-    """How often to write it; it is written on stopping, too."""
+    """Seconds between two writes of it; it is written on stopping, too."""
     sample_share: float = Field(default=0.01, ge=0, le=1)
     """The share of images whose early answers are checked by the last exit in idle time; 0 checks none."""
     sample_seed: int = Field(default=0, ge=0, lt=2**63)
     """Decides which images these are."""
     drift_window_images: int = Field(default=2000, gt=0, le=10_000_000)
-    """How many images at an exit make one measurement of drift."""
+    """Images at an exit for one measurement of drift."""
+
+    label_answers: int = Field(default=100_000, gt=0, le=10_000_000)
+    """How many answers labels may still come for, the latest of all models."""
+    label_days: float = Field(default=7, gt=0, le=3650)
+    """For how many days they may come."""
+    accuracy_delta: float = Field(default=0.0001, gt=0, lt=1)
+    """The chance that the alarm on labelled accuracy is ever raised falsely."""
 
     max_body_bytes: int = Field(default=16 * 2**20, gt=0, le=2**32)
     """The largest request body; larger ones are answered with 413."""
@@ -131,23 +146,23 @@ class Settings(BaseSettings):
     """Keep features on the GPU between stages; `auto` where the bundle is made for it."""
 
     body_timeout_seconds: float = Field(default=30, gt=0, le=DAY_SECONDS)
-    """How long the headers, and then the body, of a request may take to arrive."""
+    """Seconds that the headers, and then the body, of a request may take to arrive."""
     write_timeout_seconds: float = Field(default=10, gt=0, le=DAY_SECONDS)
-    """How long a caller may take to take its answer before it is let go."""
+    """Seconds that a caller may take to receive its answer before its connection is closed."""
     stall_seconds: float = Field(default=30, gt=0, le=DAY_SECONDS)
-    """How long work may wait and none be finished before a model is not ready; after twice that, not live."""
+    """Seconds of waiting work without any finished until a model is not ready; after twice that, not live."""
     load_timeout_seconds: float = Field(default=300, gt=0, le=DAY_SECONDS)
-    """How long loading one bundle may take before it is refused."""
+    """Seconds that loading one bundle may take before it is refused."""
     drain_seconds: float = Field(default=5, ge=0, le=DAY_SECONDS)
-    """How long after SIGTERM to go on serving, not ready, so that load balancers notice."""
+    """Seconds after SIGTERM to go on serving, not ready, so that load balancers notice."""
     shutdown_timeout_seconds: int = Field(default=20, gt=0, le=DAY_SECONDS)
-    """How long what was admitted may take to be answered once the server has stopped accepting."""
+    """Seconds for admitted requests to be answered once the server has stopped accepting."""
 
     console: bool = True
     """Serve the console, pages for a browser, at /."""
 
     log_format: Literal["json", "console"] = "json"
-    """How log lines look (on standard error)."""
+    """Format of log lines (on standard error)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is logged."""
     access_log: bool = False

@@ -13,17 +13,22 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.errors import EngineError, OverloadedError
 from serving.events import (
+    AccuracyMeasured,
     AgreementMeasured,
+    AnswerLabelled,
     BudgetCorrected,
+    BudgetsLowered,
     DriftMeasured,
     Event,
     ExitShadowed,
+    KeyLimited,
     RequestDone,
     RequestFailed,
     RequestRefused,
     StageRan,
 )
 from serving.telemetry.metrics import KINDS, Metrics
+from serving.web.grpc.metrics import GrpcMetrics
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules.yml"
@@ -40,12 +45,19 @@ def exposition() -> str:
     metrics = Metrics()
     metrics.loaded("m", (10, 90), (1, 2))
     metrics.answered("/classify", 200, 0.1)
+    calls = GrpcMetrics(metrics.registry)
+    calls.requests.labels("ModelInfer", "OK").inc()
+    calls.seconds.labels("ModelInfer").observe(0.1)
     events: tuple[Event, ...] = (
         StageRan("m", stage=0, rows=1, seconds=0.1, queue_seconds=(0.1,)),
         *(RequestDone("m", (0,), (10,), budget_flops=50.0, seconds=0.1, kind=kind) for kind in KINDS),
         RequestFailed("m", EngineError.__name__, rows=1),
         RequestRefused(OverloadedError.__name__),
+        KeyLimited("ann", "flops"),
         BudgetCorrected("m", "24.1%", factor=1.1, error=0.1),
+        AnswerLabelled("m", 0, right=True),
+        AccuracyMeasured("m", alarm=False, changed=False, bound=0.02),
+        BudgetsLowered("m", "normal", share=0.5),
         ExitShadowed("m", 0, agreed=True, extra_flops=80),
         AgreementMeasured("m", 0, share=0.9, expected=0.9, alarm=False, changed=False, images=100),
         DriftMeasured("m", 0, score=0.1, limit=0.2, alarm=False, changed=False, of="scores", rows=9),

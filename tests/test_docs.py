@@ -55,7 +55,7 @@ def test_a_page_names_what_exists(page: Path) -> None:
     dotted = set(re.findall(rf"(?<![\w./-])(?:{_PACKAGES})(?:\.[A-Za-z_]\w*)+(?![\w/])", text))
     paths = set(re.findall(rf"(?<![\w./:-])(?:{_PACKAGES}|tests|deploy|docs|\.ci)/[\w./-]*\w", text))
     inner = set(re.findall(rf"`((?:{_SERVING})/\w+\.py)`", text))
-    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE))
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+(?:-[a-z]+)*)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
     missing = [
         *(name for name in dotted if not names(name) and not name.endswith((".json", ".md", ".png"))),

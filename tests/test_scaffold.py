@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -47,29 +48,83 @@ def test_no_tracked_file_names_a_registry_or_a_place_of_one_machine(forbidden: s
     assert named == []
 
 
-def locked() -> dict[str, str]:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pins = [line for line in lines if not line.startswith("#")]
-    assert all(re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.+!]+", line) for line in pins)
-    assert pins == sorted(pins)
-    return dict(line.split("==") for line in pins)
+@dataclass(frozen=True)
+class Pin:
+    version: str
+    marker: str
+    hashes: frozenset[str]
 
 
-def declared() -> list[Requirement]:
-    """What pyproject.toml asks for on x86-64 Linux, where the lock is made."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
-    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
-    platform = {"platform_machine": "x86_64", "sys_platform": "linux"}
-    asked = [Requirement(line) for line in lines]
-    return [one for one in asked if one.marker is None or one.marker.evaluate(platform)]
+LOCKS = ("requirements.lock", "requirements-all.lock")
+PIN = re.compile(
+    r"(?P<name>[a-z0-9-]+)==(?P<version>[A-Za-z0-9.+!]+)(?: ; (?P<marker>[^\n\\]+?))? \\\n"
+    r"(?P<hashes>(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
+)
 
 
-@pytest.mark.parametrize("requirement", declared(), ids=str)
-def test_the_lock_covers_what_pyproject_asks_for(requirement: Requirement) -> None:
-    version = locked().get(canonicalize_name(requirement.name))
-    assert version is not None, "run `make lock`"
-    assert requirement.specifier.contains(version)
+@cache
+def locked(lock: str) -> dict[str, Pin]:
+    text = re.sub(r"^#.*\n", "", (ROOT / lock).read_text(), flags=re.MULTILINE)
+    pins = list(PIN.finditer(text))
+    assert "".join(pin[0] for pin in pins) == text  # nothing but pins, each with hashes
+    assert [pin["name"] for pin in pins] == sorted({pin["name"] for pin in pins})
+    hashes = [frozenset(re.findall("sha256:[0-9a-f]{64}", pin["hashes"])) for pin in pins]
+    return {
+        pin["name"]: Pin(pin["version"], pin["marker"] or "", found)
+        for pin, found in zip(pins, hashes, strict=True)
+    }
+
+
+def declared(*, extras: bool) -> list[Requirement]:
+    """What pyproject.toml asks for: the build backend, the server, and all extras."""
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = whole["project"]
+    optional = [line for extra in project["optional-dependencies"].values() for line in extra]
+    lines = [*whole["build-system"]["requires"], *project["dependencies"], *(optional if extras else ())]
+    return [Requirement(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("lock", "requirement"),
+    [(lock, one) for lock in LOCKS for one in declared(extras=lock == LOCKS[1])],
+    ids=str,
+)
+def test_the_locks_cover_what_pyproject_asks_for(lock: str, requirement: Requirement) -> None:
+    pin = locked(lock).get(canonicalize_name(requirement.name))
+    assert pin is not None, "run `make lock`"
+    assert requirement.specifier.contains(pin.version)
+
+
+def test_the_locks_agree() -> None:
+    server, everything = map(locked, LOCKS)
+    assert server.keys() < everything.keys()
+    for name, pin in server.items():
+        assert (pin.version, pin.hashes) == (everything[name].version, everything[name].hashes)
+    assert "torch" not in server
+
+
+def test_the_locks_serve_other_platforms_than_the_one_they_were_made_on() -> None:
+    server = locked("requirements.lock")
+    assert "platform_machine != 'x86_64'" in server["onnxruntime"].marker
+    # Wheels for three systems and several Pythons, and the source: a lock of one machine has one or two.
+    assert len(server["numpy"].hashes) > 20
+
+
+def test_what_is_installed_is_checked_against_hashes() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    dockerfile = " ".join(instructions("RUN"))
+    for lock in LOCKS:
+        assert f"$(PIP) --require-hashes --requirement {lock}" in makefile
+    assert "--require-hashes --requirement requirements.lock" in dockerfile
+    for text in (makefile, dockerfile):
+        assert "--no-deps --no-build-isolation" in text
+
+
+def test_both_stages_of_the_image_start_from_one_name() -> None:
+    assert re.search(
+        r"^ARG BASE=python:3\.11-slim(@sha256:[0-9a-f]{64})?$", (ROOT / "Dockerfile").read_text(), re.M
+    )
+    assert [line.split()[0] for line in instructions("FROM")] == ["${BASE}", "${BASE}"]
 
 
 def test_lint_checks_format_rules_types_and_import_contracts() -> None:

@@ -1,8 +1,11 @@
 """The bundles that come with the project: small, whole, and as good as their cards and the README say."""
 
 import json
+import os
 import re
 import subprocess
+from itertools import islice
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,9 @@ MOST_BYTES = 16_000_000
 MOST_LOST_TO_INT8 = 0.005
 # Of answers: another CPU rounds in another way, and an image that is as likely one thing as another may turn.
 ROUNDING = 0.001
+ALL_TEST_IMAGES = 10_000
+# The first of them, as a sample; `make figures` takes all, and then the figures must be the card's.
+TEST_IMAGES = int(os.environ.get("TEST_IMAGES", "1000"))
 
 
 @pytest.fixture(params=SHIPPED)
@@ -85,12 +91,15 @@ def test_the_card_says_what_was_measured(bundle: Bundle) -> None:
 
 def test_every_exit_is_right_as_often_as_the_card_says(bundle: Bundle, cifar_root: Path) -> None:
     data = data_of(bundle, EvaluateConfig(dataset=str(cifar_root / "cifar10"), batch_size=32))
-    probabilities, labels = served(Engine(bundle, threads=1), data.test())
+    probabilities, labels = served(Engine(bundle, threads=1), islice(data.test(), ceil(TEST_IMAGES / 32)))
     found = (probabilities.argmax(axis=2) == labels[:, None]).mean(axis=0)
     measured = json.loads((bundle.folder / "evaluation.json").read_text())
-    assert measured["images"] == len(labels) == 10_000
-    expected = [row["accuracy"] for row in measured["exits"]]
-    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+    assert measured["images"] == ALL_TEST_IMAGES
+    assert len(labels) >= TEST_IMAGES
+    expected = np.array([row["accuracy"] for row in measured["exits"]])
+    unseen = 1 - len(labels) / ALL_TEST_IMAGES
+    sampling = 4 * np.sqrt(unseen * expected * (1 - expected) / len(labels))
+    assert np.all(abs(found - expected) <= sampling + ROUNDING), (found, expected)
 
 
 def test_make_serve_answers_by_one_of_them() -> None:

@@ -22,7 +22,7 @@ from training.comparison.config import CompareConfig, SharedSettings
 Arguments = create_model(
     "Arguments",
     __base__=(CompareConfig, SharedSettings),
-    __doc__="Train a model by several methods and report what came of it.",
+    __doc__="Train a model by several methods and report the results.",
 )
 
 

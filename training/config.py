@@ -32,11 +32,11 @@ class OptionConfig(BaseModel):
         0.0, ge=0, lt=1, description="share of each target that is spread over all classes"
     )
     distil: float = Field(0.0, ge=0, description="weight of learning from the last exit's prediction")
-    distil_temperature: float = Field(TEMPERATURE, gt=0, description="what softens that prediction")
+    distil_temperature: float = Field(TEMPERATURE, gt=0, description="temperature of that prediction")
     distil_from: Literal["last", "original"] = Field(
         "last",
-        description="who teaches with --distil: the last exit as it is trained, or the network that the run "
-        "started from, the last exit as well",
+        description="teacher of --distil: the last exit as it is trained, or the network that the run "
+        "started from, which teaches the last exit as well",
     )
     freeze: str = Field(
         "none",
@@ -58,9 +58,16 @@ class OptionConfig(BaseModel):
     whiten: bool = Field(
         False, description="start the first convolution as a whitening of image patches, and freeze it"
     )
+    identity_start: bool = Field(
+        False, description="convolutions start by passing their input on, as far as they have channels for it"
+    )
+    bias_lr: float = Field(
+        1.0, gt=0, description="learning rate of BatchNorm's biases, as a multiple of --lr; airbench has 64"
+    )
+    freeze_bn_scale: bool = Field(False, description="BatchNorm's scales are not trained")
     nesterov: bool = Field(False, description="Nesterov's momentum")
     decoupled_weight_decay: bool = Field(
-        False, description="--weight-decay is what a step takes of the weights, whatever --lr is"
+        False, description="--weight-decay is the share of the weights that a step takes, at any --lr"
     )
     start_size: int | None = Field(
         None,
@@ -69,7 +76,7 @@ class OptionConfig(BaseModel):
     )
     compile: bool = Field(False, description="train the net as compiled by torch.compile")
     feature_split: bool = Field(
-        False, description="half of what an exit's head reads gets no gradient from later exits (DFS)"
+        False, description="half of an exit head's input gets no gradient from later exits (DFS)"
     )
 
 
@@ -130,13 +137,13 @@ def _fine_tuning_problems(options: OptionConfig) -> Iterator[str]:
 
 
 Divide = Literal["batches", "tasks"]
-"""What several processes on one run divide among them."""
-ScheduleName = Literal["constant", "step", "cosine", "triangular"]
+"""The work that several processes on one run divide: batches or tasks."""
+ScheduleName = Literal["constant", "linear", "step", "cosine", "triangular"]
 LossWeightingName = Literal["plain", "sdn-tau"]
 
 
 class FitConfig(OptionConfig, ModelConfig, DataConfig):
-    """What decides a run: data, model, method and optimiser."""
+    """Options that decide a run: data, model, method and optimiser."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="training")
 
@@ -147,7 +154,7 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     method: str = Field("meta-gf", description="joint, ge, pcgrad, cagrad, meta-gf or torchjd:NAME")
     method_option: dict[str, str] = Field({}, description="key=value options of the method")
     loss_weighting: LossWeightingName = Field(
-        "plain", description=f"what each exit's loss counts: {', '.join(LOSS_WEIGHTINGS)}"
+        "plain", description=f"weight of each exit's loss: {', '.join(LOSS_WEIGHTINGS)}"
     )
     epochs: int = Field(20, ge=1, description="epochs; an outer epoch of meta-gf costs several plain ones")
     max_minutes: float | None = Field(
@@ -163,6 +170,11 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     init_from: Path | None = Field(None, description="run folder whose last weights this run starts from")
+    transfer_from: Path | None = Field(
+        None,
+        description="run folder, of other classes or depth perhaps, whose layers this run starts from where "
+        "names and shapes are the same",
+    )
     init_weights: str | None = Field(
         None,
         description="file of the weights of the network that exits are added to, or torchvision for its "
@@ -177,7 +189,7 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     @model_validator(mode="before")
     @classmethod
     def _begin_with_recipe(cls, given: Any) -> Any:
-        """Fill in what the recipe says and nobody gave, and read another name of `pretrained`."""
+        """Fill in the recipe's values for options that were not given; read `pretrained`'s other name."""
         if isinstance(given, dict) and given.get("init_weights") == "torchvision":
             given = {**given, "init_weights": None, "pretrained": True}
         recipe = RECIPES.get(given.get("recipe")) if isinstance(given, dict) else None
@@ -191,5 +203,5 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
         return self.model_dump(mode="json")
 
 
-# What may differ when a run is resumed: none of these changes what is learned, up to rounding.
+# Options that may differ when a run is resumed: none of them changes the result, up to rounding.
 RESUMABLE = frozenset({"max_minutes", "threads", "workers", "device"})

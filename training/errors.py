@@ -1,4 +1,4 @@
-"""What a user of the training side can get wrong; every text says what was expected, found and what to do."""
+"""A user's errors on the training side; every text names the expected, the found and the remedy."""
 
 from serving.errors import OfframpError
 

@@ -1,6 +1,5 @@
 """`offramp fit`: train a multi-exit model, resumable at any moment, bit for bit."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ class FitPlace(BaseModel):
     out: Path = Field(description="run folder")
     resume: bool = Field(False, description="go on with the run in --out from its last whole epoch")
     divide: Divide = Field(
-        "batches", description="what torchrun's processes divide: batches, or tasks (the exits of meta-gf)"
+        "batches", description="torchrun's processes divide these: batches, or tasks (the exits of meta-gf)"
     )
 
 
@@ -63,4 +62,4 @@ def _opened(place: FitPlace, given: Given, processes: "Processes") -> "tuple[Run
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.leave(main())

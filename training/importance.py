@@ -1,9 +1,8 @@
-"""`offramp importance RUN`: prune what the fusion weights of a Meta-GF run call important.
+"""`offramp importance RUN`: prune by the fusion weights of a Meta-GF run.
 
-For each exit, the shared weights that its fusion weights call important are pruned step by step, and the
-accuracy of all exits is measured, beside that of pruning equally many at random (`training.analysis.pruning`
-says how). Where the weights have learned what matters to whom, the exit loses more than the others do, and
-more than at random.
+For each exit, the shared weights with the largest fusion weights are pruned step by step
+(`training.analysis.pruning`), and the accuracy of all exits is measured, beside that of pruning equally many
+at random. If the fusion weights are right, the exit loses more than the others do, and more than at random.
 
 `importance.json` holds: run, epoch, split, images, granularity; `exits`, a list of {exit, parameters (its
 shared weights), groups, importance {mean, min, max}, pruned (weights at each step), important

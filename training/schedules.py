@@ -1,4 +1,4 @@
-"""What changes over a run: the learning rate within a stage, and what each exit's loss counts.
+"""Schedules over a run: the learning rate within a stage, and the weight of each exit's loss.
 
 Pure functions. Learning-rate schedules take the progress through a stage, 0 at its start and 1 at its end; as
 a rule a run is one stage, and the mixed regime has two. Loss weightings take the exits, the epoch and the
@@ -15,6 +15,18 @@ _START, _PEAK = 0.2, 0.23
 def constant(progress: float) -> float:
     """Return 1."""
     return 1.0
+
+
+def linear(progress: float) -> float:
+    """Return a factor that falls from 1 to 0 in a straight line.
+
+    After a run at a constant rate it is the cooldown of Hägele et al., "Scaling Laws and Compute-Optimal
+    Training Beyond Fixed Training Durations", NeurIPS 2024: the length need not be known at the start.
+
+    >>> [linear(p) for p in (0.0, 0.25, 1.0)]
+    [1.0, 0.75, 0.0]
+    """
+    return 1 - progress
 
 
 def step(progress: float) -> float:
@@ -63,6 +75,7 @@ def stage(epoch: int, epochs: int, backbone_epochs: int) -> tuple[int, int]:
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": constant,
+    "linear": linear,
     "step": step,
     "cosine": cosine,
     "triangular": triangular,

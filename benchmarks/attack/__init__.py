@@ -14,6 +14,9 @@ from benchmarks.attack import (
     hanging,
     heads,
     parsing,
+    posture,
+    quota,
+    runs,
     starting,
     unread,
     unread_logs,
@@ -35,5 +38,8 @@ ATTACKS: dict[str, Attack] = {
     "edge-numbers": edge_numbers.attack,
     "framing": framing.attack,
     "burst": burst.attack,
+    "quota": quota.attack,
+    "training": runs.attack,
+    "posture": posture.attack,
 }
 """Attacks by name."""

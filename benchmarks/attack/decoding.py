@@ -19,7 +19,7 @@ _SIDE = 5_000
 
 
 def attack() -> Iterator[Finding]:
-    """Send two lists of bombs, and see how long everybody else waits, before and after the senders left."""
+    """Send two lists of bombs, and see how long the others wait, before and after the senders left."""
     bomb = base64.b64encode(nets.zeros_png(_SIDE)).decode()
     body = json.dumps({"images": [bomb] * _IMAGES}).encode()
     with tempfile.TemporaryDirectory() as folder, serving(nets.tiny(Path(folder))) as target:
@@ -47,7 +47,7 @@ def attack() -> Iterator[Finding]:
         yield is_in("status of the bombs", ", ".join(map(str, statuses)), ("413, 413",))
         yield at_most("processor time for both", target.cpu_seconds() - used, 4, "s")
 
-        # As many pixels as are allowed at once, from a caller who leaves.
+        # As many pixels as are allowed at once, from a caller that leaves.
         some = json.dumps({"images": [base64.b64encode(nets.zeros_png(2_500)).decode()] * 12}).encode()
         used = target.cpu_seconds()
         for _ in range(8):

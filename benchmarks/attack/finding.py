@@ -1,4 +1,4 @@
-"""What an attack found: a figure, the limit that it is held against, and whether it held."""
+"""The finding of an attack: a figure, its limit, and whether it held."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

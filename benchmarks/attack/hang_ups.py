@@ -1,4 +1,4 @@
-"""Kind 4, too: callers who hang up, after bodies of any size and on pipelined requests."""
+"""Kind 4, too: callers that hang up, after bodies of any size and on pipelined requests."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ _CALLERS = 20
 
 
 def attack() -> Iterator[Finding]:
-    """Send bodies of several sizes and hang up; count who is computed and answered all the same."""
+    """Send bodies of several sizes and hang up; count the requests that are answered all the same."""
     with tempfile.TemporaryDirectory() as folder:
         models, log = nets.slow(Path(folder) / "models", 400), Path(folder) / "log"
         with log.open("wb") as stream, serving(models, stderr=stream) as target:
@@ -35,7 +35,7 @@ def _answered(target: Target) -> float:
 
 
 def _hung_up(target: Target, name: str, body: bytes) -> Finding:
-    """Keep the model busy, so that there is time to see who left."""
+    """Keep the model busy, so that there is time to notice hang-ups."""
     before = _answered(target)
     busy = target.connect()
     busy.sendall(post(nets.npy(256), "application/x-npy"))

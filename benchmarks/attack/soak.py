@@ -3,7 +3,7 @@
     python -m benchmarks.attack.soak                       20,000 requests, about half a minute
     python -m benchmarks.attack.soak --requests 1000000    the long one
 
-Good requests, bad ones, lists, every parameter, thousands of different budgets, and callers who leave.
+Good requests, bad ones, lists, every parameter, thousands of different budgets, and callers that leave.
 Prints resident memory, descriptors, threads, the size of /metrics and the time of a single image after a
 tenth of the requests and at the end; ends with code 1 where something grew by more than chance explains, or a
 request ended in a server's fault. Loopback only.
@@ -136,7 +136,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[str, bool]:
 
 
 def look(target: Target) -> dict[str, float]:
-    """What the process holds now, and how long a single image takes."""
+    """The memory of the process now, and the seconds of a single image."""
     took = []
     for _ in range(_PROBES):
         started = time.perf_counter()

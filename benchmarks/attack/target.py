@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ class Target:
 
     process: "subprocess.Popen[Any]"
     port: int
+    admin_port: int | None = None
 
     def connect(self, timeout: float = 10.0, receive_bytes: int | None = None) -> socket.socket:
         """Open a connection, with a receive buffer of so many bytes if that is given."""
@@ -103,13 +104,23 @@ def serving(
     stderr: Any = subprocess.DEVNULL,
     stop: bool = True,
     environment: dict[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> Iterator[Target]:
-    """Serve `models` on a free port with one thread for each model; end it afterwards, whatever happened."""
-    command = [sys.executable, "-m", "serving", "--models", str(models), "--port", "0", "--threads", "1"]
+    """Serve `models` on a free port with one thread for each model; end it afterwards, whatever happened.
+
+    Args:
+        models: the folder of bundles.
+        flags: further flags.
+        stderr: where the log goes.
+        stop: whether to ask it to stop before it is killed.
+        environment: further variables.
+        inside: words before the command, of a program that becomes the server.
+    """
+    command = [sys.executable, "-m", "serving", "--models", str(models), "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--drain-seconds", "0", *flags],
+        [*inside, *command, "--drain-seconds", "0", *flags],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OFFRAMP_THREADS": "1"} | (environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -123,7 +134,8 @@ def serving(
         if not line:
             raise RuntimeError(f"the server did not start; it ended with {process.wait(10)}")
         timer.cancel()
-        yield Target(process, json.loads(line)["port"])
+        told = json.loads(line)
+        yield Target(process, told["port"], told.get("admin_port"))
     finally:
         timer.cancel()
         if stop and process.poll() is None:
@@ -131,7 +143,7 @@ def serving(
             with suppress(subprocess.TimeoutExpired):
                 process.wait(5)
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Kind 3: callers who ask and never read the answer."""
+"""Kind 3: callers that ask and never read the answer."""
 
 import signal
 import subprocess

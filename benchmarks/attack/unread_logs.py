@@ -1,4 +1,4 @@
-"""Kind 9: outputs that nobody reads, that are closed, or full."""
+"""Kind 9: outputs without a reader, closed, or full."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What is measured: bundles in float and int8, the same nets at full depth in one graph, and images."""
+"""The measured objects: bundles in float and int8, the same nets at full depth in one graph, and images."""
 
 import io
 import shutil

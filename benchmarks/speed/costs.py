@@ -1,4 +1,4 @@
-"""What one request costs, part by part; each part is timed with the calls that really run."""
+"""The cost of one request, part by part; each part is timed with the calls that really run."""
 
 import gc
 import time
@@ -21,7 +21,7 @@ _REPEATS = 5
 
 @dataclass(frozen=True)
 class InModel:
-    """What the engine took for each image, in seconds of wall time: in stages, and around them."""
+    """Seconds of wall time of the engine for each image: in stages, and around them."""
 
     stages: float
     around: float

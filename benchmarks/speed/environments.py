@@ -43,7 +43,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def rivals() -> tuple[Peer, ...]:
-    """What is tried: each server with one thread, and with all."""
+    """The trials: each server with one thread, and with all."""
     cores = os.cpu_count() or 1
     return (
         Peer("fastapi", 1, 1),

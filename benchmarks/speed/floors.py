@@ -107,7 +107,7 @@ class RawWhole:
 
 @dataclass(frozen=True)
 class Path:
-    """What images go through: (stage, what it is fed) batch by batch, and the exit index of each image."""
+    """The way of images: (stage, its inputs) batch by batch, and the exit index of each image."""
 
     batches: list[tuple[int, Feed]]
     exits: npt.NDArray[np.int64]

@@ -1,12 +1,13 @@
 """Everything of the server but the model: the real app over one that answers in batches, at once.
 
-What this process costs a request, less decoding and the answer's bytes, is what HTTP costs.
+This process's time for a request, less decoding and the answer's bytes, is the cost of HTTP.
 
     python instant_server.py BUNDLE PORT
 """
 
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -71,7 +72,14 @@ class Instant:
         """Say that it takes no time."""
         return (0.0,) * len(self.exit_flops)
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> "Work":
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: ClassifyOptions,
+        *,
+        received_at: float,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
+    ) -> "Work":
         """Admit images."""
         work = Work()
         with self._changed:
@@ -101,7 +109,7 @@ class Work:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until stopped."""
     settings, model, metrics = Settings(port=int(sys.argv[2])), Instant(sys.argv[1]), Metrics()
     service = Service({model.name: model}, settings, metrics, metrics)
     with reserve(settings.host, settings.port) as reserved:

@@ -5,7 +5,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -19,7 +19,7 @@ MIN_ANSWERS = 200
 
 @dataclass
 class Seen:
-    """What came of a load: seconds of each answer by its exit, and what did not come."""
+    """The result of a load: seconds of each answer by its exit, and the missing answers."""
 
     seconds: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     failed: int = 0
@@ -65,7 +65,19 @@ class _Client(asyncio.Protocol):
         self._transport.close()
 
 
-async def poisson(port: int, requests: Sequence[bytes], rate: float, seconds: float, seed: int) -> Seen:
+Note = Callable[[int, int, bytes, float], None]
+"""Told of each answer: the place of its request among those given, status, body, seconds."""
+
+
+async def poisson(
+    port: int,
+    requests: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    seed: int,
+    note: Note | None = None,
+    max_connections: int = MAX_CONNECTIONS,
+) -> Seen:
     """Send requests at random moments, `rate` a second on average, whatever becomes of them.
 
     Args:
@@ -74,27 +86,31 @@ async def poisson(port: int, requests: Sequence[bytes], rate: float, seconds: fl
         rate: requests a second.
         seconds: how long.
         seed: of the moments.
+        note: told of each answer, whatever its status.
+        max_connections: further requests count as failed.
     """
     loop, moments, seen = asyncio.get_running_loop(), random.Random(seed), Seen()
     free = [(await loop.create_connection(_Client, "127.0.0.1", port))[1] for _ in range(64)]
     connections = list(free)
     under_way: set[asyncio.Task[None]] = set()
 
-    async def one(request: bytes, due: float) -> None:
+    async def one(place: int, due: float) -> None:
         client = free.pop() if free else None
-        if client is None and len(connections) < MAX_CONNECTIONS:
+        if client is None and len(connections) < max_connections:
             client = (await loop.create_connection(_Client, "127.0.0.1", port))[1]
             connections.append(client)
         if client is None:
             seen.failed += 1
             return
         try:
-            status, body = await client.ask(request)
+            status, body = await client.ask(requests[place])
         except OSError:
             seen.failed += 1
             return
         took = time.perf_counter() - due
         free.append(client)
+        if note is not None:
+            note(place, status, body, took)
         if status == 200:
             seen.seconds[json.loads(body)["exit"]].append(took)
         else:
@@ -104,7 +120,7 @@ async def poisson(port: int, requests: Sequence[bytes], rate: float, seconds: fl
     number = 0
     while due < start + seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        task = asyncio.create_task(one(requests[number % len(requests)], due))
+        task = asyncio.create_task(one(number % len(requests), due))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
         number += 1

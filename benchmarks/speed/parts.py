@@ -26,7 +26,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 
 
 def machine(bundle: Bundle) -> dict[str, Any]:
-    """What it was measured on."""
+    """The machine of the measurement."""
     model = next(
         (
             line.partition(":")[2].strip()

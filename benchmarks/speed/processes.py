@@ -79,7 +79,7 @@ def offramp(models: Path, log: Path, *flags: str) -> "contextlib.AbstractContext
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses at the moment."""
+    """A port of 127.0.0.1 that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -29,7 +29,7 @@ class Spread:
 def ratios(over: Sequence[float], under: Sequence[float]) -> Spread:
     """Spread of the ratios of rounds that were run next to each other.
 
-    What slows the machine for a while slows both sides of a round, and falls out of its ratio.
+    A disturbance of the machine slows both sides of a round, and falls out of its ratio.
 
     Args:
         over: one value per round.

@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: what is measured, how long, and what has been found so far."""
+"""State that the parts of the benchmark share: objects, durations, and the figures so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ POSTER_FULL_FLOPS = 340_564_636
 
 @dataclass
 class Bench:
-    """What is measured, how long, and what has been found so far.
+    """Objects, durations, and the figures so far.
 
     Args:
         assets: nets and images.
@@ -27,7 +27,7 @@ class Bench:
         rounds: how often each comparison is made.
         seconds: of load in each round.
         rows: of the memory part.
-        say: tells the user how far it is.
+        say: shows the progress to the user.
     """
 
     assets: Assets
@@ -59,7 +59,7 @@ class Bench:
         return (f"{near:.0f}",) * 4 + (f"{between:.0f}",)
 
     def note(self, text: str) -> None:
-        """Keep what the reader of the results must know."""
+        """Keep a remark for the reader of the results."""
         self.notes.append(text)
         self.say(f"note: {text}")
 

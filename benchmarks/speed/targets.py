@@ -1,4 +1,4 @@
-"""What the server is held against: each target, what was measured for it, and whether that will do."""
+"""The server's targets: each with its measured figure and verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

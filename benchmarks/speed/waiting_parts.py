@@ -1,4 +1,4 @@
-"""What callers wait for, alone and at 70% load, and what the server takes when nobody asks or many did."""
+"""Latencies, alone and at 70% load, and the server's use of a core when idle and of memory under load."""
 
 import asyncio
 import random
@@ -77,7 +77,7 @@ def tail(bench: Bench) -> None:
 
 
 def idle(bench: Bench) -> None:
-    """What the server takes of a core when nobody asks."""
+    """The server's share of a core when idle."""
     shares = []
     with bench.serve("float32") as server:
         wait_for_answer(server.port, request_bytes(bench.query, bench.pngs[0]))

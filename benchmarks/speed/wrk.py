@@ -18,7 +18,7 @@ class WrkMissingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of wrk saw."""
+    """Figures of one run of wrk."""
 
     requests: int
     requests_per_second: float

@@ -43,7 +43,7 @@ def parse_model(data: bytes) -> onnx.ModelProto:
     """Parse an ONNX file.
 
     Weights that older exporters list among the inputs too, so that a caller may replace them, are taken from
-    that list: nobody replaces them here, and the tools for graphs take them for inputs.
+    that list: they are never replaced here, and the tools for graphs take them for inputs.
 
     Raises:
         BundleError: the bytes are no ONNX model.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from serving.images.preprocessing import Preprocessing
 
 FORMAT_VERSION: Final = 1
-"""What drafts say: `write_bundle` makes it 2 where something new is used (decision 11)."""
+"""The format of drafts: `write_bundle` makes it 2 where something new is used (decision 11)."""
 NEWEST_FORMAT: Final = 2
 UNSEALED = "0" * 64
 """The checksum of a draft: `write_bundle` puts the real one in its place."""
@@ -70,7 +70,7 @@ class Named(_Frozen):
 
 
 class DataSet(BaseModel):
-    """What the model was trained on: a name (never a path of somebody's machine) and small facts."""
+    """The data that the model was trained on: a name (never a path) and small facts."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, str | int | float | bool | None] = Field(init=False)
@@ -81,14 +81,16 @@ class DataSet(BaseModel):
     validation_images: int | None = None
     validation_share: float | None = None
     """Of the publisher's training images, those kept for validation, where they were drawn from there."""
+    calibrated_on_test: float | None = None
+    """Of the publisher's test images, those kept for calibration, where the network saw every other image."""
     fingerprint: str | None = None
-    """Of the labels in row order: tells a calibration whether it has the images that were trained on."""
+    """Of the labels in row order: shows a calibration whether it has the training images."""
     counts_fingerprint: str | None = None
-    """Of the images per class: tells it likewise where the rows are in another order."""
+    """Of the images per class: shows the same for rows in another order."""
 
 
 class Arithmetic(_Frozen):
-    """What computed the calibration: other arithmetic gives other confidences in the last digits."""
+    """Runtime and precision of the calibration; others give other confidences in the last digits."""
 
     runtime: str = Field(min_length=1)
     precision: str = Field(min_length=1)
@@ -109,13 +111,13 @@ class CalibrationSpec(_Frozen):
     sha256: str = Checksum
     confidence: str = "max_probability"
     policy: Named = Named(name="geometric")
-    """How budgets become thresholds: a name and options that `serving.policy.registry` knows."""
+    """The policy that turns budgets into thresholds: a name and options of `serving.policy.registry`."""
     source: str | None = None
     """Where its images come from when not the validation images of the training run."""
     truth: Truth | None = None
-    """What its labels are: `labels` (also where absent), or the full network's `own` answers. Format 2."""
+    """The kind of its labels: `labels` (also where absent), or the full network's `own` answers. Format 2."""
     arithmetic: Arithmetic | None = None
-    """What computed its answers. Format 2."""
+    """Runtime and precision of its answers. Format 2."""
 
 
 class Manifest(_Frozen):
@@ -138,7 +140,7 @@ class Manifest(_Frozen):
     float_validation_accuracy: tuple[Accuracy, ...] | None = None
     calibration: CalibrationSpec
     samples: FileSpec | None = None
-    """A few images of the kind that the network knows, for consoles and checks. Format 2."""
+    """A few images of the kind that the network was trained on, for consoles and checks. Format 2."""
     original_flops: int | None = Field(None, gt=0)
     """FLOPs per image of the network that this one was made of, where it was not trained as it is. Format "
     "2."""

@@ -33,7 +33,7 @@ Judge = Callable[[Plan], Plan]
 
 
 def expectation(manifest: Manifest, calibration: Calibration, name: str | None = None) -> Judge:
-    """What judges the plans of `served_policy`: the certifying images, or cross-fitting where there are none.
+    """The judge of the plans of `served_policy`: the certifying images, or cross-fitting if there are none.
 
     Args:
         manifest: of the bundle.

@@ -8,7 +8,7 @@ gives is read from a variable (`OFFRAMP_FIT_BATCH_SIZE`), then from the TOML fil
 from serving.command_line.fields import choices
 from serving.command_line.naming import SettingsValueError, flag, program
 from serving.command_line.parsing import add_arguments
-from serving.command_line.running import EXTRAS, run
+from serving.command_line.running import EXTRAS, leave, run
 from serving.command_line.values import Given, given, read
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "choices",
     "flag",
     "given",
+    "leave",
     "program",
     "read",
     "run",

@@ -1,4 +1,4 @@
-"""What commands and flags are called where a user reads of them."""
+"""Names of commands and flags in messages to a user."""
 
 import sys
 

@@ -22,7 +22,7 @@ from serving.command_line.naming import SettingsValueError, flag
 from serving.command_line.sources import Variables
 
 Place = Callable[[str], str]
-"""How a source names the place of a field's value, for a message."""
+"""A source's name of the place of a field's value, for a message."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, arguments: type[BaseModel], name: str) -> "Line":

@@ -1,7 +1,9 @@
-"""How a command runs: its exit status, and a user's mistake as one line on standard error."""
+"""The running of a command: its exit status, and a user's mistake as one line on standard error."""
 
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -44,6 +46,19 @@ def run(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with `status`; one of several that torchrun started ends at once.
+
+    Threads of torch's exchange between processes may outlive the work. The interpreter's finalisation can
+    abort such a process, and torchrun then reports a failure of a run that is whole.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _complain(*problems: str) -> None:

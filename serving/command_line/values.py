@@ -23,7 +23,7 @@ class Given:
     """The values that a command was given, not yet validated.
 
     Attributes:
-        values: by field; a field that nobody gave is absent.
+        values: by field; a field without a given value is absent.
         places: where each value stands, in words for a message: a flag, a variable, or a key of a file.
     """
 

@@ -1,4 +1,4 @@
-"""How many rows of a stage fit into so many bytes: the shapes of a bundle say what a row takes."""
+"""Limits of a stage's batches by memory, from the shapes in a bundle."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def row_bytes(tensors: Sequence[TensorSpec]) -> int:
 def most_rows(segments: Sequence[SegmentSpec], max_batch: int, max_bytes: int) -> list[int]:
     """The largest batch of each stage: what goes in and what comes out stay within `max_bytes` together.
 
-    One row always may run. What a graph needs inside is not known, and comes on top.
+    One row always may run. The memory inside a graph is not known, and comes on top.
     """
     return [
         max(1, min(max_batch, max_bytes // row_bytes((*segment.feature_inputs, *segment.outputs))))
@@ -29,7 +29,7 @@ def most_rows(segments: Sequence[SegmentSpec], max_batch: int, max_bytes: int) -
 
 
 def kept_rows(segments: Sequence[SegmentSpec], max_batch: int, max_bytes: int) -> list[int]:
-    """How many rows the buffers before each stage keep room for: a few batches, within `max_bytes`."""
+    """The rows that the buffers before each stage keep room for: a few batches, within `max_bytes`."""
     return [
         max(1, min(_KEPT_BATCHES * max_batch, max_bytes // row_bytes(segment.feature_inputs)))
         for segment in segments

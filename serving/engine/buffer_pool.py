@@ -1,4 +1,4 @@
-"""Memory for large arrays, used again once nobody holds an array over it.
+"""Memory for large arrays, used again once no array over it is alive.
 
 Fresh memory costs a page fault for every 4 KB, and 32 rows of MSDNet-7's features are 18 MB: as much time as
 it takes to copy them. ONNX Runtime's arena does the same for the outputs that it allocates itself.

@@ -1,8 +1,8 @@
 """The features that wait before one stage, on the device: a slab of blocks, in which rows keep their places.
 
 A batch's features are written into a free block, straight from the segment's outputs. From then on its rows
-are told apart by their places alone, which is what is passed around, merged and dropped on the host. Which
-places are in use is looked up where they wait: nobody has to say that a row has gone, so none is forgotten.
+are told apart by their places alone, and the host passes, merges and drops these. The set of used places is
+derived from the queues: no call says that a row has gone, so none is forgotten.
 """
 
 import math
@@ -46,7 +46,7 @@ class Slab:
 
     @property
     def rows(self) -> int:
-        """How many rows the tensors have, in use or not."""
+        """Number of rows of the tensors, in use or not."""
         return int(self.tensors[0].shape()[0]) if self.tensors else 0
 
     def make_room(self, used: Sequence[Places]) -> int:
@@ -87,7 +87,7 @@ class Slab:
         binding.bind_output(name, self._device.kind, 0, dtype.type, shape, pointer)
 
     def _counts(self, in_use: Places) -> npt.NDArray[np.intp]:
-        """How many rows of each block are in use."""
+        """Number of rows of each block that are in use."""
         return np.bincount(in_use // self._block_rows, minlength=self.rows // self._block_rows)
 
     def _gather_scattered(self, in_use: Places, counts: npt.NDArray[np.intp], used: Sequence[Places]) -> None:

@@ -70,7 +70,7 @@ class Engine:
         self._segments = bundle.manifest.segments
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
         self._threads, self._tried = threads or cores(), tried
-        self._binds = device_features == "on"  # whoever keeps features on a device binds to plain sessions
+        self._binds = device_features == "on"  # features on a device are bound to plain sessions
         self._helpers = DaemonPool(self._threads - 1)
         self._memory = BufferPool()
         self._ended_by: tuple[Any, ...] = ()  # run options that can end a run, while there are such
@@ -87,7 +87,7 @@ class Engine:
 
     @property
     def stages(self) -> int:
-        """How many segments there are."""
+        """Number of segments."""
         return len(self._sessions)
 
     def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:

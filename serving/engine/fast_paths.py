@@ -20,7 +20,7 @@ from serving.engine.graph_variants import headless, whole
 from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, Tensors
 
 ALLOWED = 0.02
-"""How far a probability of the whole net may be from that of its segments."""
+"""Largest difference of a probability between the whole net and its segments."""
 
 _IMAGES = 8
 _ROUNDS = 3
@@ -33,7 +33,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a segment made of seeded images."""
+    """A segment's outputs for seeded images."""
 
     inputs: Tensors
     probabilities: FloatArray

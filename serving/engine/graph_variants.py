@@ -1,4 +1,4 @@
-"""Other graphs of the same net, put together from a bundle's segments: without heads that nobody asks.
+"""Other graphs of the same net, put together from a bundle's segments: without heads that are not needed.
 
 The segments of a bundle share the names and values at their boundaries, so whole graphs can be composed from
 them; inner names are kept apart, since another toolkit may use them twice.
@@ -58,7 +58,7 @@ def whole(segments: Sequence[bytes], specs: Sequence[SegmentSpec]) -> bytes:
 
 
 def _renaming(number: int, spec: SegmentSpec, *, last: bool) -> Callable[[str], str]:
-    """How a segment's names are called in the whole: features by the segment that they come from."""
+    """The names of a segment in the whole graph: features carry the segment that they come from."""
     kept = {tensor.name for tensor in spec.inputs if number == 0 or tensor.name == ROWS}
     if last:
         kept.add(spec.outputs[0].name)

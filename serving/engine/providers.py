@@ -1,4 +1,4 @@
-"""Which of ONNX Runtime's execution providers to list for a model; what was got is another matter."""
+"""The execution providers of ONNX Runtime to ask for; a session may get fewer."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ DeviceFeatures = Literal["auto", "on", "off"]
 
 
 def nvidia_gpus() -> int:
-    """How many NVIDIA GPUs the driver of this machine shows, 0 without a driver; creates no CUDA context."""
+    """Number of NVIDIA GPUs of this machine's driver, 0 without a driver; creates no CUDA context."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -37,7 +37,7 @@ def nvidia_gpus() -> int:
 def wanted(
     asked: Sequence[str] | None, available: Sequence[str], gpus: Callable[[], int] = nvidia_gpus
 ) -> tuple[str, ...]:
-    """What a model should run on, best first.
+    """The execution providers that a model should run on, best first.
 
     Args:
         asked: providers by ONNX Runtime's names, best first. Without them it is CUDA where this build of ONNX
@@ -53,7 +53,7 @@ def wanted(
 def listed(
     names: Sequence[str], available: Sequence[str], gpus: Callable[[], int] = nvidia_gpus
 ) -> tuple[str, ...]:
-    """What to list for a session: the providers that can be tried without a block of errors, the CPU last.
+    """The providers to list for a session: those that can be tried without a block of errors, the CPU last.
 
     `available` says what ONNX Runtime was built with, not what runs here: trying CUDA or TensorRT on a
     machine without a GPU ends on the CPU too, after loud complaints on the standard streams.

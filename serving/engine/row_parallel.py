@@ -78,7 +78,7 @@ class RowParallelSession:
         try:
             self._run_some(slices, given, names, made, options)
         finally:
-            wait(others)  # from here on nobody writes to the outputs
+            wait(others)  # from here on no thread writes to the outputs
         for other in others:
             other.result()
         return made

@@ -20,13 +20,13 @@ from serving.engine.providers import OPTIONS
 from serving.errors import EngineError
 from serving.resources import resources
 
-# Linux builds of ONNX Runtime phone home since 1.29 unless told otherwise before they are imported.
+# Linux builds of ONNX Runtime send telemetry since 1.29 unless it is disabled before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return resources().cores
 
 
@@ -54,7 +54,7 @@ def open_session(model: bytes, threads: int, providers: Sequence[str]) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a fallback; `missing` and `strict` say it better
-                # Its own fallback prints a block of errors and then forgets all providers but the CPU.
+                # Its own fallback prints a block of errors and then drops all providers but the CPU.
                 return _session(model, options, providers[first:])
         except Exception as error:  # ONNX Runtime's own classes are not public; all mean the same here
             problem = error

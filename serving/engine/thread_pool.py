@@ -10,7 +10,7 @@ _Calls = SimpleQueue[tuple[Callable[[], None], Future[None]] | None]
 
 
 class DaemonPool:
-    """A few threads that take calls; they end when nobody holds this any more.
+    """A few threads that take calls; they end when nothing refers to this any more.
 
     `concurrent.futures.ThreadPoolExecutor` would be waited for at the end of the process.
 

@@ -1,7 +1,7 @@
-"""Runs a bundle's segments on a few images, as they will be run, and judges what comes out.
+"""Runs a bundle's segments on a few images, as they will be run, and judges the outputs.
 
-Whoever opens an engine gets the verdict: what is no probability here would be a confidence below 0 in an
-answer, and a row that depends on its neighbours would make thresholds mean nothing.
+Opening an engine includes this verdict: an output that is no probability would be a confidence below 0 in an
+answer, and a row that depends on its neighbours would make thresholds meaningless.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def try_out(run: RunStage, segments: Sequence[SegmentSpec], sizes: Sequence[int]
             other hardware chooses other algorithms for other sizes, it does a little.
 
     Returns:
-        What was found.
+        The findings.
 
     Raises:
         BundleError: a segment does not run or is not what the manifest says, or its answers are no

@@ -4,9 +4,9 @@ Serving decodes requests with it; training sends validation, test and calibratio
 code, so that thresholds are fitted on the pixels that will really be served. Normalising is not done here: it
 is part of the first segment's graph.
 
-What is decided here, once:
+Decided here, once:
 
-- PNG, JPEG and WebP are read; the format is told by the bytes, and a content type that says otherwise is
+- PNG, JPEG and WebP are read; the format is read from the bytes, and a content type that says otherwise is
   refused. Animations are refused; of a phone's multi-picture JPEG the primary picture is read.
 - A picture is whole, or it is refused; metadata beside the pixels refuse nothing.
 - The EXIF orientation is applied; colour profiles are ignored.

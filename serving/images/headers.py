@@ -1,4 +1,4 @@
-"""What an encoded image costs to decode, told from its structure before anything is decoded.
+"""The cost of decoding an image, read from its structure before anything is decoded.
 
 A few bytes can ask for hours of work: a PNG of a hundred kilobytes for gigabytes of pixels, a progressive
 JPEG for thousands of passes over all of them, either for millions of empty parts that a parser takes in turn.
@@ -20,7 +20,7 @@ _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
 def pixel_count(data: bytes) -> int:
     """Return width x height as the header of a PNG, JPEG or WebP says; 0 where it says nothing.
 
-    What is broken is for the decoder to name. However long the bytes, no more than MAX_PARTS are looked at.
+    Damage is left for the decoder to name. However long the bytes, no more than MAX_PARTS are looked at.
 
     Raises:
         ImageError: more parts, or more passes, than any encoder writes.

@@ -1,4 +1,4 @@
-"""How a viewer turns a picture, from the metadata beside it; metadata that cannot be read turn nothing."""
+"""The orientation of a picture, from the metadata beside it; metadata that cannot be read turn nothing."""
 
 import re
 from typing import Final

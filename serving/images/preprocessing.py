@@ -1,4 +1,4 @@
-"""How an image becomes the array that a model takes: a part of the bundle's manifest."""
+"""From an image to the array that a model takes: a part of the bundle's manifest."""
 
 from typing import Literal, Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Preprocessing(BaseModel):
-    """How a bundle wants its images: size, crop and filter (part of the manifest).
+    """A bundle's size, crop and filter of images (part of the manifest).
 
     Args:
         height: rows of the array, in pixels.

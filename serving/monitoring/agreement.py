@@ -24,7 +24,7 @@ from serving.policy.plan import exits_taken
 from serving.policy.risk import binomial_tail
 
 WINDOW = 500
-"""How many watched images of an exit are looked back on."""
+"""Number of an exit's latest shadowed images that count."""
 _FEWEST = 50  # watched images, or calibration rows: fewer prove nothing
 _SIGMAS = 4.0  # of the calibration's own luck
 _PROFILES_KEPT = 256

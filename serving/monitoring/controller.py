@@ -14,10 +14,10 @@ The gain is 1 / (images that the factor rests on), at least `_LEAST_GAIN`. That 
 set by the mean error since the change began, and rests on these images.
 
 An image is answered some time after its thresholds were frozen, and the factor may have moved in between.
-What it cost is then scaled by what thresholds planned now would cost more, as if cost followed the budget
-that is planned for (Smith, *Closer Control of Loops with Dead Time*, 1957): what was corrected already is not
-corrected again, however many images are under way. And images are learned from in the order in which they
-were admitted (`serving.monitoring.reorder`), since of many at once the cheap ones are answered first.
+Its cost is then scaled by the ratio of the budget planned now to the one planned then, as if cost followed
+the planned budget (Smith, *Closer Control of Loops with Dead Time*, 1957): a past correction is not made
+twice, however many images are under way. Images count in the order in which they were admitted
+(`serving.monitoring.reorder`), since of many at once the cheap ones are answered first.
 
 Anti-windup: the integral is kept within what a budget of the class can be corrected to, between the cheapest
 exit and the full depth, so it never has a saturated stretch to unwind.
@@ -43,12 +43,12 @@ _APART = 250_000  # images between false alarms for normal errors; skewed ones (
 _VARIANCE_MEMORY = 0.995
 _STEP = 0.002  # budgets are corrected in steps of 0.2%, so that plans can be remembered
 _LATE_MEMORY = 0.999
-_TOLD_ERROR = 0.01  # the mean error is told again when it has moved as far, also where the correction cannot
+_TOLD_ERROR = 0.01  # the mean error is reported again after such a change, also where the correction cannot
 
 
 @dataclass(slots=True)
 class ClassState:
-    """What is known of a budget class: plain numbers, for the state file as they are.
+    """The state of a budget class: plain numbers, for the state file as they are.
 
     Attributes:
         log_factor: the integral.
@@ -57,8 +57,8 @@ class ClassState:
         over_images, under_images: how many images ago each was last 0.
         variance: of the errors, running.
         late_error: the mean error of late.
-        reported_steps: the correction, in steps, that was last told.
-        reported_error: the mean error that was last told.
+        reported_steps: the correction, in steps, that was last reported.
+        reported_error: the mean error that was last reported.
     """
 
     log_factor: float = 0.0
@@ -207,7 +207,7 @@ class BudgetController:
         return f"{100 * self._cheapest * CLASS_WIDTH**number / self._full:.3g}%"
 
     def corrections(self) -> dict[str, BudgetCorrected]:
-        """What is in force, by the label of the class."""
+        """Corrections in force, by the label of the class."""
         with self._lock:
             states = {number: (state.log_factor, state.late_error) for number, state in self._classes.items()}
         return {

@@ -1,16 +1,16 @@
 """Are images scored and named as they were when the thresholds were calibrated? Histograms, exit by exit.
 
-Which images reach an exit depends on the thresholds before it, so a row is held against those calibration
-rows that the row's own thresholds would have let through as far. Budgets may then mix and be corrected as
-they like: what is left is a change of the images. At each exit two histograms are kept, of the scores (bins
-that split the calibration's into equal parts) and of the classes answered.
+The images that reach an exit depend on the thresholds before it, so a row is compared with those calibration
+rows that the row's own thresholds would have let through as far. Budgets may then mix and be corrected
+freely: only a change of the images is left. At each exit two histograms are kept, of the scores (bins that
+split the calibration's into equal parts) and of the classes answered.
 
 The drift score is the population stability index, Σ (o − e) ln(o / e), of observed and expected shares. By
 chance alone it is 1/n + 1/m times a χ² variable with one degree of freedom fewer than bins, for n observed
 rows and m calibration rows (so simulations say, down to 10⁻⁵ and to bins of half a row). The limit
 is that variable's quantile at `CHANCE`, above `SHIFT`. It falls as rows come together: a window that ends is
 judged alone and together with the windows before it, up to `_LONGEST`, so that a large change is seen at once
-and a small one when there is enough of it. What m calibration rows cannot tell is never an alarm.
+and a small one when there is enough of it. A difference that m calibration rows cannot show is no alarm.
 
 Pure: no clock, no I/O; safe from any thread. Legend of shapes: N calibration rows, K exits, B bins.
 """
@@ -31,7 +31,7 @@ from serving.interfaces import ClassArray, ScoreArray, Thresholds
 from serving.policy.plan import exits_taken
 
 CHANCE = 1e-6
-"""How likely one comparison is to be over its limit by chance.
+"""Probability of one comparison to be over its limit by chance.
 
 A window that ends makes up to `_LONGEST` stretches × 2 views × K exits of them, 100 for five exits, which
 overlap: at most about one false alarm in 10,000 windows, or 20 million images with windows of 2,000.
@@ -78,7 +78,7 @@ def alarm_limit(rows: ScoreArray | float, calibration_rows: ScoreArray | float, 
 
 
 class _Window:
-    """What was seen at one exit in a stretch of rows."""
+    """Counts at one exit over a stretch of rows."""
 
     def __init__(self, bins: int) -> None:
         self.observed = np.zeros(bins)

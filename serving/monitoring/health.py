@@ -1,4 +1,4 @@
-"""How a model is doing: what `GET /models/{model}/health` sums up."""
+"""A model's health, as `GET /models/{model}/health` sums it up."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -17,17 +17,20 @@ class Beating(Protocol):
     def give_up(self) -> None:
         """Fail every request that is in."""
 
+    def look_after(self) -> None:
+        """Do what is due also while nobody asks."""
+
 
 class Heartbeat:
     """Looks at models from a thread of its own, several times in the time that they may hang.
 
-    Requests to a model that hangs are given up: whoever waits would wait for ever. When the model finishes
+    Requests to a model that hangs are given up: their callers would wait for ever. When the model finishes
     something after all, it is taken back.
 
     Args:
         models: by name; looked at anew each time.
         stall_seconds: how long work may wait and none of it be finished.
-        emit: told when a model hangs, and when it goes on.
+        emit: gets an event when a model hangs, and when it goes on.
     """
 
     def __init__(self, models: Mapping[str, Beating], stall_seconds: float, emit: Listener) -> None:
@@ -42,6 +45,7 @@ class Heartbeat:
     def look(self) -> None:
         """Look at every model once."""
         for name, model in list(self._models.items()):
+            model.look_after()
             seconds = model.stalled_seconds
             if seconds > self._stall_seconds:
                 if name not in self._stalled:

@@ -1,7 +1,7 @@
-"""Tells a listener how requests ended in the order in which they were admitted, not in which they ended.
+"""Gives a listener the ends of requests in the order in which they were admitted, not in which they ended.
 
-Cheap images are answered first. Of many that were admitted together, a listener would first hear of the cheap
-ones only, then of the dear ones only, and take that for traffic that changes.
+Cheap images are answered first. Of many that were admitted together, a listener would get the cheap ones
+first and the dear ones last, as if the traffic had changed.
 """
 
 import threading
@@ -16,7 +16,7 @@ class ReorderBuffer:
     Events without a number pass at once.
 
     Args:
-        listener: told in order, by one thread at a time.
+        listener: called in order, by one thread at a time.
     """
 
     def __init__(self, listener: Listener) -> None:

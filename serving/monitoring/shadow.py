@@ -1,14 +1,14 @@
-"""A second opinion on a few answers: images that left early are run to the end when nobody waits.
+"""A second opinion on a few answers: images that left early are run to the end when the queues are empty.
 
-Which images are sampled is drawn, with a seed, when they come in, so that neither their difficulty nor the
-load has a say. A sampled image that left early goes through all stages once more, in a scheduler of its own
+The sample is drawn, with a seed, at admission, so that it depends neither on the images' difficulty nor on
+the load. A sampled image that left early goes through all stages once more, in a scheduler of its own
 that is stepped only when the model's has nothing to do: callers wait for at most the one small batch that is
 under way. Nothing is kept of the first run, so watching costs callers no memory of features either, only the
-copy of the sampled images. What does not fit the backlog is let go and counted.
+copy of the sampled images. Images that do not fit the backlog are dropped and counted.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from serving.events import Event, ExitShadowed
 from serving.interfaces import Tensors
 from serving.scheduler.request import Request
 
+Told = Callable[[int, int], None]
+"""Told of a sampled image's place in its request, and of the class that the last exit gives to it."""
 Images = npt.NDArray[np.uint8]
 Thresholds = tuple[float, ...]
 SubmitIdle = Callable[[Tensors], Request[Sequence[int]]]
@@ -45,7 +47,7 @@ class ShadowEvaluator:
         seed: of the draw.
         submit: admits images to run to the end in idle time.
         emit: gets `ExitShadowed`.
-        observe: told of the exit, whether the last one agreed, and the thresholds of the request.
+        observe: called with the exit, whether the last one agreed, and the thresholds of the request.
     """
 
     def __init__(
@@ -70,15 +72,22 @@ class ShadowEvaluator:
         self._lock = threading.Lock()
         self._seen = [(0, 0) for _ in exit_flops]
         self.missed = 0
-        """How many early answers were sampled and not checked, since the backlog was full or closed."""
+        """Number of early answers sampled and not checked, since the backlog was full or closed."""
 
-    def follow(self, images: Images, future: Future[list[Answer]], thresholds: Thresholds = ()) -> None:
+    def follow(
+        self,
+        images: Images,
+        future: Future[list[Answer]],
+        thresholds: Thresholds = (),
+        told: Told = lambda place, class_index: None,
+    ) -> None:
         """Sample the images of a request, and check their answers once they are there.
 
         Args:
             images: uint8 [N, H, W, 3].
             future: gets the answers.
             thresholds: what decides where they leave; none if something else may, too.
+            told: told of every sampled image that has a class of the last exit.
         """
         if not self._share:
             return
@@ -90,23 +99,31 @@ class ShadowEvaluator:
             self._passing = place - len(images)
         if sampled:
             kept = images[sampled]  # a copy: the caller's array is the caller's again once it has the answers
-            future.add_done_callback(lambda done: self._check(kept, sampled, done, thresholds))
+            future.add_done_callback(lambda done: self._check(kept, sampled, done, thresholds, told))
 
     def _draw_gap(self) -> int:
-        """How many images pass between two that are sampled, where each is with the same chance."""
+        """Draw the number of images between two sampled ones, where each is sampled with the same chance."""
         return int(self._random.geometric(self._share)) - 1
 
     def agreement(self) -> dict[int, Agreement]:
-        """What was found, by the index of the exit; only exits that had watched images."""
+        """The agreement by the index of the exit; only exits that had shadowed images."""
         with self._lock:
             return {index: Agreement(*seen) for index, seen in enumerate(self._seen) if seen[0]}
 
     def _check(
-        self, images: Images, positions: Sequence[int], done: Future[list[Answer]], thresholds: Thresholds
+        self,
+        images: Images,
+        positions: Sequence[int],
+        done: Future[list[Answer]],
+        thresholds: Thresholds,
+        told: Told,
     ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
         answers = [done.result()[position] for position in positions]
+        for position, answer in zip(positions, answers, strict=True):
+            if answer.exit == len(self._exit_flops):
+                told(position, answer.class_index)
         early = [index for index, answer in enumerate(answers) if answer.exit < len(self._exit_flops)]
         if not early:
             return
@@ -116,15 +133,22 @@ class ShadowEvaluator:
             with self._lock:
                 self.missed += len(early)
             return
-        first = [answers[index] for index in early]
-        request.future.add_done_callback(lambda final: self._compare(first, final, thresholds))
+        first = {positions[index]: answers[index] for index in early}
+        request.future.add_done_callback(lambda final: self._compare(first, final, thresholds, told))
 
-    def _compare(self, first: Sequence[Answer], final: Future[Sequence[int]], thresholds: Thresholds) -> None:
+    def _compare(
+        self,
+        first: Mapping[int, Answer],
+        final: Future[Sequence[int]],
+        thresholds: Thresholds,
+        told: Told,
+    ) -> None:
         if final.cancelled() or final.exception() is not None:
             with self._lock:
                 self.missed += len(first)
             return
-        for answer, class_index in zip(first, final.result(), strict=True):
+        for (position, answer), class_index in zip(first.items(), final.result(), strict=True):
+            told(position, class_index)
             exit_index, agreed = answer.exit - 1, answer.class_index == class_index
             with self._lock:
                 watched, agreeing = self._seen[exit_index]

@@ -1,4 +1,4 @@
-"""Keeps what the closed loop has learned on disk, so that a restart does not forget it."""
+"""Keeps the state of the closed loop on disk, over a restart."""
 
 import hashlib
 import json
@@ -32,10 +32,10 @@ class Stateful(Protocol):
 
     @property
     def manifest(self) -> Manifest:
-        """What its bundle says."""
+        """The manifest of its bundle."""
 
     def state(self) -> dict[str, dict[str, float]]:
-        """What it has learned, as JSON takes it."""
+        """The state of its closed loop, as JSON takes it."""
 
     def restore(self, state: dict[str, dict[str, float]]) -> None:
         """Go on from there; ValueError if it is not of that form."""
@@ -152,7 +152,7 @@ def keep_state(
         logger: where a file that cannot be used is named.
 
     Returns:
-        What saves until it is closed; None where no folder is set.
+        An object that saves until it is closed; None where no folder is set.
     """
     if state_dir is None:
         return None

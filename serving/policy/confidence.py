@@ -1,4 +1,4 @@
-"""How sure an exit is of its answer, from its probabilities; higher always means surer.
+"""Confidence measures of an exit's answer, from its probabilities; higher always means surer.
 
 Legend of shapes: N rows, C classes, K exits.
 """
@@ -99,11 +99,11 @@ def scale(probabilities: FloatArray, temperature: float) -> FloatArray:
 
 
 def confidence(probabilities: FloatArray, measure: str, temperature: float = 1.0) -> FloatArray:
-    """How sure rows are by a measure, [N, C] -> [N] in [0, 1].
+    """The confidence of rows by a measure, [N, C] -> [N] in [0, 1].
 
     Args:
         probabilities: float32 [N, C].
-        measure: one of `MEASURES`; the ending only tells names apart, the temperature decides.
+        measure: one of `MEASURES`; the ending only makes names differ, the temperature decides.
         temperature: see `scale`.
     """
     return CONFIDENCE[measure.removesuffix(SCALED)](scale(probabilities, temperature))
@@ -113,7 +113,7 @@ def tie_break(probabilities: FloatArray) -> ScoreArray:
     """A number in [0, 1) for each row, a hash of the bits of its probabilities.
 
     It is the same wherever and beside whomever the row is computed, so ties between confidences are cut
-    without a row's neighbours having a say. Only rows that agree in every bit share it.
+    independent of a row's neighbours. Only rows that agree in every bit share it.
 
     Args:
         probabilities: float32 [N, C].
@@ -127,7 +127,7 @@ def tie_break(probabilities: FloatArray) -> ScoreArray:
 
 
 def score(probabilities: FloatArray, measure: str, temperature: float = 1.0) -> ScoreArray:
-    """What a served row is held against its thresholds with: its confidence, and its tie break under it.
+    """The score that is compared with a row's thresholds: its confidence, and its tie break under it.
 
     A quarter or more of the confidences of a trained net can be exactly 1 in float32; no threshold on the
     bare confidence could cut between them.

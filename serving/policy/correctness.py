@@ -1,4 +1,4 @@
-"""How likely each exit was to be right about calibration rows: the luck of single answers averaged away.
+"""Probabilities of each exit to be right about calibration rows: the luck of single answers averaged away.
 
 Pure numpy. Legend of shapes: N calibration rows, K exits, F features.
 """
@@ -18,7 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def correctness_probability(score: ScoreArray, correct: BoolArray) -> ScoreArray:
-    """How likely each exit was to be right about each row, in the light of all exits' scores.
+    """The probability of each exit to be right about each row, given all exits' scores.
 
     Logistic regression with a ridge penalty, by Newton's method; the features are the logits of all K scores
     and their squares.

@@ -1,4 +1,4 @@
-"""What a plan is worth on images that its thresholds were not fitted on.
+"""The value of a plan on images that its thresholds were not fitted on.
 
 Pure numpy. On the rows that a policy was fitted on, its accuracy is a little too good (a few tenths of a
 point where it searches). So a plan is judged on the certifying rows, which no fit has seen; on a bundle

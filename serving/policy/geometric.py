@@ -43,7 +43,7 @@ def geometric_thresholds(score: ScoreArray, q: float) -> ScoreArray:
 
 
 def geometric_table(score: ScoreArray) -> ScoreArray:
-    """Thresholds [R, K] that never fall from row to row: all leave, then q rises, then nobody leaves.
+    """Thresholds [R, K] that never fall from row to row: all leave, then q rises, then none leave.
 
     Beyond 1/N and N, q sends less than one row past the first exit, or lets less than one leave before the
     last: there is nothing left to tell apart.

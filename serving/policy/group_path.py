@@ -1,13 +1,13 @@
-"""Hard budgets: what N images of one request may cost together, shared out among them as they turn out.
+"""Hard budgets: a limit on the sum of FLOPs of a request's images, shared out by their scores.
 
-Every image goes through the first exit; that much is reserved. From then on the whole request is decided on
-at each exit at once: given the FLOPs that are left, who goes on? It follows the path of thresholds that open
-budgets follow (`serving.policy.plan`), as far as its own images let it: of the images still there, the n
-least sure ones go on, with the largest n that can be paid for. The n-th goes on from a certain point of the
-path; each of the n is expected to cost what the calibration's images cost that go on at that point; and at
-the next exit, when their scores are known, it is decided anew. What an image takes is always paid for before
-it goes on, so the sum is never exceeded, whatever is expected. The more images, the closer the request comes
-to open thresholds of its budget.
+Every image goes through the first exit; its cost is reserved. At each exit the rule decides for the whole
+request at once which images go on, given the FLOPs that are left. It follows the path of thresholds that
+average budgets follow (`serving.policy.plan`), as far as the request's own images allow: the n least
+confident of the remaining images go on, with the largest n that the remaining FLOPs cover. The n-th goes on
+from a certain point of the path. The expected cost of each of the n is the mean cost of the calibration
+images that go on at that point. At the next exit, with the new scores, the rule decides anew. A stage is
+always paid for before an image enters it, so the sum is never exceeded, whatever the expectation. The more
+images, the closer the request comes to the thresholds of an average budget.
 
 Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of a policy's table, P points of the path,
 M images of a request.
@@ -21,11 +21,11 @@ from serving.interfaces import Mask, ScoreArray
 from serving.policy.threshold_path import interpolate_path, refine_path
 
 _POINTS = 4
-"""How many points of the path lie between two rows of the policy's table."""
+"""Number of points of the path between two rows of the policy's table."""
 
 
 class GroupPath:
-    """Who goes on from an exit, at every point of a path of thresholds, and what that is expected to cost.
+    """The rows that go on from an exit, at every point of a path of thresholds, and their expected cost.
 
     Args:
         table: float64 [R, K], the path: threshold vectors that never fall (`PathPolicy.table`).
@@ -43,7 +43,7 @@ class GroupPath:
             rows = interpolate_path(score, self._table, going)
             total = interpolate_path(score, self._table, going * (flops - here))
             step = flops[exit_index + 1] - here
-            # Nobody of the calibration goes on at the path's first points: who does is the least sure of all.
+            # No calibration row goes on at the path's first points: the least sure row stands in for them.
             self._ahead_flops.append(np.maximum(total / np.maximum(rows, 1), step))
 
     def choose(self, exit_index: int, score: ScoreArray, flops_left: float) -> Mask:

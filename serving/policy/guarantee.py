@@ -11,7 +11,7 @@ The risk is that of losing an answer that the full depth had: E[1{full depth rig
 It bounds the drop in accuracy from above, since early answers that are right where the full depth is wrong
 do not make up for it.
 
-What it takes: the traffic is exchangeable with the calibration images (drawn from the same source, in no
+Its conditions: the traffic is exchangeable with the calibration images (drawn from the same source, in no
 order that matters).
 """
 
@@ -40,7 +40,7 @@ _STEPS_BETWEEN = 32  # tested points from one row of the path's table to the nex
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is promised, and what it rests on.
+    """A promise and its evidence.
 
     Attributes:
         max_drop: the risk is at most this,

@@ -1,8 +1,8 @@
-"""Which confidence lets a row leave at which exit, so that a stream of rows costs what its budget says.
+"""Thresholds under which a stream of rows costs its budget.
 
-A policy is a *path*: a table of threshold vectors that never fall from one to the next, from "everybody
-leaves at once" to "nobody leaves early", joined by straight lines. Along it every row's exit only rises, so
-its cost does, and a budget is met by bisection. How the table comes about is what tells policies apart
+A policy is a *path*: a table of threshold vectors that never fall from one to the next, from "all rows leave
+at once" to "no row leaves early", joined by straight lines. Along it every row's exit only rises, so its
+cost does, and a budget is met by bisection. Policies differ in how they build the table
 (`serving.policy.registry`).
 
 Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of the table.
@@ -30,7 +30,7 @@ JudgedOn = Literal["fitted", "held out", "cross-fitted"]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a budget buys: thresholds, and what they do to rows of which the truth is known.
+    """The plan of a budget: thresholds, and their effect on labelled rows.
 
     Attributes:
         budget_flops: what an image may cost on average, in FLOPs.
@@ -60,7 +60,7 @@ def exits_taken(score: ScoreArray, thresholds: ScoreArray) -> ExitArray:
 
     Args:
         score: float64 [N, K].
-        thresholds: float64 [K]; the last is taken as minus infinity, since nobody can stay.
+        thresholds: float64 [K]; the last is taken as minus infinity, since no row can stay.
 
     Returns:
         int64 [N] within [0, K).
@@ -78,7 +78,7 @@ def evaluate_thresholds(
     thresholds: ScoreArray,
     budget_flops: float,
 ) -> Plan:
-    """What thresholds, from wherever they come, do to rows of which the truth is known.
+    """The effect of any thresholds on labelled rows.
 
     Args:
         score: float64 [N, K].
@@ -164,7 +164,7 @@ class PathPolicy:
         return self.judge(self._thresholds(budget_flops), budget_flops)
 
     def judge(self, thresholds: ScoreArray, budget_flops: float | None = None) -> Plan:
-        """What thresholds [K] do to the rows that the policy was fitted on.
+        """The effect of thresholds [K] on the rows that the policy was fitted on.
 
         Args:
             thresholds: from wherever they come.

@@ -17,7 +17,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Policy(Protocol):
-    """How calibration rows become a path of thresholds."""
+    """A way to turn calibration rows into a path of thresholds."""
 
     def table(self, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]) -> ScoreArray:
         """Make the path: from scores [N, K], correctness [N, K] and costs [K] to thresholds [R, K].
@@ -42,7 +42,7 @@ class Searched(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stiffness: float = Field(DEFAULT_STIFFNESS, gt=0, allow_inf_nan=False)
-    """How hard the search is held near the heuristic."""
+    """Weight that holds the search near the heuristic."""
 
     def table(self, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]) -> ScoreArray:
         """Make the path, in a second or so."""

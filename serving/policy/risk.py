@@ -18,7 +18,7 @@ DEFAULT_DELTA = 0.05
 """The chance, over the draw of the certifying images, that a guarantee does not hold."""
 
 LEAST_MAX_DROP = 1e-9
-"""Below it nobody has the images, and counting them would leave the numbers that floats tell apart."""
+"""Below it no data set has the images, and counting them would exceed the precision of floats."""
 
 
 def p_value(errors: int, images: int, max_risk: float) -> float:
@@ -67,7 +67,7 @@ def binomial_tail(successes: int, trials: int, chance: float) -> float:
 
 
 def most_errors(images: int, max_risk: float, delta: float) -> int:
-    """How many errors still prove that the risk is at most `max_risk`; -1 if not even none would.
+    """The most errors that still prove that the risk is at most `max_risk`; -1 if not even none would.
 
     Args:
         images: how many certifying images there are.

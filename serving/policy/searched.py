@@ -17,7 +17,7 @@ Against overfitting, of which searching on few rows is all too capable:
   with the geometric thresholds unless much is to be had. Export chooses it by cross-fitting.
 - Thresholds are made monotone in the budget, as the geometric ones are.
 
-What else was tried, and lost, is in docs/budgets.md. Pure numpy. Legend of shapes: N calibration rows, K
+docs/lab-notes.md has the searches that lost. Pure numpy. Legend of shapes: N calibration rows, K
 exits, R rows of a table.
 """
 
@@ -33,7 +33,7 @@ from serving.policy.plan import ExitArray, PathPolicy, exits_taken
 from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, interpolate_path, monotone_path
 
 DEFAULT_STIFFNESS = 100.0
-"""Where nobody chose one: close to the geometric thresholds, and hardly ever worse."""
+"""The default: close to the geometric thresholds, and hardly ever worse."""
 
 MOST_ROWS = 10_000
 """More rows than this are thinned out: a search over them would take many seconds and find the same."""
@@ -76,7 +76,7 @@ def searched_table(
 
 @dataclass(frozen=True)
 class _Goal:
-    """What the search maximises: chances [N, K] of being right, at costs [K], near one cost."""
+    """The objective of the search: chances [N, K] of being right, at costs [K], near one cost."""
 
     chance: ScoreArray
     cost: ScoreArray

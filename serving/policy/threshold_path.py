@@ -51,7 +51,7 @@ def monotone_path(table: ScoreArray, middle: int) -> ScoreArray:
     """Make a path of threshold vectors [R, K] that were found one by one, from cheap to dear.
 
     From the middle row outwards a threshold may only rise with the cost and only fall with it, whatever
-    wobbles where few rows are left; and the ends are put on: everybody leaves at once, nobody leaves early.
+    wobbles where few rows are left; and the ends are put on: all leave at once, none leave early.
 
     Args:
         table: float64 [R, K].

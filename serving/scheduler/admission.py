@@ -1,4 +1,4 @@
-"""The door: who may come in, who is in, and who has the right to answer whom. Safe from any thread."""
+"""Admission control: limits, the requests in flight, the right to resolve each. Safe from any thread."""
 
 import threading
 from collections.abc import Sequence
@@ -34,20 +34,20 @@ class Admission:
 
     @property
     def waiting_rows(self) -> int:
-        """How many rows are in."""
+        """Number of admitted rows."""
         return self._waiting_rows
 
     @property
     def has_arrivals(self) -> bool:
-        """Whether somebody was admitted who was not taken in yet."""
+        """Whether an admitted request was not taken in yet."""
         return bool(self._arrivals)
 
     def admit(self, request: Request[Any], inputs: Tensors) -> None:
         """Let a request in.
 
         Raises:
-            ClosedError: the door is closed.
-            BodyTooLargeError: the request could not come in even if nobody else were there.
+            ClosedError: admission is closed.
+            BodyTooLargeError: the request could not be admitted even into an empty queue.
             OverloadedError: there is no room now.
         """
         with self._lock:
@@ -58,7 +58,7 @@ class Admission:
                     f"{request.size} images in one request, but the queue holds {self.capacity}: "
                     "send them in several requests"
                 )
-            # Long lists leave a quarter of the queue to others, unless nobody else is there.
+            # Long lists leave a quarter of the queue to others, unless it is empty.
             long_by = max(0, request.size - SHORT_ROWS) if self._waiting_rows else 0
             reserved = min(long_by, self.capacity // 4)
             excess = self._waiting_rows + request.size + reserved - self.capacity
@@ -108,16 +108,16 @@ class Admission:
         return claimed
 
     def forget_all(self) -> None:
-        """Count no rows: everybody who was in is over, and nobody holds rows of theirs any more.
+        """Count no rows: every admitted request is over, and none of its rows is held any more.
 
-        Who was admitted in the meantime and not taken in yet stays.
+        Requests admitted in the meantime and not taken in yet stay.
         """
         with self._lock:
             self._arrivals = [(request, inputs) for request, inputs in self._arrivals if not request.over]
             self._waiting_rows = sum(request.size for request, _ in self._arrivals)
 
     def close(self, reason: str) -> None:
-        """Let nobody in from now on; the first reason stays."""
+        """Admit no request from now on; the first reason stays."""
         with self._lock:
             self._closed = self._closed or reason
 

@@ -35,7 +35,7 @@ class Barrier:
         return ready
 
     def complete(self, request: Request[Any]) -> Batch | None:
-        """Take the rows that are held for a request if nobody else of it is left to wait for."""
+        """Take the rows that are held for a request if no other row of it is under way."""
         held = self._held.get(request, [])
         if not held or sum(len(part.rows) for part in held) != request.unanswered:
             return None

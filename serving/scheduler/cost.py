@@ -1,4 +1,4 @@
-"""How long a stage takes on a batch: learned at warm-up, refined by every batch that runs."""
+"""Seconds of a stage on a batch: learned at warm-up, refined by every batch that runs."""
 
 import math
 import threading
@@ -33,10 +33,10 @@ class BatchCostCurve:
         self._seconds = [seconds_at[size] for size in self._sizes]
 
     def seconds(self, rows: int) -> float:
-        """How long a batch takes.
+        """Expected seconds of a batch.
 
         Under the smallest size that is known it takes as long as that one, over the largest it grows with the
-        rows. Where nothing is known it takes no time, so that it may run.
+        rows. A stage that never ran is expected to take no time, so that it may run.
         """
         if not self._sizes:
             return 0.0
@@ -53,7 +53,7 @@ class BatchCostCurve:
     def efficient_rows(self) -> int:
         """The smallest size that is known whose cost per row is the least there is, give or take `TOLERANCE`.
 
-        At least a quarter of the largest: a few noisy runs may call any size cheap, and nobody idles while a
+        At least a quarter of the largest: a few noisy runs may call any size cheap, and callers wait while a
         larger batch gathers, but other stages run. 0 where nothing is known.
 
         >>> BatchCostCurve({1: 0.010, 8: 0.048, 32: 0.190}).efficient_rows
@@ -67,7 +67,7 @@ class BatchCostCurve:
         return self._sizes[-1] if self._sizes else 0
 
     def cheapest_rows(self, rows: int) -> int:
-        """How many of `rows` to run together: all, unless a smaller size that is known costs less per row.
+        """The number of `rows` to run together: all, unless a smaller measured size costs less per row.
 
         >>> rates = BatchCostCurve({1: 0.010, 8: 0.048, 32: 0.256})
         >>> rates.cheapest_rows(5), rates.cheapest_rows(32)
@@ -138,7 +138,7 @@ class CostModel:
             self._refresh(stage)
 
     def invalidate(self, stage: int) -> None:
-        """Move what is believed of a stage towards the quickest that was seen, since nobody may start it now.
+        """Move the estimate of a stage towards the quickest batch seen, since no row may start it now.
 
         Without that a single slow batch could close a stage for good: what never runs is never learned anew.
 
@@ -152,11 +152,11 @@ class CostModel:
             self._refresh(stage)
 
     def expected(self, stage: int) -> BatchCostCurve:
-        """How long a stage is expected to take on batches, a step of the scheduler included."""
+        """The expected seconds of a stage on batches, a step of the scheduler included."""
         return self._expected[stage]
 
     def most_seconds(self, stage: int, rows: int) -> float:
-        """How long a stage will hardly exceed on a batch; 0 if it never ran, so that it may run."""
+        """Seconds that a stage hardly exceeds on a batch; 0 if it never ran, so that it may run."""
         return self._bounds[stage].seconds(rows)
 
     def _refresh(self, stage: int) -> None:

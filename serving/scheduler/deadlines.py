@@ -1,4 +1,4 @@
-"""Whose answers are due, and when: a heap of requests with a deadline. Safe from any thread."""
+"""A heap of requests with a deadline, by the time that their answers are due. Safe from any thread."""
 
 import heapq
 import math
@@ -62,7 +62,7 @@ class Deadlines:
 
 
 def answer_seconds(deadline_seconds: float) -> float:
-    """When the answer is taken: so many seconds after receipt, a moment before the deadline."""
+    """Seconds after receipt at which the answer is taken, a moment before the deadline."""
     return deadline_seconds - min(_LEAD_SECONDS, _LEAD_SHARE * deadline_seconds)
 
 

@@ -1,4 +1,4 @@
-"""Which stage runs next, and on how many rows: a pure function of how long the queues are and how old."""
+"""The next stage and its number of rows: a pure function of the queues' lengths and ages."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from serving.scheduler.cost import BatchCostCurve
 
 @dataclass(frozen=True, slots=True)
 class StageLoad:
-    """How many rows wait for a stage, for how many seconds the first of them has, and the most urgent can."""
+    """Rows that wait for a stage, seconds that the first has waited, and seconds that the most urgent can."""
 
     rows: int
     oldest_age_seconds: float
@@ -57,13 +57,12 @@ def cost_aware(
     max_age_seconds: float,
     entries: Sequence[int] = (0,),
 ) -> tuple[int, int]:
-    """Run the deepest stage with enough rows to be worth it, or with old ones; else bring out who is in.
+    """Run the deepest stage with enough rows to be worth it, or with old ones; else the deepest with any.
 
-    Enough is the smallest batch that costs no more per row than any other. How many rows run is what costs
-    least per row, too. Where nothing is worth it the machine is not full, and the deepest rows go first,
-    however few they are: there is time for batches that cost more per row, and waiting for company that may
-    not come costs the caller all of it. Under full load new rows are worth it, and those ahead gather until
-    they are as well, or old.
+    Enough is the smallest batch that costs no more per row than any other. The number of rows that run is the
+    one that costs least per row, too. If no batch is worth it, the machine is not full, and the deepest rows
+    go first, however few they are: small batches are affordable then, and waiting for more would only
+    add latency. Under full load new rows are worth it, and those ahead gather until they are as well, or old.
 
     Args:
         loads: of every stage.
@@ -114,7 +113,7 @@ def deadline_aware(
     """Change what `dispatch` chose where that would make urgent rows late.
 
     Rows that wait for stage 0 have no answer yet. If a batch of another stage would leave too little time to
-    take them all through it, they go first: an answer for everybody comes before a better one for somebody.
+    take them all through it, they go first: an answer for all comes before a better one for some.
     And a batch is halved until it does not make its stage's most urgent row late by its size; where no size
     is in time it stays whole, since the urgent row is lost and the others need not suffer.
 

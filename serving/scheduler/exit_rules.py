@@ -1,4 +1,4 @@
-"""Which rows leave at an exit, and which start a stage; the scheduler asks and does not know why.
+"""Exit rules: the rows that leave at an exit, and those that start a stage.
 
 Three rules: thresholds for each row, a sum of FLOPs for each request, and deadlines (docs/scheduler.md).
 Legend of shapes: N rows, C classes, K exits, M rows of one request.
@@ -27,7 +27,7 @@ class ThresholdRule:
 
     Args:
         scorer: scores rows as the thresholds expect it (`Calibration.scorer`).
-        observe: told of what was decided on; has no say.
+        observe: called with the rows that were decided on; does not decide.
     """
 
     def __init__(self, scorer: Scorer, observe: Observe | None = None) -> None:
@@ -102,7 +102,7 @@ class DeadlineRule:
     Args:
         seconds: how long a stage takes on so many rows (`CostModel.most_seconds`).
         clock: the scheduler's.
-        doubt: told the stage whenever none of the rows may start it (`CostModel.doubt`).
+        doubt: called with the stage whenever none of the rows may start it (`CostModel.invalidate`).
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Cheaper ways through a net, for rows that cannot leave at the heads on the way: the scheduler's side.
 
-A head need not run where no row of the batch could leave: its threshold is above every score. Which exits are
-out of reach of a row's thresholds is settled when it is admitted (`next_exits`); what can be run instead is
-handed in as plain callables (`serving.engine.graph_variants` makes them out of a bundle's graphs).
+A head need not run where no row of the batch could leave: its threshold is above every score. The exits that
+a row can leave at are settled at admission (`next_exits`); the graphs to run instead are handed in as plain
+callables (`serving.engine.graph_variants` makes them out of a bundle's graphs).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def next_exits(thresholds: Sequence[float]) -> tuple[int, ...]:
     """For each exit, the index of the first one from there on at which a row could leave.
 
     Args:
-        thresholds: one per exit; the last is not read, since nobody can stay.
+        thresholds: one per exit; the last is not read, since no row can stay.
 
     >>> next_exits([0.9, 2.0, float("-inf")])
     (0, 2, 2)
@@ -40,6 +40,6 @@ def needs_head(stage: int, rows: Sequence[Row]) -> bool:
 
 
 def goes_straight(request: Request[object]) -> bool:
-    """Whether the rows of a request can leave nowhere but at the last exit, and nobody asks before."""
+    """Whether the rows of a request can leave only at the last exit, and no early head is needed."""
     exits = request.terms.next_exits
     return bool(exits) and not request.notes_all and exits[0] == len(exits) - 1

@@ -1,4 +1,4 @@
-"""What the scheduler is given: how a stage runs, and the two questions that it asks of deciders."""
+"""The hooks of the scheduler: the running of a stage, and the two questions to an exit rule."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ they must be of requests with a deadline: of others no answer is kept on the way
 
 
 def everybody_starts(stage: int, rows: Sequence[Row]) -> Mask:
-    """Keep nobody from a stage."""
+    """Keep no row from a stage."""
     return np.ones(len(rows), np.bool_)
 
 

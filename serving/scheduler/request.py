@@ -1,4 +1,4 @@
-"""What goes through the stages: requests, their rows (one per image), and batches of rows from many."""
+"""The units that go through the stages: requests, their rows (one per image), and batches of rows."""
 
 import math
 from collections.abc import Sequence
@@ -14,23 +14,24 @@ from serving.interfaces import FloatArray, Tensors
 ResultT = TypeVar("ResultT")
 
 ExitAnswer = tuple[int, FloatArray, int]
-"""What an exit says of one row: the exit's index, probabilities [N, C] of a batch, the row's index in it."""
+"""An exit's answer to a row: the exit's index, probabilities [N, C] of a batch, the row's index in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What a request asked for, frozen when it is admitted; deciders read it, the scheduler does not.
+    """The constraints of a request, frozen at admission; exit rules read them, the scheduler does not.
 
     Attributes:
         budget_flops: what its images may cost on average, in FLOPs per image.
         thresholds: one per exit: a row leaves where its score reaches it; none where thresholds have no say.
         kind: which promise it was given.
         answer_at: the clock's seconds at which the answers so far are taken, however deep they are.
-        deadline_at: the clock's seconds at which the caller wants them; a little later than `answer_at`.
+        deadline_at: the clock's seconds at which they are due; a little later than `answer_at`.
         planned_flops: the budget that the thresholds were planned for, where it is not `budget_flops`.
         next_exits: for each exit, the first one from there on at which a row could leave, see
             `serving.scheduler.head_skipping`; empty where every exit counts.
         probabilities: whether answers bring those of all classes.
+        budget_share: what a brown-out left of the budget asked for; 1 where nothing lowered it.
     """
 
     budget_flops: float
@@ -41,6 +42,7 @@ class Constraints:
     next_exits: tuple[int, ...] = ()
     planned_flops: float | None = None
     probabilities: bool = False
+    budget_share: float = 1.0
 
 
 class Request(Generic[ResultT]):
@@ -58,7 +60,7 @@ class Request(Generic[ResultT]):
         unanswered: how many rows have not left yet.
         notes_all: whether every exit's answer is kept until the next one replaces it, not only the last: for
             deadlines, and for decisions over the whole request.
-        history: what every exit said of the only row, by the exit's index; None where nobody wants to know.
+        history: the answer of every exit to the only row, by the exit's index; None if not asked for.
     """
 
     __slots__ = (
@@ -80,7 +82,7 @@ class Request(Generic[ResultT]):
 
     @property
     def over(self) -> bool:
-        """Whether nobody waits any more: answered, failed or abandoned."""
+        """Whether the request is over: answered, failed or abandoned."""
         return self.future.done()
 
     def cancel(self) -> None:

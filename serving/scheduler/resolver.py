@@ -29,7 +29,7 @@ _ABANDONED = "CancelledError"
 
 
 class Resolver(Generic[ResultT]):
-    """Resolves futures, and says so in an event just before: who hears of it may already look for the event.
+    """Resolves futures, and emits an event just before: a woken caller may already look for the event.
 
     Only who claims a request from `admission` may end it, so a request that another thread aborts in the
     meantime is not ended twice.
@@ -38,7 +38,7 @@ class Resolver(Generic[ResultT]):
         name: of the model, for events.
         exit_flops: the cost of leaving at each exit, in FLOPs per image.
         answer: makes the results of requests whose rows have all left.
-        admission: knows who is in.
+        admission: of the requests in flight.
         clock: seconds from any origin.
         emit: gets the events; must not raise.
     """
@@ -86,6 +86,7 @@ class Resolver(Generic[ResultT]):
                         kind=terms.kind,
                         planned_flops=terms.planned_flops,
                         number=request.number,
+                        budget_share=terms.budget_share,
                     )
                 )
                 request.future.set_result(result)
@@ -116,7 +117,7 @@ class Resolver(Generic[ResultT]):
         self._begin(request)
 
     def _begin(self, request: Request[Any]) -> bool:
-        """Claim a request; False if there is nobody left to tell."""
+        """Claim a request; False if its caller has gone or was answered."""
         return bool(self._admission.claim([request])) and self._is_awaited(request)
 
     def _is_awaited(self, request: Request[Any]) -> bool:

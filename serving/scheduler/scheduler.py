@@ -1,6 +1,6 @@
 """The core: takes rows through the stages in batches (docs/scheduler.md).
 
-It is synchronous and knows no ONNX, no HTTP and no threads of its own: `submit`, `close` and `abort` may be
+It is synchronous, without ONNX, HTTP or threads of its own: `submit`, `close` and `abort` may be
 called from anywhere, `step` by one thread at a time.
 """
 
@@ -89,7 +89,7 @@ class Scheduler(Generic[ResultT]):
 
     @property
     def waiting_rows(self) -> int:
-        """How many rows were admitted and neither answered nor dropped."""
+        """Number of rows admitted and neither answered nor dropped."""
         return self._admission.waiting_rows
 
     @property
@@ -99,7 +99,7 @@ class Scheduler(Generic[ResultT]):
 
     @property
     def seconds_to_answer(self) -> float:
-        """How long until `answer_due` has something to do, 0 if it has; infinity if nobody has a deadline."""
+        """Seconds until `answer_due` has something to do, 0 if it has; infinity without deadlines."""
         return max(0.0, self._deadlines.next_answer_at - self._clock())
 
     def waiting_features(self, stage: int) -> list[Tensors]:
@@ -151,7 +151,7 @@ class Scheduler(Generic[ResultT]):
             self._resolver.finish_early(request)
 
     def close(self, reason: str) -> None:
-        """Admit nobody from now on; those who are in stay."""
+        """Admit no request from now on; admitted ones stay."""
         self._admission.close(reason)
 
     def abort(self, make_error: Callable[[], OfframpError]) -> None:
@@ -181,7 +181,7 @@ class Scheduler(Generic[ResultT]):
             self._turns[self._last + 1 if straight else 0].add(request, inputs, now)
 
     def _loads(self) -> list[StageLoad]:
-        """What waits for each stage, in its queue and for a turn to enter it."""
+        """The rows that wait for each stage, in its queue and for a turn to enter it."""
         now, urgent = self._clock(), bool(self._deadlines)
         loads = [queue.load(now, urgent=urgent) for queue in self._queues]
         for stage, turns in self._turns.items():
@@ -203,7 +203,7 @@ class Scheduler(Generic[ResultT]):
             row.queued_at = waited_since
 
     def _pop(self, stage: int, size: int) -> tuple[list[Row], Tensors]:
-        """Take rows that somebody still waits for; the others are dropped on the way."""
+        """Take rows whose caller still waits; the others are dropped on the way."""
         self._let_in(stage, size)
         rows, inputs = self._queues[stage].pop(size)
         over = [row.request.over for row in rows]
@@ -339,7 +339,7 @@ class Scheduler(Generic[ResultT]):
         """Let rows go with the answers they have, and answer the requests that waited for them alone."""
         for row in rows:
             row.request.unanswered -= 1
-        self._admission.release(len(rows))  # before callers hear of it and come back with more
+        self._admission.release(len(rows))  # before callers get their answers and send more
         if whole := [request for request in requests_of(rows) if request.unanswered == 0]:
             self._resolver.finish(whole)
 

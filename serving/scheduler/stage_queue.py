@@ -44,8 +44,8 @@ def compact(tensors: Tensors, chosen: IndexArray) -> Sequence[int]:
 class StageQueue:
     """One contiguous buffer per feature tensor; a batch is a view into it, wherever its rows came from.
 
-    While nobody waits, the tensors of a batch stand in for the buffers: its survivors close up in place,
-    which copies no more rows than left, and none where all stay. Survivors that join others are copied once,
+    If the queue is empty, the tensors of a batch stand in for the buffers: its survivors are compacted in
+    place, which copies no more rows than left, none if all stay. Survivors that join others are copied once,
     behind them: that copy is the compaction and the merge in one. The queue's own buffers are allocated when
     first needed, grow by doubling, and are given back when they outgrew `keep_rows` and the queue is empty.
 
@@ -58,7 +58,7 @@ class StageQueue:
     def __init__(self, keep_rows: int = 128) -> None:
         self._keep_rows = keep_rows
         self._own: Tensors = ()
-        self._buffers: Tensors = ()  # its own, or those of a batch that came while nobody waited
+        self._buffers: Tensors = ()  # its own, or those of a batch that came while the queue was empty
         self._head = 0
         self._rows: deque[Row] = deque()
 

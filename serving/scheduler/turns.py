@@ -1,7 +1,7 @@
 """Requests whose rows wait to enter the first stage, and the turns that they take.
 
 Rows of a long list do not go in one after the other: each request that waits brings a few rows into a batch,
-and then goes to the end of the line. A caller of one image waits for a batch or two, whoever else is there.
+and then goes to the end of the line. A caller of one image waits for a batch or two, under any other load.
 """
 
 import math
@@ -101,7 +101,7 @@ class Turns:
         return Taken(rows, parts, dropped)
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Forget all requests."""
         self._line.clear()
         self._rows = 0
 

@@ -36,7 +36,7 @@ class Timekeeper:
             self._changed.notify()
 
     def close(self) -> None:
-        """End the thread; nobody is waited for."""
+        """End the thread, without waiting for requests."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -46,7 +46,7 @@ class Timekeeper:
             self._scheduler.answer_due()
 
     def _wait(self) -> bool:
-        """Sleep until somebody is due; False when it is time to end."""
+        """Sleep until an answer is due; False when it is time to end."""
         with self._changed:
             while not self._closed and (seconds := self._scheduler.seconds_to_answer) > 0:
                 self._changed.wait(None if seconds == math.inf else min(seconds, threading.TIMEOUT_MAX))
@@ -66,7 +66,7 @@ class Worker(Generic[ResultT]):
     more than `MAX_RESTARTS` times in `RESTART_SECONDS`, it ends, and later submits are refused.
 
     Args:
-        scheduler: nobody else may step it.
+        scheduler: no other thread may step it.
         name: of the model.
         emit: gets `WorkerDied`.
         idle: a scheduler whose steps are taken only when the first has nothing to do; given up on closing.
@@ -130,7 +130,7 @@ class Worker(Generic[ResultT]):
             self._changed.notify()
 
     def close(self, drain: bool = True, timeout_seconds: float | None = None) -> None:
-        """Admit nobody from now on, and end the thread; may be called again.
+        """Admit no request from now on, and end the thread; may be called again.
 
         Args:
             drain: answer first those who are in; otherwise they get a `ClosedError` at once.
@@ -190,13 +190,13 @@ class Worker(Generic[ResultT]):
         return self._idle is not None and not self._draining and self._idle.step()
 
     def _revive(self, error: BaseException) -> bool:
-        """Fail everybody who is in, and say whether to go on."""
+        """Fail all admitted requests, and return whether to go on."""
         now = self._clock()
         self._died_at.append(now)
         while now - self._died_at[0] > RESTART_SECONDS:
             self._died_at.popleft()
         goes_on = len(self._died_at) <= MAX_RESTARTS and not self._draining
-        self._dead = not goes_on  # before anyone is told: who hears of it finds the model not alive
+        self._dead = not goes_on  # before the callers fail: each finds the model not alive
         self._busy = False
         described = f"{type(error).__name__}: {error}"
         self._emit(WorkerDied(self._name, described, goes_on=goes_on))

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 @dataclass
 class _Series:
-    """How many values lie between the bounds, and their sum."""
+    """Counts of values between the bounds, and their sum."""
 
     counts: list[int]
     sum: float = 0.0

@@ -1,8 +1,8 @@
-"""What each model did of late, second by second: a listener of the core's events, beside the metrics.
+"""Each model's last minutes, second by second: a listener of the core's events, beside the metrics.
 
-Prometheus keeps the past of a fleet; this keeps five minutes of one process, for whoever looks at it. What is
-kept does not grow with the traffic: a second is a few counters, and the latencies of its requests are counted
-in classes, each 10% wider than the one before.
+Prometheus keeps the past of a fleet; this keeps five minutes of one process. Its memory does not grow with
+the traffic: a second is a few counters, and the latencies of its requests are counted in classes, each 10%
+wider than the one before.
 """
 
 import math
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from serving.events import Event, RequestDone, RequestFailed, StageRan
 
 KEPT_SECONDS = 300
-"""How far one can look back."""
+"""Seconds that are kept."""
 
 _WIDTH = 1.1
 _BOUNDS = tuple(1e-4 * _WIDTH**step for step in range(141))  # to a minute
@@ -24,7 +24,7 @@ _BOUNDS = tuple(1e-4 * _WIDTH**step for step in range(141))  # to a minute
 
 @dataclass(slots=True)
 class _Second:
-    """What one model did in one second."""
+    """Counts of one model in one second."""
 
     exits: list[int]
     spent_flops: int = 0

@@ -18,7 +18,7 @@ class _Window:
 
 
 class RateLimit(logging.Filter):
-    """Lets an event through so many times in a window of time; the rest is counted and told in one line.
+    """Lets an event through so many times in a window of time; the rest is counted and reported in one line.
 
     Args:
         most_lines: in a window.

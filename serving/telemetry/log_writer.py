@@ -1,7 +1,7 @@
-"""Writes log lines from a thread of its own: whoever logs never waits for whoever reads.
+"""Writes log lines from a thread of its own: logging never waits for the reader of the log.
 
-A pipe that nobody reads takes 64 KB and then holds up the process that writes to it. Here a bounded number of
-lines waits; what comes on top is dropped and counted, and the count is written once there is room again.
+A pipe without a reader takes 64 KB and then blocks the process that writes to it. Here a bounded number of
+lines waits; further lines are dropped and counted, and the count is written once there is room again.
 """
 
 import json
@@ -37,7 +37,7 @@ class LogWriter:
 
     @property
     def dropped(self) -> int:
-        """How many lines were not written."""
+        """Number of lines that were not written."""
         return self._dropped
 
     def write(self, line: str) -> None:

@@ -1,18 +1,21 @@
 """Structured logs on standard error: ours, uvicorn's and every other library's in one format.
 
-Nobody who logs waits for who reads (`serving.telemetry.log_writer`), and no event is logged without end
-(`serving.telemetry.log_rates`).
+Logging never waits for the reader of the log (`serving.telemetry.log_writer`), and no event is logged without
+end (`serving.telemetry.log_rates`).
 """
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from serving.events import (
+    AccuracyMeasured,
     AgreementMeasured,
+    BudgetsLowered,
     DriftMeasured,
     Event,
     ModelStalled,
@@ -43,7 +46,7 @@ _CONTROLS = {
         *range(0x2066, 0x206A),
     )
 }
-"""What moves a terminal's cursor, ends a line, or turns the direction of text, and how it is shown."""
+"""Characters that move a terminal's cursor, end a line or turn the direction of text, and their escapes."""
 _IN_TRACEBACKS = {code: shown for code, shown in _CONTROLS.items() if code not in (0x09, 0x0A)}
 
 
@@ -58,7 +61,7 @@ class _ToWriter(logging.Handler):
         """Format a record here, where its values still are what they were, and have it written."""
         try:
             self._writer.write(self.format(record))
-        except Exception:  # a value that cannot be shown is no reason to fail whoever logged it
+        except Exception:  # a value that cannot be shown must not fail the caller that logs it
             self._writer.write(f'{{"event": "log_line_failed", "logger": "{record.name}"}}')
 
 
@@ -71,7 +74,7 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> LogW
         stream: where to, at once; by default to standard error, from a thread of its own.
 
     Returns:
-        What writes to standard error; close it at the end. None where a stream is given.
+        The writer to standard error; close it at the end. None where a stream is given.
     """
     writer = LogWriter(_STANDARD_ERROR) if stream is None else None
     colours = os.isatty(_STANDARD_ERROR) if stream is None else stream.isatty()
@@ -143,24 +146,31 @@ class EventLog:
         match event:
             case WorkerDied(model, error, goes_on):
                 self._logger.critical("worker_died", model=model, error=error, goes_on=goes_on)
-            case ModelStalled(model, seconds, over=True):
-                self._logger.warning("model_goes_on", model=model, seconds=round(seconds, 1))
-            case ModelStalled(model, seconds):
-                self._logger.critical("model_stalled", model=model, seconds=round(seconds, 1))
+            case ModelStalled():
+                self._stalled(event)
             case RowsBroken(model, exit_index, rows):
                 self._logger.warning("images_broken", model=model, exit=exit_index + 1, images=rows)
+            case AccuracyMeasured(model, alarm, changed=True):
+                self._alarm("accuracy_low" if alarm else "accuracy_back", {"model": model}, alarm)
+            case BudgetsLowered(model, priority, share):
+                self._logger.info("brownout", model=model, priority=priority, budget_share=round(share, 3))
             case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
                 found |= {"of": event.of, "images": event.rows}
-                if event.alarm:
-                    self._logger.warning("drift", **found)
-                else:
-                    self._logger.info("drift_over", **found)
+                self._alarm("drift" if event.alarm else "drift_over", found, event.alarm)
             case AgreementMeasured(model, exit_index, share, expected, alarm, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "share": share, "expected": expected}
-                if alarm:
-                    self._logger.warning("agreement_low", **found)
-                else:
-                    self._logger.info("agreement_back", **found)
+                self._alarm("agreement_low" if alarm else "agreement_back", found, alarm)
             case RequestFailed(model, error, rows):
                 self._logger.info("request_not_answered", model=model, error=error, rows=rows)
+
+    def _alarm(self, event: str, found: Mapping[str, Any], raised: bool) -> None:
+        log = self._logger.warning if raised else self._logger.info
+        log(event, **found)
+
+    def _stalled(self, event: ModelStalled) -> None:
+        found = {"model": event.model, "seconds": round(event.seconds, 1)}
+        if event.over:
+            self._logger.warning("model_goes_on", **found)
+        else:
+            self._logger.critical("model_stalled", **found)

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from serving.events import (
     BudgetKind,
     Event,
+    KeyLimited,
     ModelStalled,
     RequestDone,
     RequestFailed,
@@ -136,13 +137,19 @@ class Metrics:
         )
         self._queue_seconds = BatchHistogram(
             "offramp_queue_seconds",
-            "How long an image waited for a stage.",
+            "Seconds that an image waited for a stage.",
             ("model", "stage"),
             buckets=_SECONDS,
             registry=registry,
         )
         self._errors = Counter(
             "offramp_errors", "Requests that ended in an error, by its kind.", ("error",), registry=registry
+        )
+        self._key_limited = Counter(
+            "offramp_key_limited",
+            "Requests refused since their API key had asked for more than it may.",
+            ("key", "limit"),
+            registry=registry,
         )
         self._failed_rows = Counter(
             "offramp_failed_images",
@@ -163,7 +170,7 @@ class Metrics:
             registry=registry,
         )
         self._restarts = Counter(
-            "offramp_worker_failures", "How often a model's worker failed.", ("model",), registry=registry
+            "offramp_worker_failures", "Failures of a model's worker.", ("model",), registry=registry
         )
         self._runs_on = Gauge(
             "offramp_model_info",
@@ -172,7 +179,7 @@ class Metrics:
             registry=registry,
         )
 
-        # What is counted for each request or batch is looked up once for each set of labels.
+        # Counters of each request or batch are looked up once for each set of labels.
         self._http_requests_of = Children(self._http_requests)
         self._http_seconds_of = Children(self._http_seconds)
         self._exits_of, self._saved_of = Children(self._exits), Children(self._saved)
@@ -203,6 +210,8 @@ class Metrics:
                 self._broken.labels(model, str(exit_index + 1)).inc(rows)
             case RequestRefused(error):
                 self._errors.labels(error).inc()
+            case KeyLimited(key, limit):
+                self._key_limited.labels(key, limit).inc()
             case WorkerDied() | ModelStalled():
                 self._note_worker(event)
             case _:
@@ -221,6 +230,8 @@ class Metrics:
             self._exits_of[model, str(exit_index + 1)].inc(count)
         self._spent_of[model, done.kind].inc(sum(flops))
         self._asked_of[model, done.kind].inc(done.budget_flops * len(exits))
+        if done.budget_share < 1:
+            self._promises.lowered(model, len(exits))
         if model in self._full_flops:
             self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
         self._request_seconds_of[(model,)].observe(done.seconds)

@@ -11,7 +11,7 @@ from serving.events import Event, RequestDone, RequestFailed, StageRan
 
 @dataclass
 class Durations:
-    """How often something happened, and how many seconds it took in all."""
+    """A count of events, and their seconds in all."""
 
     count: int = 0
     seconds: float = 0.0
@@ -24,7 +24,7 @@ class Durations:
 
 @dataclass
 class ModelStatistics:
-    """What a model has done since it was loaded.
+    """Totals of a model since it was loaded.
 
     Attributes:
         images: answered.

@@ -1,1 +1,1 @@
-"""HTTP: bodies, queries and routes; everything that knows what a request looks like."""
+"""HTTP: bodies, queries and routes."""

@@ -1,4 +1,4 @@
-"""Who may ask what: hosts, keys and ports are looked at before a request comes to the app."""
+"""Access control: hosts, keys and ports are checked before a request comes to the app."""
 
 import ipaddress
 import re
@@ -9,41 +9,50 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
+from serving.errors import KeyLimitError
 from serving.web.framing import host_name
 from serving.web.keys import Key, KeyRing
-from serving.web.problems import problem
+from serving.web.limits import ALLOWANCE
+from serving.web.problems import problem, refusal
 
 HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
-"""Paths that are answered to anybody: whoever probes has no key, and often no name for the server."""
+"""Paths that need no key: a health probe has none, and often no name for the server."""
 
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
+_ADMIN = re.compile(r"/models/[^/]+/labels")
+"""Paths that change the server's state: on the second port, or where callers may."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
 class Access:
-    """What is asked of a request before it is served.
+    """The conditions that a request must meet before it is served.
 
     Args:
         hosts: names that the server answers to; None is any. `*.example.com` is every name below it.
         keys: whose keys count; None asks for none.
         admin_port: the port that serves everything; other ports serve what is public. None serves everything
-            everywhere.
+            everywhere, but for what changes the server's state.
+        allow_admin: whether that is served on every port.
     """
 
     hosts: Sequence[str] | None = None
     keys: KeyRing | None = None
     admin_port: int | None = None
+    allow_admin: bool = False
 
     def check(self, scope: Scope) -> tuple[Response | None, Key | None]:
-        """Return the answer to a request that may not come in, or None and its key if it has one."""
+        """Return the answer to a request that may not come in, or None; and its key if it has one.
+
+        The request counts among those of its key, whose allowance is `ALLOWANCE` from now on.
+        """
         path = scope["path"]
         if path in HEALTH:
             return None, None
         headers = Headers(scope=scope)
         if self.hosts is not None and not _is_among(headers.get("host", ""), self.hosts):
             return problem(421, "expected a Host that this server answers to (--allowed-hosts)"), None
-        if self.admin_port is not None and not self._is_open(scope, path):
+        if not self._is_open(scope, path):
             return problem(404, "there is nothing at this path on this port"), None
         if self.keys is None or path == "/" or path.startswith("/console/assets/"):
             return None, None  # a browser asks for the key with what is there
@@ -51,11 +60,21 @@ class Access:
         if key is None:
             ask = {"WWW-Authenticate": "Bearer"}
             return problem(401, "expected a key of this server: Authorization: Bearer KEY", headers=ask), None
+        ALLOWANCE.set(key.allowance)
+        if key.allowance is not None:
+            try:
+                key.allowance.take_request()
+            except KeyLimitError as error:
+                return refusal(error), key
         return None, key
 
     def _is_open(self, scope: Scope, path: str) -> bool:
-        server = scope.get("server") or (None, None)
-        return server[1] == self.admin_port or _PUBLIC.fullmatch(path) is not None
+        port = (scope.get("server") or (None, None))[1]
+        if self.admin_port is not None and port == self.admin_port:
+            return True
+        if _ADMIN.fullmatch(path):
+            return self.allow_admin
+        return self.admin_port is None or _PUBLIC.fullmatch(path) is not None
 
 
 def default_hosts(bound_to: str) -> Sequence[str] | None:

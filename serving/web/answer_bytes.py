@@ -14,6 +14,9 @@ from serving.web.answer_form import PLAIN, AnswerForm
 
 _KEPT_TEXTS = 65_536  # class names, mostly: the largest label sets in use have some twenty thousand
 
+BROWNOUT_HEADER = b"offramp-brownout"
+"""The response header with what a brown-out left of the budget; not there where nothing lowered it."""
+
 _JSON = (b"content-type", b"application/json")
 NO_FAILURES: Mapping[int, str] = MappingProxyType({})
 _text = lru_cache(_KEPT_TEXTS)(json.dumps)
@@ -46,6 +49,8 @@ class AnswerResponse(Response):
             told.insert(index, f'{{"problem": {failures[index]}}}')
         self.body = (as_list(told) if listed else told[0]).encode()
         self.raw_headers = [(b"content-length", b"%d" % len(self.body)), _JSON]
+        if answers and answers[0].budget_share < 1:
+            self.raw_headers.append((BROWNOUT_HEADER, b"%.3g" % answers[0].budget_share))
 
 
 def as_list(told: Sequence[str]) -> str:
@@ -95,7 +100,7 @@ def _more(answer: Answer, classes: Sequence[str], form: AnswerForm) -> str:
 
 
 def _report(report: ExitReport) -> dict[str, object]:
-    """Return what an exit says; a threshold that nobody reaches is as large as it is, never infinite."""
+    """Return the answer of an exit; a threshold out of reach is written as a large number, never infinity."""
     return asdict(report) | {"threshold": _finite(report.threshold)}
 
 

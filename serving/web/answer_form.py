@@ -1,4 +1,4 @@
-"""How a caller wants its answers told, and what is to become of images that cannot be read."""
+"""The form of answers that a caller asks for, and the handling of images that cannot be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _MOST_CLASSES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """What an answer says beside the likeliest class.
+    """The contents of an answer beside the likeliest class.
 
     Args:
         top_k: how many of the likeliest classes; None for none.

@@ -18,7 +18,7 @@ _BODY_HEADERS = {
 
 @dataclass(frozen=True)
 class BodyHeaders:
-    """What a request's headers say of its body; an absent one is empty."""
+    """The headers of a request's body; an absent one is empty."""
 
     content_type: str = ""
     content_length: str = ""

@@ -1,4 +1,4 @@
-"""How many bytes of request bodies the server holds, all requests together, and how many it may."""
+"""The bytes of request bodies that the server holds, all requests together, and their limit."""
 
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -37,7 +37,7 @@ class ByteBudget:
 
 
 class Share(AbstractContextManager["Share"]):
-    """What one request holds of a budget.
+    """One request's share of a byte budget.
 
     Args:
         budget: which.

@@ -10,21 +10,21 @@ EXTENSION = "offramp.caller"
 
 
 class ClientConnection(Protocol):
-    """Who waits for an answer (uvicorn's `RequestResponseCycle` is one)."""
+    """The caller of a request (uvicorn's `RequestResponseCycle` is one)."""
 
     disconnected: bool
-    """Whether nobody waits any more."""
+    """Whether the caller has gone."""
     more_body: bool
     """Whether a part of the body has not arrived yet."""
     message_event: asyncio.Event
-    """Set when one of these changes; whoever wants to end the waiting may set it, too."""
+    """Set when one of these changes; other code may set it, too, to end the waiting."""
 
 
 class WatchedConnection:
-    """A caller behind a server that offers no `ClientConnection`: a task reads on until it hears of the end.
+    """A caller behind a server that offers no `ClientConnection`: a task reads on until the connection ends.
 
     Args:
-        receive: ASGI's; nobody else may use it from now on.
+        receive: ASGI's; no other code may use it from now on.
     """
 
     def __init__(self, receive: Receive) -> None:

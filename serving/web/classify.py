@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import DeadlineError, OfframpError
 from serving.events import RequestRefused
-from serving.options import ClassifyOptions
+from serving.options import ClassifyOptions, lower_of
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.answer_bytes import NO_FAILURES, AnswerResponse
@@ -21,6 +21,8 @@ from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob, ImageReader
+from serving.web.label_notes import LabelNotes
+from serving.web.limits import charge_of
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of, problem_text
 from serving.web.query import PARAMETERS, read_options, read_query
@@ -48,7 +50,7 @@ class Classify:
 
         Raises:
             OfframpError: it is refused, or fails.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         try:
             answer = await self._start(scope, receive)
@@ -61,9 +63,11 @@ class Classify:
         """Take a request to its end, or to the error that it is refused with."""
         received_at = time.monotonic()
         query = scope["query_string"]
-        # What cannot be asked for is refused before the body is read.
+        # Impossible options are refused before the body is read.
         model, ask, form = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        if (allowed := scope.get("state", {}).get("priority")) is not None:
+            ask = replace(ask, priority=lower_of(ask.priority, allowed))
         caller = caller_of(scope)
         headers = body_headers(scope)
         service = self._service
@@ -81,7 +85,8 @@ class Classify:
             del body  # the reader lets go of it when the images are there
             waiting = caller or WatchedConnection(receive)
             try:
-                job = await self.run(model, ask, reader, waiting, received_at)
+                request_id = scope["state"].get("request_id")
+                job = await self.run(model, ask, reader, waiting, received_at, request_id)
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()
@@ -101,6 +106,7 @@ class Classify:
         reader: ImageReader,
         caller: ClientConnection,
         received_at: float,
+        request_id: str | None = None,
     ) -> ClassifyJob:
         """Have images read, admitted and answered, and wait; the same for every protocol.
 
@@ -110,24 +116,33 @@ class Classify:
             reader: reads the images; let go of once they are there.
             caller: who waits.
             received_at: the second of `time.monotonic` from which a deadline counts.
+            request_id: by which labels may come; None where the caller does not know it.
 
         Raises:
             OfframpError: the request was not admitted.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        notes = None
+        if self._service.labels is not None and request_id is not None and not ask.explain:
+            max_drop, failures = self._service.settings.max_drop, partial(_failures_of, reader)
+            notes = LabelNotes(self._service.labels.store, model, request_id, ask, max_drop, failures)
         job = ClassifyJob(
             model,
             ask,
             received_at=received_at,
             reader=reader,
+            charge=charge_of(ask, model.exit_flops),
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
+            **({} if notes is None else {"told": notes.told}),
         )
         del reader
         await self._end(job, caller, late_at)
         if job.refusal is not None:
             raise job.refusal
+        if notes is not None and job.succeeded:
+            notes.note(job.answers())
         return job
 
     async def body(
@@ -167,7 +182,7 @@ class Classify:
 
         Raises:
             OverloadedError: too many wait to be decoded.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         timer = None
         if late_at is not None:
@@ -203,6 +218,12 @@ class Classify:
         return self._mailbox
 
 
+def _failures_of(reader: ImageReader) -> Mapping[int, object]:
+    """Return the images that a reader left out, where it may leave out any."""
+    failures: Mapping[int, object] = getattr(reader, "failures", {})
+    return failures
+
+
 class ClassifyApp:
     """An ASGI app that is `POST /classify` alone, its errors included.
 
@@ -216,7 +237,7 @@ class ClassifyApp:
         self._logger = logger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; what nobody expected is raised again once it was answered, for the log."""
+        """Answer one request; an unexpected error is raised again once it was answered, for the log."""
         try:
             response = await self._classify(scope, receive)
         except (OfframpError, ClientDisconnect) as error:

@@ -18,11 +18,11 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class DecodePool:
-    """Threads that take what waits in turn, a step of each, with a limit on what may wait.
+    """Threads that take queued work in turn, a step of each piece, with a limit on the queue.
 
-    Whoever has more to do after a step goes to the end of the queue: a long list does not keep a single image
-    waiting. A thread that finds more work when it is done goes on with it: one has to be woken only where
-    there was none. The threads are daemons, and nothing that work raises ends one.
+    Work with more to do after a step goes to the end of the queue: a long list does not keep a single image
+    waiting. A thread that finds more work after a step goes on with it: a thread is woken only if the queue
+    was empty. The threads are daemons, and an error of the work never ends one.
 
     Args:
         threads: how many.
@@ -55,7 +55,7 @@ class DecodePool:
 
     @property
     def waiting(self) -> int:
-        """How many pieces of work run and wait."""
+        """Number of pieces of work that run or wait."""
         return self._waiting
 
     def start(self, step: Step) -> None:
@@ -86,7 +86,7 @@ class DecodePool:
         def tell() -> bool:
             try:
                 result = work()
-            except BaseException as error:  # whoever waits is told of anything
+            except BaseException as error:  # the waiting caller gets any error
                 loop.call_soon_threadsafe(_resolve, done, None, error)
             else:
                 loop.call_soon_threadsafe(_resolve, done, result, None)
@@ -121,7 +121,7 @@ class DecodePool:
 def _resolve(
     done: "asyncio.Future[Result | None]", result: Result | None, error: BaseException | None
 ) -> None:
-    if done.done():  # nobody waits any more
+    if done.done():  # the caller has gone
         return
     if error is None:
         done.set_result(result)

@@ -1,4 +1,4 @@
-"""What a request's head must be like before anybody looks at what it asks for.
+"""Checks of a request's head, before anything else of the request is read.
 
 Two readers of one connection, a proxy and this server, must agree where each request ends (RFC 9112, section
 11.2). Where a head leaves room for doubt, the request is refused and the connection closed.

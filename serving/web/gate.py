@@ -21,7 +21,7 @@ class ServerMiddleware:
 
     Args:
         app: what is inside.
-        service: whose metrics count, and which knows whether it drains.
+        service: the source of metrics, and of whether the server drains.
         logger: where the access log goes.
         shortcuts: apps by method and path that are asked in place of `app`.
         access: who may ask what.
@@ -56,6 +56,8 @@ class ServerMiddleware:
         request_id = self._ids.make()
         scope.setdefault("state", {})["request_id"] = request_id
         answer, key = self._access.check(scope)
+        if key is not None:
+            scope["state"]["priority"] = key.priority
         shortcut = None if answer else self._shortcuts.get((scope["method"], scope["path"]))
 
         async def watched(message: Message) -> None:

@@ -1,6 +1,6 @@
 """Finds out whether a caller that sends no more still waits for its answer.
 
-A caller that closes only its sending side (`nc -N`, some proxies) wants to be answered; one that closed
+A caller that closes only its sending side (`nc -N`, some proxies) is to be answered; one that closed
 everything does not, and both look the same until something is sent to them. An interim response, 100
 Continue, may be sent at any time before the answer (RFC 9110, section 15.2): a caller that waits skips it,
 and the system of one that is gone says so.

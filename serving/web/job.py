@@ -1,7 +1,7 @@
 """One request's images on their way through the threads: decoded, admitted, answered."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
+from serving.web.limits import Charge
 from serving.web.mailbox import LoopMailbox
 from serving.web.service import ServedModel, Work
 
@@ -24,15 +25,17 @@ class ImageReader(Protocol):
 
 
 class ClassifyJob:
-    """Decodes a body and submits its images in threads; the event loop hears of it once, at the end.
+    """Decodes a body and submits its images in threads; the event loop is woken once, at the end.
 
     Args:
         model: who answers.
         ask: what is asked for.
         received_at: the second of `time.monotonic` at which the request's headers were there.
         reader: decodes the body.
+        charge: counts the images against the caller's key; None where nothing limits that.
         mailbox: brings the end into the event loop.
         woken: set at the end.
+        told: told of images of the random sample (see `serving.model.Model.submit`).
 
     Attributes:
         over: whether it has ended.
@@ -46,8 +49,10 @@ class ClassifyJob:
         *,
         received_at: float,
         reader: ImageReader,
+        charge: Charge | None = None,
         mailbox: LoopMailbox,
         woken: asyncio.Event,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> None:
         self.over = False
         self.refusal: Exception | None = None
@@ -55,8 +60,10 @@ class ClassifyJob:
         self._ask = ask
         self._received_at = received_at
         self._reader: ImageReader | None = reader
+        self._charge = charge
         self._mailbox = mailbox
         self._woken = woken
+        self._told = told
         self._work: Work | None = None
         self._abandoned = False
 
@@ -78,8 +85,8 @@ class ClassifyJob:
             if not len(pixels):  # none of a list could be read
                 self._mailbox.post(self._end)
                 return False
-            work = self._model.submit(pixels, self._ask, received_at=self._received_at)
-        except BaseException as error:  # whatever it is, somebody waits for an answer
+            work = self._submit(pixels)
+        except BaseException as error:  # of any kind: the caller waits for an answer
             self._reader = None
             self._fail(error)
             return False
@@ -94,13 +101,19 @@ class ClassifyJob:
             self._end()
 
     def abandon(self) -> None:
-        """Drop the images where they are; nobody waits for them any more."""
+        """Drop the images where they are: their caller has gone."""
         self._abandoned = True
         if self._work is not None:
             self._work.cancel()
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether all images have answers, of a request that is over."""
+        future = None if self._work is None else self._work.future
+        return future is not None and not future.cancelled() and future.exception() is None
+
     def answers(self) -> Sequence[Answer]:
-        """What came out of a request that is over and was not refused; nothing where there were no images.
+        """The outcome of a request that is over and was not refused; nothing where there were no images.
 
         Raises:
             ClosedError: it was dropped.
@@ -113,6 +126,21 @@ class ClassifyJob:
         except CancelledError as error:
             raise ClosedError("the request was dropped before it was answered") from error
         return answers
+
+    def _submit(self, pixels: npt.NDArray[np.uint8]) -> Work:
+        """Have the model admit the images, if the caller's key may ask for as much."""
+        charge = self._charge
+        if charge is not None:
+            charge.take(len(pixels))
+        try:
+            work = self._model.submit(pixels, self._ask, received_at=self._received_at, told=self._told)
+        except BaseException:
+            if charge is not None:
+                charge.drop()
+            raise
+        if charge is not None:
+            work.future.add_done_callback(charge.settle)
+        return work
 
     def _wait_for(self, work: Work) -> None:
         self._work = work

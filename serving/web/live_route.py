@@ -33,7 +33,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get(
         "/{model}/live",
-        summary="What it did of late, second by second",
+        summary="Its last minutes, second by second",
         response_model=LiveBody,
         responses=documented(404, 422),
         openapi_extra={"parameters": [_SINCE]},

@@ -24,7 +24,7 @@ class LoopMailbox:
     def post(self, call: Callable[[], object]) -> None:
         """Have `call` made in the loop, in the order of posting; from any thread.
 
-        Once the loop is closed nobody waits for news, and none are delivered.
+        Once the loop is closed, no news are delivered.
         """
         self._calls.append(call)
         if not self._woken:

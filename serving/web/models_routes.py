@@ -41,7 +41,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get(
         "/{model}/plan",
-        summary="What a budget or a guarantee buys",
+        summary="Accuracy and cost under a budget or a guarantee",
         responses=documented(404, 422, 429),
         openapi_extra={"parameters": [BUDGET_PARAMETER, MAX_DROP_PARAMETER]},
     )

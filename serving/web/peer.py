@@ -9,11 +9,11 @@ _CLOSED, _CLOSE_WAIT = 7, 8  # states of tcp(7), include/net/tcp_states.h
 
 
 class Peer(Enum):
-    """What is known of the other end."""
+    """Facts about the other end."""
 
     THERE = "there"
     SENDS_NO_MORE = "sends no more"
-    """It closed its sending side: it waits for the answer, or it is gone; only writing to it tells."""
+    """It closed its sending side: it waits for the answer, or it is gone; only a write shows which."""
     GONE = "gone"
     UNKNOWN = "unknown"
     """The system does not say."""

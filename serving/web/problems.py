@@ -1,4 +1,4 @@
-"""Errors as problem+json (RFC 9457): ours, the framework's, and the ones nobody expected."""
+"""Errors as problem+json (RFC 9457): ours, the framework's, and unexpected ones."""
 
 import json
 import math
@@ -22,7 +22,7 @@ _SERVER_ERRORS = {
 }
 """Said instead of an error's own text, which may quote the engine or the machine; that goes to the log."""
 CLIENT_GONE = 499
-"""The status under which an abandoned request is counted; nobody is there to read it."""
+"""The status under which an abandoned request is counted; its caller has gone."""
 
 
 class Problem(BaseModel):
@@ -71,7 +71,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def problem_of(error: Exception, logger: FilteringBoundLogger) -> Response:
-    """Build the response to an error of ours, to a caller who hung up, or to what nobody expected.
+    """Build the response to an error of ours, to a caller that hung up, or to an unexpected one.
 
     Args:
         error: what was raised.
@@ -81,18 +81,23 @@ def problem_of(error: Exception, logger: FilteringBoundLogger) -> Response:
         return Response(status_code=CLIENT_GONE)
     if not isinstance(error, OfframpError):
         return problem(500, "the server failed; its log says why")
+    if error.status in _SERVER_ERRORS:
+        logger.error("request_failed", error=type(error).__name__, reason=str(error))
+    return refusal(error)
+
+
+def refusal(error: OfframpError) -> Response:
+    """Build the response to an error of ours, with the headers that go with it."""
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
     if isinstance(error, BodyTimeoutError):
         headers["Connection"] = "close"  # The rest of the body is not worth waiting for.
-    if error.status in _SERVER_ERRORS:
-        logger.error("request_failed", error=type(error).__name__, reason=str(error))
     return problem(error.status, shown_text(error), error.title, headers)
 
 
 def shown_text(error: OfframpError) -> str:
-    """Return what a client is told of an error."""
+    """Return the text of an error for its client."""
     return _SERVER_ERRORS.get(error.status, str(error))
 
 

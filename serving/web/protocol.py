@@ -88,7 +88,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         receive_seconds: how long headers, or an unwanted rest of a body, may take to arrive.
         write_seconds: how long an answer may take to be taken.
         max_connections: beyond so many, a new one is answered 503 and closed.
-        refused: told the status of every request that is refused here, before the app.
+        refused: called with the status of every request that is refused here, before the app.
         options: what uvicorn passes.
     """
 
@@ -116,7 +116,9 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for the first request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # so that `pause_writing` tells of every byte not taken
+        # Any byte that is not taken calls `pause_writing`. The limit is not 0: over TLS an empty buffer would
+        # count as full.
+        transport.set_write_buffer_limits(high=1)
         self._watch = PeerWatch(transport, self.loop, self._may_probe)
         self._arm()
         if len(self.connections) > self._max_connections:
@@ -239,7 +241,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._write_deadline = self.loop.call_later(self._write_seconds, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell every request on this connection that nobody waits for it any more."""
+        """Tell every request on this connection that its caller has gone."""
         self._disarm()
         self._forget_write_deadline()
         if self._watch is not None:
@@ -304,7 +306,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._ending, self._refusal = True, refusal
         unfinished = self._receiving and self._has_cycle
         if unfinished and self._in_progress and refusal is not None:
-            # The app was given the start of this request: it is told that there will be no end.
+            # The app got the start of this request: it is informed that there will be no end.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self.cycle is self._running:

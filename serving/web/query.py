@@ -7,13 +7,13 @@ from difflib import get_close_matches
 from starlette.datastructures import QueryParams
 
 from serving.errors import QueryError, QueryTooLongError, TermsError
-from serving.options import MODES, ClassifyOptions, check
+from serving.options import MODES, PRIORITIES, ClassifyOptions, check
 from serving.web.answer_form import FORM_NAMES, read_switch
 
 BUDGET_PARAMETER = {
     "name": "budget",
     "in": "query",
-    "description": "What an image may cost on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
+    "description": "Cost of an image on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
     "full depth. The server's default where absent.",
     "schema": {"type": "string"},
 }
@@ -43,6 +43,13 @@ TERMS_PARAMETERS = [
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
     MAX_DROP_PARAMETER,
+    {
+        "name": "priority",
+        "in": "query",
+        "description": "The class of the request: while too much waits, average budgets of `low` are lowered "
+        "first, then those of `normal`. With API keys it can only be lower than the key's class.",
+        "schema": {"type": "string", "enum": list(PRIORITIES), "default": "normal"},
+    },
 ]
 
 MODEL_PARAMETER = {
@@ -86,7 +93,7 @@ FORM_PARAMETERS = [
     },
 ]
 
-PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model", "explain", *FORM_NAMES)
+PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model", "explain", "priority", *FORM_NAMES)
 """The query parameters of `/classify`."""
 
 
@@ -135,6 +142,7 @@ def read_options(query: Mapping[str, str]) -> ClassifyOptions:
         max_drop=_number("max_drop", query["max_drop"]) if "max_drop" in query else None,
         model=query.get("model"),
         explain=read_switch(query, "explain"),
+        priority=query.get("priority"),  # type: ignore[arg-type] # as `mode`
     )
     check(ask)
     return ask

@@ -30,7 +30,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """How much one request may bring.
+    """Limits of one request.
 
     Args:
         images: how many.
@@ -60,7 +60,7 @@ class BodyReader:
         spec: what the model takes.
         limits: what is too much.
 
-        item_errors: whether an image of a JSON list that cannot be read is left out, and told of in
+        item_errors: whether an image of a JSON list that cannot be read is left out, and named in
             `failures`.
 
     Attributes:
@@ -133,7 +133,7 @@ class EncodedReader:
         encoded: the images, as bytes or as text in base64.
         spec: what the model takes.
         limits: what is too much.
-        item_errors: whether an image that cannot be read is left out, and told of in `failures`.
+        item_errors: whether an image that cannot be read is left out, and named in `failures`.
 
     Attributes:
         failures: why images were left out, by their index.
@@ -188,7 +188,8 @@ class EncodedReader:
         self._encoded[index] = b""
         if self._place < len(self._encoded):
             return None
-        return np.stack(self._decoded) if self._decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
+        decoded, self._decoded = self._decoded, []
+        return np.stack(decoded) if decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
 
     def _failed(self, index: int, error: ImageError) -> None:
         named = type(error)(f"images[{index}]: {error}")

@@ -1,8 +1,8 @@
-"""What the answers look like, for OpenAPI; `POST /classify` itself writes its JSON without them."""
+"""Schemas of the answers, for OpenAPI; `POST /classify` itself writes its JSON without them."""
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from serving.bundle.manifest import DataSet, Named, Truth
 from serving.events import View
@@ -20,20 +20,20 @@ class TopClassBody(BaseModel):
 
 
 class ExitReportBody(BaseModel):
-    """What one exit says of an image."""
+    """The answer of one exit to an image."""
 
     exit: int = Field(description="From 1.")
     class_name: str
     class_index: int
     confidence: float
-    score: float = Field(description="What is held against the threshold.")
-    threshold: float | None = Field(description="Null at the last exit, where everybody leaves.")
+    score: float = Field(description="The number that is compared with the threshold.")
+    threshold: float | None = Field(description="Null at the last exit, where every image leaves.")
     leaves: bool = Field(description="Whether the image would leave here, had it not left before.")
     flops: int
 
 
 _TRUTH: Any = Field(
-    description="What accuracies are held against: `labels`, or the full network's `own` answers; then they "
+    description="The truth behind accuracies: `labels`, or the full network's `own` answers; then they "
     "are the share of images on which an exit agrees with it."
 )
 
@@ -117,29 +117,29 @@ class ModelsBody(BaseModel):
 
 
 class PlannedExitBody(BaseModel):
-    """What a budget does at one exit."""
+    """Effect of a budget at one exit."""
 
     exit: int = Field(description="From 1.")
     flops: int
     threshold: float | None = Field(
-        description="An image leaves where its confidence reaches this; above 1 nobody does, and at the last "
-        "exit, where it is null, everybody does."
+        description="An image leaves where its confidence reaches this, above 1 none. Null at the last "
+        "exit, where every image leaves."
     )
     share: float = Field(description="Share of the held-out images that leave here.")
 
 
 class CertificateBody(BaseModel):
-    """What is promised of thresholds, and what that rests on."""
+    """The promise of thresholds, and its evidence."""
 
     max_drop: float = Field(description="The share of answers that leaving early loses is at most this,")
     delta: float = Field(description="unless the certifying images were a draw as unlucky as this.")
-    images: int = Field(description="How many certifying images there were.")
+    images: int = Field(description="Number of certifying images.")
     risk: float = Field(description="The share of them that leaving early loses.")
     p_value: float = Field(description="The chance of so low a share if it were over `max_drop` in truth.")
 
 
 class PlanBody(BaseModel):
-    """What a budget or a guarantee buys, measured on calibration images that no threshold was fitted on."""
+    """Accuracy and cost under a budget or a guarantee, on calibration images without fitted thresholds."""
 
     model: str
     budget_flops: float
@@ -149,7 +149,7 @@ class PlanBody(BaseModel):
         "about as much as the interval says."
     )
     expected_accuracy_interval: tuple[float, float] = Field(description="95%, Wilson's.")
-    images: int = Field(description="How many images `expected_*` and `share` were measured on.")
+    images: int = Field(description="Number of images that `expected_*` and `share` were measured on.")
     judged_on: JudgedOn = Field(
         description="`held out`: no threshold was fitted on these images. `cross-fitted`: where the bundle "
         "keeps none; each fifth was judged by thresholds fitted on the others. `fitted`: neither."
@@ -165,7 +165,7 @@ class PlanBody(BaseModel):
 
 
 class CorrectionBody(BaseModel):
-    """What the closed loop does to one class of budgets, 5% wide."""
+    """The closed loop's correction of one class of budgets, 5% wide."""
 
     budget_class: str = Field(description="The lower edge, as a share of the full depth.")
     factor: float = Field(description="By which its budgets are multiplied before thresholds are planned.")
@@ -182,19 +182,19 @@ class ExitHealthBody(BaseModel):
     drift_limit: float | None = Field(description="Over it, the drift score is an alarm.")
     drift_alarm: bool
     drift_of: View | None = Field(
-        description="What is least like the calibration: how sure the answers are, or their classes."
+        description="The part that is least like the calibration: confidences, or classes."
     )
-    drift_images: int | None = Field(description="How many images the drift score is of.")
+    drift_images: int | None = Field(description="Number of images behind the drift score.")
     watched: int = Field(description="Images that left here and were run to the end in idle time.")
     agreement: float | None = Field(description="Share of these that the last exit agrees on.")
     agreement_expected: float | None = Field(
-        description="What it was on the calibration images, for the thresholds of late."
+        description="Its value on the calibration images, for recent thresholds."
     )
-    agreement_alarm: bool = Field(description="Whether it is lower of late than chance explains.")
+    agreement_alarm: bool = Field(description="Whether it is recently lower than chance explains.")
 
 
 class HealthBody(BaseModel):
-    """How a model is doing."""
+    """A model's health."""
 
     model: str
     status: Literal["ok", "drifting", "dead"]
@@ -205,17 +205,17 @@ class HealthBody(BaseModel):
 
 
 class LiveBody(BaseModel):
-    """What a model did of late: lists have one value for each whole second, from second `first` on."""
+    """A model's last minutes: lists have one value for each whole second, from second `first` on."""
 
     model: str
-    kept_seconds: int = Field(description="How far back one can look.")
+    kept_seconds: int = Field(description="Number of seconds that are kept.")
     first: int = Field(description="The first second of the lists, counted from the start of the server.")
     next: int = Field(description="The first second that is not there yet.")
     full_flops: int = Field(description="FLOPs of an image that goes to the last exit.")
     image_seconds: list[float] = Field(
         description="Seconds of each stage for an image, in batches of the best size; 0 where it never ran."
     )
-    threads: int = Field(description="How many threads compute.")
+    threads: int = Field(description="Number of threads that compute.")
     exits: list[list[int]] = Field(description="For each exit, the images answered there.")
     spent_flops: list[int] = Field(description="Nominal FLOPs spent on answered images.")
     asked_flops: list[float] = Field(description="The sum of their budgets.")
@@ -233,3 +233,66 @@ class LiveBody(BaseModel):
 def binary(*media_types: str) -> dict[str, Any]:
     """Describe bodies that are bytes."""
     return {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
+
+
+class LabelBody(BaseModel):
+    """The true class of an image, by its name or by its index."""
+
+    request_id: str = Field(min_length=1, max_length=64, description="`Offramp-Request-ID` of its answer.")
+    image: int = Field(default=0, ge=0, lt=2**31, description="Its place in the request, from 0.")
+    class_name: str | None = None
+    class_index: int | None = None
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LabelsBody(BaseModel):
+    """True classes of images that were answered."""
+
+    labels: list[LabelBody] = Field(min_length=1, max_length=10_000)
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class TakenBody(BaseModel):
+    """What became of labels."""
+
+    new: int = Field(description="Images that had none.")
+    same: int = Field(description="Images that had the same one.")
+    contradicting: int = Field(description="Images that had another one; the last stands.")
+    certifying: int = Field(description="New ones of the random sample, which the certificate rests on.")
+    unknown: int = Field(description="Left out with `on_unknown=skip`: their answers are not kept.")
+
+
+class ExitAccuracyBody(BaseModel):
+    """Labelled answers of an exit."""
+
+    exit: int = Field(description="From 1.")
+    labelled: int
+    accuracy: float
+    interval: tuple[float, float] = Field(description="Of 95% (Wilson).")
+
+
+class TrafficCertificateBody(BaseModel):
+    """The share of answers that leaving early loses at most, on the traffic as it is served."""
+
+    images: int = Field(description="Labelled images of the random sample that it rests on.")
+    lost: int = Field(description="Of these, right at full depth and wrong where they left.")
+    bound: float
+    delta: float = Field(description="The chance that a certificate of the series does not hold.")
+    max_drop: float | None = Field(description="The server's own guarantee, if it has one.")
+    kept: bool | None = Field(description="Whether the bound proves it; null without one.")
+
+
+class AccuracyBody(BaseModel):
+    """What labels say of a model."""
+
+    model: str
+    exits: list[ExitAccuracyBody] = Field(description="Only exits with labelled answers that are kept.")
+    alarm: bool = Field(description="Whether accuracy has fallen under what the calibration promises.")
+    evidence: float = Field(description="Of a fall; from 1 / `delta` on it is an alarm.")
+    delta: float = Field(description="The chance that a false alarm is ever raised.")
+    contradictions: int
+    sampled: int = Field(description="Labelled images of the random sample in this series.")
+    lost: int = Field(description="Of these, answers that leaving early lost.")
+    certificate: TrafficCertificateBody | None

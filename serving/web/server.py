@@ -32,7 +32,7 @@ class Beside(Protocol):
         """Start accepting."""
 
     async def stop(self, grace_seconds: float, given_up: Callable[[], bool]) -> None:
-        """Accept nothing more; wait so long for what is under way, or until nobody wants to wait."""
+        """Accept nothing more; wait so long for the requests in flight, or until the wait is given up."""
 
 
 class Server(uvicorn.Server):
@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
 
     Args:
         app: the ASGI application.
-        service: told to be unready.
+        service: made unready.
         started: called once the server accepts.
         certificate: for TLS; None serves in the clear.
         beside: another server that starts and stops with this one.

@@ -1,6 +1,6 @@
-"""What the routes need: the loaded models, the settings, and the threads that decode."""
+"""The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from serving.bundle.manifest import Manifest
 from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
+from serving.monitoring.label_book import LabelBook
 from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
@@ -32,7 +33,7 @@ class Work(Protocol):
         """Gets the answers, `list[serving.answer.Answer]`, or an error."""
 
     def cancel(self) -> None:
-        """Drop its rows; nobody waits for them any more."""
+        """Drop its rows: their caller has gone."""
 
 
 class ServedModel(Protocol):
@@ -40,11 +41,11 @@ class ServedModel(Protocol):
 
     @property
     def name(self) -> str:
-        """What requests call it."""
+        """Its name in requests."""
 
     @property
     def manifest(self) -> Manifest:
-        """What its bundle says."""
+        """The manifest of its bundle."""
 
     @property
     def exit_flops(self) -> tuple[int, ...]:
@@ -52,11 +53,11 @@ class ServedModel(Protocol):
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """What it runs on, best first."""
+        """Its execution providers, best first."""
 
     @property
     def features_on(self) -> str:
-        """Where its features wait between stages."""
+        """Place of its features between stages: `host` or `device`."""
 
     @property
     def alive(self) -> bool:
@@ -72,7 +73,14 @@ class ServedModel(Protocol):
     def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
         """Say what a guarantee costs, under a cap if there is one."""
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> Work:
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: ClassifyOptions,
+        *,
+        received_at: float,
+        told: Callable[[int, int], None] = ...,
+    ) -> Work:
         """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`.
 
         Called from a thread that may be kept: planning a new budget takes milliseconds.
@@ -93,10 +101,11 @@ class Service:
         models: the loaded models by name.
         settings: limits and defaults.
         metrics: what `/metrics` shows.
-        emit: told of every refused request.
+        emit: gets an event for every refused request.
         pool: the threads that decode.
         draining: True once the server is to stop: it still answers, but is not ready.
-        statistics: what models have done; hears of the core's events from whoever made it.
+        statistics: totals of the models; its maker connects it to the core's events.
+        labels: takes labels for answers; None where nobody may send any.
         live: what the models did of late.
     """
 
@@ -110,6 +119,7 @@ class Service:
     draining: bool = False
     statistics: Statistics = field(default_factory=Statistics)
     live: Live = field(default_factory=Live)
+    labels: LabelBook | None = None
 
     def __post_init__(self) -> None:
         settings = self.settings

@@ -14,7 +14,7 @@ class Certificate:
     Args:
         cert: the certificate and its chain (PEM).
         key: its key (PEM), without a password.
-        logger: told when they are read again, and when they cannot be.
+        logger: gets a line when they are read again, and when they cannot be.
 
     Raises:
         SettingsValueError: they cannot be read, or do not belong together.

@@ -3,9 +3,11 @@
 import json
 import sys
 
+from serving.command_line import leave
 from training.fit import main
 from training.fitting.parallel import joined
 
 if __name__ == "__main__":
     with joined("batches"):
-        sys.exit(max(main(flags) for flags in json.loads(sys.argv[1])))
+        statuses = [main(flags) for flags in json.loads(sys.argv[1])]
+    leave(max(statuses))

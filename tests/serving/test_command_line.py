@@ -1,7 +1,9 @@
 """One command line for all commands: fields as flags, where a value may stand, and how a mistake reads."""
 
 import ast
+import os
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -284,3 +286,20 @@ def test_a_field_goes_by_its_alias_everywhere(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("JSON", "maybe")
     monkeypatch.setenv("OFFRAMP_CHECK_JSON", "yes")
     assert read(Aliased, "check", []).as_json
+
+
+@pytest.mark.parametrize(("processes", "expected"), [("1", "ended by the interpreter\n"), ("2", "")])
+def test_one_of_several_processes_leaves_without_the_interpreter_s_end(processes: str, expected: str) -> None:
+    program = """
+import atexit
+from serving.command_line import leave
+atexit.register(print, "ended by the interpreter")
+leave(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "WORLD_SIZE": processes},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (3, expected)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from serving.bundle import Bundle
 from serving.engine.engine import Engine
 from serving.errors import BudgetError, DeadlineError, TermsError
-from serving.events import Event, ExitShadowed, RequestDone
+from serving.events import BudgetsLowered, Event, ExitShadowed, RequestDone
 from serving.interfaces import FloatArray, Tensors
 from serving.model import Model, RuntimeOptions
 from serving.options import ClassifyOptions, ServingConfig
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
+from tests.serving.fakes import Clock
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,15 @@ class Gated(Engine):
         if stage >= self.gated_from:
             self.gate.wait()
         return super().run(stage, inputs)
+
+
+@contextmanager
+def opened_at_last(engine: Gated) -> Iterator[None]:
+    """Open the gate also where a test fails: a model waits for its worker."""
+    try:
+        yield
+    finally:
+        engine.gate.set()
 
 
 @pytest.fixture
@@ -213,3 +224,51 @@ def test_health_tells_of_drift(bundle: Bundle) -> None:
         assert health.status == "drifting"
     assert model.health().status == "dead"
     assert np.isfinite(health.drift[2].score)
+
+
+def test_while_too_much_waits_average_budgets_are_lowered_and_no_other_promise(bundle: Bundle) -> None:
+    engine, clock, events = Gated(bundle), Clock(), list[Event]()
+    engine.gated_from = 0
+    options = RuntimeOptions(max_queue_rows=64, clock=clock, emit=events.append)
+    asks = {
+        "average": ClassifyOptions("100%"),
+        "cheapest": ClassifyOptions("1000FLOPs"),
+        "high": ClassifyOptions("100%", priority="high"),
+        "hard": ClassifyOptions("80%", mode="hard"),
+        "deadline": ClassifyOptions("100%", deadline_seconds=3600),
+        "guarantee": ClassifyOptions(max_drop=0.2),
+        "explain": ClassifyOptions("100%", explain=True),
+    }
+    with Model(bundle, engine, options) as model, opened_at_last(engine):
+        waiting = [model.submit(tiny_images(16))]
+        for _ in range(20):
+            clock.now += 0.2
+            waiting.append(model.submit(tiny_images(1)))
+        works = {name: model.submit(tiny_images(1), ask) for name, ask in asks.items()}
+        engine.gate.set()
+        answers = {name: work.future.result(30)[0] for name, work in works.items()}
+        assert all(work.future.result(30) for work in waiting)
+    assert answers["average"].budget_share == pytest.approx(0.25)
+    assert answers["average"].budget_flops == pytest.approx(0.25 * EXIT_FLOPS[-1])
+    assert {name for name, answer in answers.items() if answer.budget_share < 1} == {"average"}
+    assert answers["hard"].budget_flops == pytest.approx(0.8 * EXIT_FLOPS[-1])
+    lowered = [event for event in events if isinstance(event, RequestDone) and event.budget_share < 1]
+    assert {event.kind for event in lowered} == {"average"}
+    assert all(event.budget_flops < EXIT_FLOPS[-1] for event in lowered)
+    first = next(event for event in events if isinstance(event, BudgetsLowered))
+    assert (first.priority, first.share < 1) == ("normal", True)
+
+
+def test_without_brown_out_budgets_stay(bundle: Bundle) -> None:
+    engine, clock = Gated(bundle), Clock()
+    engine.gated_from = 0
+    rules = ServingConfig(brownout=False)
+    options = RuntimeOptions(rules, max_queue_rows=64, clock=clock)
+    with Model(bundle, engine, options) as model, opened_at_last(engine):
+        works = [model.submit(tiny_images(16))]
+        for _ in range(20):
+            clock.now += 0.2
+            works.append(model.submit(tiny_images(1)))
+        model.look_after()
+        engine.gate.set()
+        assert {work.future.result(30)[0].budget_share for work in works} == {1.0}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.small_runs import config, flags, trained
@@ -60,6 +61,14 @@ def test_a_resumed_run_ends_with_the_same_weights_and_logs(
     board = EventAccumulator(str(run.folder / "tensorboard"))
     board.Reload()
     assert [event.step for event in board.Scalars("validation_accuracy/exit 1")] == [1, 2, 3]
+
+
+def test_the_weights_are_written_as_safetensors_too(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", epochs=1, method="joint", weight_ema=0.9)
+
+    stored, kept = load_file(run.folder / "model.safetensors"), weights(run)
+    assert stored.keys() == kept.keys()
+    assert all(torch.equal(stored[name], kept[name]) for name in kept)
 
 
 def test_a_record_holds_every_exit(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ def build(
         config: the settings.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on.
-        show: hears how far each step is.
+        show: called with the progress of each step.
 
     Raises:
-        AdoptError: the network cannot be cut, does not know the images, or no exit pays.
+        AdoptError: the network cannot be cut, does not recognise the images, or no exit pays.
         BundleError, ConfigError, DataError, RunError: something else does not fit.
     """
     check_target(folder, force=force)

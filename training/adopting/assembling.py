@@ -95,7 +95,7 @@ class Exit:
 
 
 class Head:
-    """What an exit reads its answer by."""
+    """The head of an exit."""
 
     def nodes(self, read: str, made: str) -> Nodes:
         """Return the operators from the tensor `read` to the probabilities `made`."""

@@ -1,7 +1,7 @@
 """Freeing the batch: graphs that were exported for a fixed number of images take any number of them.
 
 Exporters write the batch size into constants: the shapes of Reshape and Expand, and what Concat joins to
-every image (a transformer's class token). Whether nothing was overlooked, running the freed graph tells.
+every image (a transformer's class token). A run of the freed graph shows that nothing was overlooked.
 """
 
 import copy

@@ -67,7 +67,7 @@ def build(
         config: the settings.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on.
-        progress: told how far decoding is.
+        progress: called with the progress of decoding.
 
     Raises:
         AdoptError: the networks do not go together, or not with the images.

@@ -53,7 +53,7 @@ def order_of(network: Network, names: Sequence[str]) -> tuple[int, ...] | None:
     """Return, for each of the bundle's classes, its place in a network's output; None where they agree.
 
     Raises:
-        AdoptError: the network knows other classes.
+        AdoptError: the network has other classes.
     """
     if network.classes != len(names):
         raise AdoptError(
@@ -64,7 +64,7 @@ def order_of(network: Network, names: Sequence[str]) -> tuple[int, ...] | None:
         return None
     if differing := sorted(set(own) ^ set(names)):
         raise AdoptError(
-            f"{network.name} knows other classes than the last network; not in both: "
+            f"{network.name} has other classes than the last network; not in both: "
             f"{', '.join(differing[:_SHOWN])}{', …' if len(differing) > _SHOWN else ''}"
         )
     place = {name: index for index, name in enumerate(own)}

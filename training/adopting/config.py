@@ -1,4 +1,4 @@
-"""What `cascade` and `adopt` are told."""
+"""Options of `cascade` and `adopt`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,11 +26,11 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
 class AdoptingConfig(ExportSettings):
-    """What both commands are told: images, classes, pixels, and the precision."""
+    """Options of both commands: images, classes, pixels, and the precision."""
 
     dataset: str = Field(
         min_length=1,
-        description="images of what the network will see: digits, cifar10, cifar100, fashion-mnist, a "
+        description="images like those to be served: digits, cifar10, cifar100, fashion-mnist, a "
         "Hugging Face Hub name, a folder of images by class or of parquet shards, or, with --truth own, "
         "of images alone",
     )
@@ -42,11 +42,11 @@ class AdoptingConfig(ExportSettings):
     test_dataset: str | None = Field(
         None, description="labelled images that nothing is fitted on, to judge the bundle by"
     )
-    image_column: str | None = Field(None, description="column of the images, where the features do not tell")
-    label_column: str | None = Field(None, description="column of the labels, where the features do not tell")
+    image_column: str | None = Field(None, description="column of the images, if the features do not show it")
+    label_column: str | None = Field(None, description="column of the labels, if the features do not show it")
     truth: Truth = Field(
         "labels",
-        description="what is right: the labels, or the full network's own answers, for images without labels",
+        description="the truth: the labels, or the full network's own answers, for images without labels",
     )
     normalise: Words = Field(
         (), description=f"how the network takes its pixels, for all or one for each: {normalising.HELP}"
@@ -74,7 +74,7 @@ class AdoptingConfig(ExportSettings):
 
 
 class AdoptConfig(AdoptingConfig):
-    """What `adopt` is told."""
+    """Options of `adopt`."""
 
     exits: str = Field(
         AUTO,
@@ -83,13 +83,13 @@ class AdoptConfig(AdoptingConfig):
     )
     head: Literal["conv", "mlp", "linear"] = Field(
         "conv",
-        description="what an exit reads features by: conv is two 3×3 convolutions; mlp and linear pool first",
+        description="head of each exit: conv is two 3×3 convolutions; mlp and linear pool first",
     )
     head_share: float = Field(
         0.012,
         gt=0,
         lt=0.5,
-        description="what a convolutional head may cost, as a share of the network's FLOPs",
+        description="largest cost of a convolutional head, as a share of the network's FLOPs",
     )
     epochs: Positive = Field(5, description="passes over the features, per head")
     images: Positive = Field(50_000, description="images that heads learn from at most")

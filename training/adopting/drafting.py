@@ -1,4 +1,4 @@
-"""What both commands do with an assembled graph: the draft of its manifest, its trial, and the bundle."""
+"""Steps of both commands with an assembled graph: the draft of its manifest, its trial, and the bundle."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def write(
         config: the settings.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on.
-        progress: told how far decoding is.
+        progress: called with the progress of decoding.
 
     Raises:
         AdoptError: the last exit differs from the original.

@@ -1,4 +1,4 @@
-"""What heads learn from: features at each cut and the full network's answers, computed once.
+"""Training data of heads: features at each cut and the full network's answers, computed once.
 
 Features are pooled as the heads see them and kept as one byte each: the square root, which spreads small
 values,
@@ -44,7 +44,7 @@ _FLOOR = 1e-30
 
 @dataclass(frozen=True)
 class Coding:
-    """How features become bytes: code = 255 · √(x / largest), or 128 + 127 · sign(x) · √(|x| / largest).
+    """Features as bytes: code = 255 · √(x / largest), or 128 + 127 · sign(x) · √(|x| / largest).
 
     Args:
         largest: per channel, float32 [C, 1, 1].

@@ -206,7 +206,7 @@ def _filled(net: nn.Module, state: Mapping[str, Tensor], weights: str) -> nn.Mod
 def _classes_of(state: Mapping[str, Tensor], weights: str) -> int:
     biases = [value for key, value in state.items() if key.endswith("bias") and value.ndim == 1]
     if not biases:
-        raise ConfigError(f"{weights}: no bias to tell the number of classes by; give a factory of your own")
+        raise ConfigError(f"{weights}: no bias to read the number of classes from; give your own factory")
     return len(biases[-1])
 
 

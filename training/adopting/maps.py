@@ -1,7 +1,7 @@
-"""How a head sees what crosses a cut: as a map of channels over places, or as one vector.
+"""The view of a head on the tensors at a cut: a map of channels over places, or one vector.
 
 Convolutional networks give [C, H, W], some transformers [H, W, C], others tokens [L, D] with a class token
-or two in front. A convolutional head wants [C, H, W]; where there are no places, there is no map.
+or two in front. A convolutional head takes [C, H, W]; where there are no places, there is no map.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _EXTRA_TOKENS = (0, 1, 2, 5)  # none, class, class and distillation, class and f
 
 @dataclass(frozen=True)
 class View:
-    """How a tensor is seen.
+    """The view on a tensor.
 
     Args:
         kind: what it is.

@@ -28,7 +28,7 @@ from training.exporting.graph import refill
 Layout = Literal["NCHW", "NHWC"]
 
 TOLERANCE = 1e-4
-"""How far a probability may be from the original file's; rounding in float32 stays a hundred times below."""
+"""Largest difference of a probability from the original file's; float32 rounding is a hundred times less."""
 
 _COUNT = "adopting.image_count"
 _SHAPES = ("Shape", "Size")

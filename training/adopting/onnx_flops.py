@@ -1,14 +1,13 @@
 """FLOPs of an ONNX graph in the convention of `training.models.flops`, operator by operator.
 
 Both counters are held to each other in tests: a network of torchvision costs the same number, to the digit,
-whether its torch module is counted or the ONNX file made of it. What torch computes as one operator and ONNX
-writes as several counts as the one:
+whether its torch module is counted or the ONNX file made of it. An operator of torch that ONNX writes as
+several counts as the one:
 
 - `x · σ(x)` and its like (SiLU, GELU, hard-swish: an activation of a map that multiplies the same map)
-count one
-  per element;
+  count one per element;
 - a one-dimensional constant added along the last axis is the bias of a linear layer, and counts one per
-element.
+  element.
 """
 
 from collections import Counter
@@ -27,7 +26,7 @@ Shapes = Mapping[str, Shape]
 
 
 class Counted:
-    """What a rule may ask about one operator.
+    """Facts about one operator, for the rules.
 
     Args:
         node: the operator.
@@ -67,7 +66,7 @@ Rule = Callable[[Counted], int]
 
 
 class GraphFacts:
-    """Who computes what in a graph, and what is constant."""
+    """The producers and the constants of a graph."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.producers = {name: node for node in model.graph.node for name in node.output}
@@ -299,4 +298,4 @@ _NAMES: Sequence[tuple[Rule, tuple[str, ...]]] = [
     (_free, ("RandomNormal", "RandomUniform")),
 ]
 RULES: dict[str, Rule] = {name: rule for rule, names in _NAMES for name in names}
-"""What every operator costs. One that is not here is an error, not a zero."""
+"""The cost rule of every operator. An operator without a rule is an error, not a zero."""

@@ -1,4 +1,4 @@
-"""Whether images that should be apart are the same ones, told by their encoded bytes."""
+"""Finds images in two sets that should share none, by their encoded bytes."""
 
 import hashlib
 from pathlib import Path

@@ -16,7 +16,7 @@ from training.errors import AdoptError
 
 PRIME = 2**61 - 1
 
-_BLIND = ("Shape", "Size")  # these know how many images there are, and nothing of them
+_BLIND = ("Shape", "Size")  # these depend on the number of images, and on nothing else of them
 _WORKING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "Attention")
 _FLOATS = ("QuantizeLinear",)
 

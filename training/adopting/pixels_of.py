@@ -1,4 +1,4 @@
-"""How each network's pixels are normalised: as the user says, as its weights say, or as its answers show."""
+"""The normalisation of each network's pixels: given, of its weights, or found by its answers."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def settled(
     images: npt.NDArray[np.uint8],
     labels: Labels | None,
 ) -> tuple[Member, str | None]:
-    """Settle how a network takes its pixels, and see that it knows these images.
+    """Settle a network's normalisation, and check that it recognises these images.
 
     Args:
         network: the classifier.

@@ -1,4 +1,4 @@
-"""What a graph's tensors really are: shapes and values, found by running it on a few images."""
+"""Shapes and values of a graph's tensors, found by running it on a few images."""
 
 import copy
 from collections.abc import Collection

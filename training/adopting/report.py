@@ -1,4 +1,4 @@
-"""What came out: what each exit costs and gets right, what budgets buy, and what full depth costs now.
+"""The result: cost and accuracy of each exit, accuracy under budgets, and the cost of full depth.
 
 Shares are of the network that the user had: with heads, or smaller networks, on the way, full depth is dearer
 than it.

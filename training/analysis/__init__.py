@@ -1,1 +1,1 @@
-"""What a trained run says of its exits: how their gradients conflict, and which parameters matter to whom."""
+"""Analysis of a trained run: conflicts of its exits' gradients, and the parameters that matter to each."""

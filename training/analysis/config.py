@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 
 class ConflictConfig(BaseModel):
-    """What is measured."""
+    """Options of the conflict report."""
 
     batches: int = Field(16, ge=1, description="training batches whose gradients are compared")
     expected: bool = Field(True, description="measure the expected gradients too, by a task per exit")
@@ -23,7 +23,7 @@ class ConflictConfig(BaseModel):
 
 
 class ImportanceConfig(BaseModel):
-    """What is pruned, and on which images it is measured."""
+    """Options of the pruning report: its pruning, and the images that it is measured on."""
 
     exits: tuple[int, ...] | None = Field(None, description="exits to prune for, from 1; all where not given")
     max_share: float = Field(0.4, gt=0, le=1, description="share of an exit's shared weights pruned at last")

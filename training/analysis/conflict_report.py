@@ -24,7 +24,7 @@ from training.runs.devices import use_device
 from training.runs.run import Run
 
 FIGURES = {"mini_batch": "mini-batch gradients", "expected": "expected gradients"}
-"""What is measured, by its key in `conflict.json`."""
+"""The figures, by their keys in `conflict.json`."""
 
 
 def conflict(run: Run, config: ConflictConfig, out: Path) -> None:

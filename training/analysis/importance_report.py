@@ -1,4 +1,4 @@
-"""Prunes what fusion weights call important, and measures what that costs; writes JSON and figures."""
+"""Prunes the parameters of large fusion weights, and measures the loss; writes JSON and figures."""
 
 import json
 from collections.abc import Callable, Sequence

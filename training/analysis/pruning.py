@@ -57,7 +57,7 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """What pruning for one exit did.
+    """The effect of pruning for one exit.
 
     Args:
         exit_index: from 0.

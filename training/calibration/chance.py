@@ -1,4 +1,4 @@
-"""A hint where a network seems to know nothing: more often than not its classes are in another order."""
+"""A hint for accuracy at the level of chance: mostly the network's classes are in another order."""
 
 import logging
 import math

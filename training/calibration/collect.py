@@ -44,7 +44,7 @@ def engine_probabilities(engine: Engine, images: npt.NDArray[np.uint8]) -> Proba
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What every exit said about N labelled images.
+    """Every exit's answers to N labelled images.
 
     Args:
         probabilities: float32 [N, K, C]; backed by a file, since they may be more than fits into memory.

@@ -7,15 +7,15 @@ from pydantic import BaseModel, Field
 
 
 class CalibrateConfig(BaseModel):
-    """What to calibrate on."""
+    """Options of a calibration."""
 
     dataset: str = Field(
         min_length=1,
         description="labelled images of the bundle's classes: digits, cifar10, cifar100, fashion-mnist, a "
         "Hugging Face Hub name, a folder of images by class, or a folder of parquet shards",
     )
-    image_column: str | None = Field(None, description="column of the images, where the features do not tell")
-    label_column: str | None = Field(None, description="column of the labels, where the features do not tell")
+    image_column: str | None = Field(None, description="column of the images, if the features do not show it")
+    label_column: str | None = Field(None, description="column of the labels, if the features do not show it")
     split: Literal["train", "validation", "test", "all"] | None = Field(
         None,
         description="which images: all, or the part that training would draw of them; where not given, the "

@@ -12,6 +12,7 @@ from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.calibration.config import CalibrateConfig
 from training.calibration.seen import Seen, seen
+from training.data.config import ValidationFrom
 from training.data.images import decode
 from training.data.source import Source, load_source
 from training.data.split import Subset, make_split
@@ -40,7 +41,8 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     part = config.split or ("validation" if known.kinship == "same" else "all")
     to_class = class_indices(source.name, source.classes, bundle.manifest.classes)
     share = config.validation_share or _own_share(known, trained_on, source)
-    subsets = _subsets(source, part, seed, share)
+    on_test = trained_on.calibrated_on_test is not None and known.kinship == "same"
+    subsets = _subsets(source, part, seed, share, "test" if on_test else "train")
     fitted = known.count(subsets)
     if fitted and not config.allow_trained_images:
         raise DataError(_refusal(known, fitted, source, part, sum(map(len, subsets))))
@@ -65,7 +67,7 @@ def class_indices(data_set: str, found: Sequence[str], classes: Sequence[str]) -
     Names decide. Where the data set names no class and only numbers them, the numbers are the indices.
 
     Raises:
-        DataError: a class that the bundle does not know.
+        DataError: a class that the bundle does not have.
     """
     index = {name: place for place, name in enumerate(classes)}
     if not index.keys() & set(found) and all(name.isdecimal() for name in found):
@@ -73,15 +75,16 @@ def class_indices(data_set: str, found: Sequence[str], classes: Sequence[str]) -
     if unknown := [name for name in found if name not in index]:
         raise DataError(
             f"data set {data_set}: {len(unknown)} of its {len(found)} classes are not the bundle's: "
-            f"{_some(unknown)}; the bundle knows {_some(classes)}: rename or remove those that differ"
+            f"{_some(unknown)}; the bundle has {_some(classes)}: rename or remove those that differ"
         )
     return np.array([index[name] for name in found], dtype=np.int64)
 
 
 def _own_share(known: Seen, trained_on: DataSet, source: Source) -> float:
     """Return the share that training kept for validation, of the data set it had; else the default."""
-    if trained_on.validation_share is not None:
-        return trained_on.validation_share
+    for own in (trained_on.validation_share, trained_on.calibrated_on_test):
+        if own is not None:
+            return own
     if known.split is not None and trained_on.validation_images:
         return trained_on.validation_images / len(source.labels["train"])
     return DEFAULT_SHARE
@@ -103,7 +106,9 @@ def _refusal(known: Seen, fitted: int, source: Source, part: str, images: int) -
     )
 
 
-def _subsets(source: Source, part: str, seed: int, validation_share: float) -> list[Subset]:
+def _subsets(
+    source: Source, part: str, seed: int, validation_share: float, validation_from: ValidationFrom
+) -> list[Subset]:
     if part == "all":
         return [
             Subset(part, np.arange(len(labels), dtype=np.int64)) for part, labels in source.labels.items()
@@ -114,6 +119,7 @@ def _subsets(source: Source, part: str, seed: int, validation_share: float) -> l
         seed=seed,
         validation_share=validation_share,
         train_limit=None,
+        validation_from=validation_from,
     )
     return [{"train": split.train, "validation": split.validation, "test": split.test}[part]]
 

@@ -1,4 +1,4 @@
-"""Which images of a data set a bundle's network was trained on, as far as its manifest tells.
+"""The images of a data set that a bundle's network was trained on, as far as its manifest shows.
 
 Certified risk on images that the network was fitted to says nothing of traffic: the two are not exchangeable
 (Jazbec et al., *Fast yet Safe: Early-Exiting with Risk Control*, NeurIPS 2024, section 3).
@@ -20,7 +20,7 @@ Kinship = Literal["same", "shuffled", "other"]
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What a network saw of a data set.
+    """The part of a data set that a network was trained on.
 
     Args:
         kinship: "same" where the data set is, row by row, the one that the network was trained on; "shuffled"
@@ -34,7 +34,7 @@ class Seen:
     share: float
 
     def count(self, subsets: Sequence[Subset]) -> int:
-        """How many of these images were trained on; expected from the share where the order is not known."""
+        """Number of these images that were trained on; estimated by the share if the order is unknown."""
         return sum(self._count(subset) for subset in subsets)
 
     def _count(self, subset: Subset) -> int:
@@ -79,9 +79,17 @@ def _split(trained_on: DataSet, labels: dict[str, Ints], classes: Sequence[str])
     )
     if seed is None or train is None or validation is None:
         return None
-    share = trained_on.validation_share or validation / len(labels["train"])
+    on_test = trained_on.calibrated_on_test
+    share = on_test or trained_on.validation_share or validation / len(labels["train"])
     try:
-        split = make_split(labels, classes, seed=seed, validation_share=share, train_limit=train)
+        split = make_split(
+            labels,
+            classes,
+            seed=seed,
+            validation_share=share,
+            train_limit=train,
+            validation_from="train" if on_test is None else "test",
+        )
     except (ConfigError, DataError):
         return None
     return split if (len(split.train), len(split.validation)) == (train, validation) else None

@@ -1,4 +1,4 @@
-"""What a new calibration changes: accuracy per exit, and what budgets spend under old and new thresholds."""
+"""Effects of a new calibration: accuracy per exit, and spending under old and new thresholds."""
 
 from rich.console import Console
 from rich.table import Table

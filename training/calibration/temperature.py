@@ -2,14 +2,14 @@
 
 Guo et al., *On Calibration of Modern Neural Networks* (ICML 2017), section 4.2: logits are divided by the
 number that makes the true classes likeliest. Deviation: logits are taken back from the probabilities, up to
-the constant that softmax forgets, since those are what the serving engine puts out.
+the constant that softmax cancels, since those are what the serving engine puts out.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 COOLEST, HOTTEST = 0.1, 10.0
-"""What a temperature stays within: an exit that is never wrong would ask for zero."""
+"""Bounds of a temperature: an exit that is never wrong would ask for zero."""
 
 ENOUGH_ROWS = 10_000
 """One number is fitted well long before; more rows would only take longer."""

@@ -11,7 +11,7 @@ PER_RUN = frozenset({"method", "method_option", "epochs", "max_minutes", "seed"}
 
 
 class CompareConfig(BaseModel):
-    """What is compared, how long and how often."""
+    """Options of a comparison: methods, epochs and seeds."""
 
     methods: tuple[str, ...] = Field(
         min_length=1,

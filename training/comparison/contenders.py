@@ -1,10 +1,10 @@
-"""What is compared: a label such as `joint` or `meta-gf:granularity=channel` names a method and its options.
+"""Compared methods: a label such as `joint` or `meta-gf:granularity=channel` names a method and its options.
 
     METHOD[:KEY=VALUE[,KEY=VALUE…]]
 
 A key is an option of the method or, where the method has none of that name, a setting of `training.fit` for
-this contender alone, such as `joint:lr=0.05`. What makes runs comparable (the data, the model, the length and
-the seed) cannot be set so. Method names may hold a colon themselves, as in `torchjd:UPGrad`.
+this contender alone, such as `joint:lr=0.05`. Settings that make runs comparable (the data, the model, the
+length and the seed) cannot be set so. Method names may hold a colon themselves, as in `torchjd:UPGrad`.
 """
 
 import re

@@ -16,7 +16,7 @@ from training.config import FitConfig
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that a report tells.
+    """The contents of a report.
 
     Args:
         command: the command that made it.

@@ -120,7 +120,7 @@ def _poster_note(view: View, poster: Table, differs: Mapping[str, Sequence[str]]
         f"- {phrase}" + ("" if len(labels) == everyone else f": {', '.join(labels)}")
         for phrase, labels in differs.items()
     ]
-    head = "**The setting is not the poster's**; the bracketed numbers are no target for it. What differs:"
+    head = "**The setting is not the poster's**; the bracketed numbers are no target for it. Differences:"
     return [note, "", head, "", *lines, "", f"The poster's recipe is that of {poster.recipe_source}."]
 
 

@@ -36,7 +36,7 @@ class ComparisonPlan:
         return self._runs([epochs] * len(self.contenders), "") if epochs else []
 
     def trials(self) -> list[PlannedRun]:
-        """Return one run of a single epoch per contender, which tells how long an epoch takes."""
+        """Return one run of a single epoch per contender, to measure the seconds of an epoch."""
         folder = self._config.out / "timing"
         return [
             self._run(contender, self._config.seeds[0], 1, folder / contender.folder_name)

@@ -17,12 +17,12 @@ SAME_COST = 0.01
 """The poster counts one class count per table; another moves an exit's FLOPs by up to this share."""
 
 FAMILIES = {"MSDNet-7": "msdnet", "VGG-16 SDN": "vgg"}
-"""What an architecture's name must hold for its accuracies to stand beside the table's at all."""
+"""Part of an architecture's name without which its accuracies do not compare with the table's."""
 
 NOT_COMPARED = frozenset(DataConfig.model_fields) - {"augment"} | {
     *("model", "model_option", "method", "method_option", "max_minutes", "seed", "threads", "device"),
 }
-"""Settings that are told of elsewhere, or do not change what is learned."""
+"""Settings that are reported elsewhere, or do not change the result."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def poster_table(architecture: str, data_set: str, exit_flops: Sequence[int]) ->
 
     Args:
         architecture: the architecture's name, such as "msdnet".
-        data_set: the data set's name; its last word tells which CIFAR it is.
+        data_set: the data set's name; its last word is 10 or 100.
         exit_flops: [K], FLOPs per image.
     """
     stored = json.loads(files("training.comparison").joinpath("poster.json").read_text())

@@ -32,12 +32,12 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """How the run is called on the screen."""
+        """Name of the run on the screen."""
         return f"{self.contender.label} seed {self.config.seed}"
 
 
 class Measured(BaseModel):
-    """What a run's test images say; kept in RUN/compare.json so that it is measured once.
+    """Results on a run's test images; kept in RUN/compare.json so that they are measured once.
 
     Args:
         epoch: the checkpoint that was measured, by its epochs.
@@ -64,7 +64,7 @@ class Measured(BaseModel):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a planned run came to.
+    """The outcome of a planned run.
 
     Args:
         planned: the run.
@@ -99,7 +99,7 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
     settled: set[Path] = set()
     for run in runs:
         checked(run.config)
-        start = run.config.init_from
+        start = run.config.init_from or run.config.transfer_from
         if (run.folder / "config.json").exists():
             check_unchanged(Run.open(run.folder), run.config)
         elif start and start.resolve() not in settled:
@@ -142,7 +142,7 @@ def bring(planned: PlannedRun, progress: CompareProgress, measure: bool = True) 
 
 def _failed_start(planned: PlannedRun) -> str | None:
     """Tell why a run cannot start from another of the same comparison; None where nothing is amiss."""
-    start = planned.config.init_from
+    start = planned.config.init_from or planned.config.transfer_from
     if start is None or start.resolve().parent != planned.folder.resolve().parent:
         return None
     if _epochs_done(start) < Run.open(start).config.epochs:

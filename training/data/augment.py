@@ -7,7 +7,7 @@ reflection. Mirrors are drawn anew every epoch, or alternate: of two epochs, an 
 Source of the reflection and of alternating mirrors: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single
 GPU", arXiv:2404.00498.
 
-What happens to an image depends only on the seed, the epoch, the phase and the image's own number: not on
+The augmentation of an image depends only on the seed, the epoch, the phase and the image's own number: not on
 the batch it is in, on its neighbours, on the device, or on how many ranks share the work.
 """
 

@@ -1,4 +1,4 @@
-"""What a run sees of its data: classes, statistics, and batches keyed on seed, epoch and phase alone."""
+"""A run's view of its data: classes, statistics, and batches keyed on seed, epoch and phase alone."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property

@@ -6,10 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Augment = Literal["none", "crop", "crop-flip"]
 Border = Literal["black", "reflect"]
+ValidationFrom = Literal["train", "test"]
 
 
 class DataConfig(BaseModel):
-    """What to train on and how it is split and prepared."""
+    """Options of the data: its source, split and preparation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="data")
 
@@ -19,10 +20,10 @@ class DataConfig(BaseModel):
         ":config where the data set has several), a folder of images by class, or a folder of parquet shards",
     )
     image_column: str | None = Field(
-        default=None, description="column of the images, where the features do not tell"
+        default=None, description="column of the images, if the features do not show it"
     )
     label_column: str | None = Field(
-        default=None, description="column of the labels, where the features do not tell"
+        default=None, description="column of the labels, if the features do not show it"
     )
     image_size: int | None = Field(
         default=None,
@@ -41,7 +42,7 @@ class DataConfig(BaseModel):
         description="mirror in every second epoch just the images that were not in the one before",
     )
     border: Border = Field(
-        default="black", description="what comes in where a small image is shifted: black, or its reflection"
+        default="black", description="fill where a small image is shifted: black, or its reflection"
     )
     max_shift: int | None = Field(
         default=None, ge=0, description="pixels that a small image is shifted at most; an eighth of its side"
@@ -51,6 +52,10 @@ class DataConfig(BaseModel):
         gt=0,
         lt=0.8,
         description="share of the training images kept for validation, where the data set has no such split",
+    )
+    validation_from: ValidationFrom = Field(
+        default="train",
+        description="where they are taken from; test, for weights that every training image was shown to",
     )
     train_limit: int | None = Field(
         default=None, gt=0, description="train on this many images only, drawn by class after splitting"

@@ -1,4 +1,4 @@
-"""What feeds batches to a run, and the feed of small images: one tensor on the device."""
+"""Feeds of batches for a run, and the feed of small images: one tensor on the device."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What the augmentation of one pass depends on, besides each image's own number.
+    """Keys of one pass's augmentation, besides each image's own number.
 
     Args:
         augment: what may be done to an image.

@@ -16,7 +16,7 @@ PARTS = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""What a folder or a shard may be called, and the part that it is."""
+"""Names of a folder or a shard, and the part that each stands for."""
 
 _LOGGER = logging.getLogger(__name__)
 

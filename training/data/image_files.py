@@ -1,6 +1,6 @@
-"""Which files of a folder are pictures to train on; what is left out is counted, and said.
+"""The pictures of a folder to train on; other files are counted, and reported.
 
-Links are followed, each folder once. What starts with a dot is nobody's picture (`.ipynb_checkpoints`,
+Links are followed, each folder once. Names with a leading dot are no pictures (`.ipynb_checkpoints`,
 `._name.png` of a Mac's archive), nor is `__MACOSX`.
 """
 

@@ -1,4 +1,4 @@
-"""How a network wants its pixels: the presets that trained classifiers come with."""
+"""The normalisation of a network's pixels: the presets that trained classifiers come with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -54,7 +54,7 @@ def open_data(
         spec: preprocessing to use as it is, such as that of an existing bundle; None makes it of the size.
         split: of the run to go on with or to judge; None draws one.
         classes: which that run was trained on, where the data set must have just these.
-        progress: told how far decoding is.
+        progress: called with the progress of decoding.
         cache_bytes: decoded images up to this size in all are kept on the device.
         rank: this process's number among those that share every training batch.
         ranks: how many of them there are.
@@ -133,6 +133,7 @@ def _drawn(config: DataConfig, source: Source) -> Split:
         seed=config.split_seed,
         validation_share=config.validation_share,
         train_limit=config.train_limit,
+        validation_from=config.validation_from,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.atomic import replacing
+from training.data.config import ValidationFrom
 from training.data.seeds import generator
 from training.data.stratify import stratified
 from training.errors import ConfigError, DataError
@@ -171,8 +172,12 @@ def make_split(
     seed: int,
     validation_share: float,
     train_limit: int | None,
+    validation_from: ValidationFrom = "train",
 ) -> Split:
     """Draw the split: a part that the source has is used whole, a missing one is drawn from its train part.
+
+    With `validation_from` at "test" the validation rows are drawn from the test part and no longer tested
+    on, and the train part stays whole: it was trained on before there was a split.
 
     Every draw is stratified, and leaves each class in the training rows. The test rows are drawn first, then
     the validation rows, then the limit, each from a stream of its own: changing the limit moves no image
@@ -182,14 +187,17 @@ def make_split(
         labels: int64 [N] per part of the source; "train" is always there.
         classes: the class names, in label order.
         seed: what the draws depend on.
-        validation_share: share of the train part's rows drawn for validation, between 0 and 0.8.
+        validation_share: share of that part's rows drawn for validation, between 0 and 0.8.
         train_limit: how many training rows to keep; None keeps all.
+        validation_from: the part that they are drawn from.
 
     Raises:
-        ConfigError: the limit is below one image per class.
+        ConfigError: the limit is below one image per class, or there is no test part to draw from.
         DataError: too few images to draw from.
     """
     train_labels = labels["train"]
+    if validation_from == "test":
+        return _test_divided(labels, classes, seed, validation_share)
     left = np.arange(len(train_labels), dtype=np.int64)
 
     def draw(name: PartName, share: float) -> Subset:
@@ -216,3 +224,23 @@ def make_split(
             )
         left = left[stratified(train_labels[left], train_limit, generator(seed, "split", "limit"), least=1)]
     return Split(Subset("train", left), validation, test, fingerprint(labels, classes), seed)
+
+
+def _test_divided(
+    labels: Mapping[str, Ints], classes: Sequence[str], seed: int, validation_share: float
+) -> Split:
+    if "test" not in labels:
+        raise ConfigError(
+            f"--validation-from test: expected a data set with a test part, found {', '.join(labels)} alone"
+        )
+    count = max(1, round(validation_share * len(labels["test"])))
+    chosen = np.sort(stratified(labels["test"], count, generator(seed, "split", "validation"), keep=1))
+    rest = np.setdiff1d(np.arange(len(labels["test"]), dtype=np.int64), chosen, assume_unique=True)
+    train = np.arange(len(labels["train"]), dtype=np.int64)
+    return Split(
+        Subset("train", train),
+        Subset("test", chosen.astype(np.int64)),
+        Subset("test", rest),
+        fingerprint(labels, classes),
+        seed,
+    )

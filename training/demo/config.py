@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class DemoConfig(BaseModel):
-    """How large the demo is, and where it leaves its things."""
+    """Options of the demo: its size, and the folder of its files."""
 
     epochs: int = Field(6, ge=1, description="outer epochs of meta-gf")
     run: Path = Field(Path("runs/demo"), description="run folder; an older one is removed")

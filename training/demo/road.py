@@ -92,8 +92,8 @@ def keep_samples(folder: Path, bodies: Sequence[bytes], labels: Sequence[int]) -
 
 
 def table_of(summaries: Sequence[Summary]) -> Table:
-    """Return what each budget bought, a row for each."""
-    table = Table(title="what a budget buys, over HTTP")
+    """Return the cost and accuracy under each budget, a row for each."""
+    table = Table(title="accuracy under budgets, over HTTP")
     for heading in (
         "budget MFLOPs",
         "spent MFLOPs",

@@ -14,9 +14,9 @@ from typing import Any
 from training.errors import DemoError
 
 START_SECONDS = 60.0
-"""How long a server may take to load its models and listen."""
+"""Seconds that a server may take to load its models and listen."""
 STOP_SECONDS = 60.0
-"""How long it may take to answer what it had admitted and to end."""
+"""Seconds that it may take to answer admitted requests and to end."""
 
 
 @dataclass(frozen=True)

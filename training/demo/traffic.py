@@ -13,7 +13,7 @@ from training.errors import DemoError
 
 @dataclass(frozen=True)
 class Reply:
-    """What one image got: class index, exit (from 1), FLOPs spent, and the seconds its request took."""
+    """The answer to one image: class index, exit (from 1), FLOPs spent, and the seconds its request took."""
 
     class_index: int
     exit: int

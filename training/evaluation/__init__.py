@@ -1,1 +1,1 @@
-"""What a net's answers are worth: accuracy per exit, and what budgets buy."""
+"""Evaluation of a net's answers: accuracy per exit, and accuracy under budgets."""

@@ -1,4 +1,4 @@
-"""What competes for turning budgets into thresholds: confidence measures times policies, judged alike."""
+"""Candidates for turning budgets into thresholds: confidence measures times policies, judged alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from training.evaluation.curves import Bools, BudgetPolicy, Floats
 from training.evaluation.evaluation import Scored
 
 BUDGETS = 12
-"""How many budgets policies are judged at, evenly spread between the cheapest exit and full depth."""
+"""Number of budgets for judging policies, evenly spread between the cheapest exit and full depth."""
 
 POLICY_RIVALS = (
     DEFAULT_POLICY,
@@ -45,7 +45,7 @@ DEFAULT_CANDIDATE = Candidate("max_probability", DEFAULT_POLICY)
 
 @dataclass(frozen=True, eq=False)
 class CandidateResult:
-    """What a policy did to N images under B budgets.
+    """The result of a policy on N images under B budgets.
 
     Args:
         right: bool [B, N], whether the answer was right.

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 
 class EvaluateConfig(BaseModel):
-    """What to measure on, and where the result goes."""
+    """Options of an evaluation: its data, and the place of the result."""
 
     split: Literal["test", "validation"] = Field(
         "test",
@@ -46,9 +46,9 @@ class EvaluateConfig(BaseModel):
 
 
 class GalleryConfig(BaseModel):
-    """What to draw."""
+    """Options of a gallery."""
 
-    budget: str = Field("50%", description="what an image may cost on average, as in a request")
+    budget: str = Field("50%", description="cost of an image on average, as in a request")
     columns: int = Field(12, ge=1, le=40, description="images for each exit")
     seed: int = Field(0, ge=0, description="decides which images are drawn")
     dataset: str | None = Field(

@@ -1,4 +1,4 @@
-"""What budgets buy on images that the thresholds were not fitted on.
+"""Accuracy under budgets, on images that the thresholds were not fitted on.
 
 The budgeted curve is that of MSDNet's budgeted batch classification (Huang et al., ICLR 2018, section 4):
 thresholds are fitted on held-out images and measured on others. Deviations: a budget is solved for by the

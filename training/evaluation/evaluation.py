@@ -1,4 +1,4 @@
-"""What an evaluation says: the accuracy of each exit, the budgeted curve, and how both are written down."""
+"""An evaluation: the accuracy of each exit, the budgeted curve, and the file of both."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from training.evaluation.failure import QUALITY_HEADS, ExitQuality, quality_rows
 from training.evaluation.plots import accuracy_over_flops
 
 TABLE_POINTS = 9
-"""How many budgets of the curve the printed table shows."""
+"""Number of budgets of the curve in the printed table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Evaluation:
             the segment computes for later exits alone is still counted.
         exit_accuracy: [K], in [0, 1], every image at that exit.
         curve: budgets over all exits, ascending.
-        quality: [K], what confidence tells of failures; empty where it was not measured.
+        quality: [K], confidence as a sign of failures; empty where it was not measured.
         overthinking: share of images that some exit has right and the last one wrong.
         areas: under the budgeted and the anytime curve.
     """

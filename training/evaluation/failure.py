@@ -1,4 +1,4 @@
-"""What confidence tells of each exit's failures, and how exits differ from the last.
+"""Confidence as a sign of each exit's failures, and the exits' differences from the last.
 
 Legend of shapes: N images, K exits, C classes.
 """
@@ -71,7 +71,7 @@ def overthinking(correct: Bools) -> float:
 
 
 def auroc(score: Floats, correct: Bools) -> float | None:
-    """Return the area under the ROC curve of a score that tells right answers from wrong ones.
+    """Return the area under the ROC curve of a score that separates right answers from wrong ones.
 
     Source: Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples",
     ICLR 2017. Equal scores count half.

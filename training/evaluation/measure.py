@@ -18,7 +18,7 @@ from training.calibration.temperature import fit_temperatures
 from training.data.batches import Data
 from training.data.config import DataConfig
 from training.data.feeds import Batch
-from training.data.opening import open_data
+from training.data.opening import open_data, open_split
 from training.errors import ConfigError
 from training.evaluation.areas import areas
 from training.evaluation.candidates import outcome
@@ -83,7 +83,7 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
         DataError: the data set cannot be found.
     """
     if config.split != "test":
-        raise ConfigError("a bundle is evaluated on test images: its calibration is what it was fitted on")
+        raise ConfigError("a bundle is evaluated on test images: it was fitted on its calibration")
     data = data_of(bundle, config)
     manifest, calibration = bundle.manifest, bundle.calibration
     engine = Engine(bundle, threads=config.threads or 0)
@@ -134,6 +134,9 @@ def data_of(bundle: Bundle, config: EvaluateConfig) -> Data:
         label_column=config.label_column,
         split_seed=facts.split_seed or 0,
     )
+    if facts.calibrated_on_test is not None and open_split(settings)[1].fingerprint == facts.fingerprint:
+        drawn = {"validation_from": "test", "validation_share": facts.calibrated_on_test}
+        settings = settings.model_copy(update=drawn)  # what it was calibrated on is not tested on
     data = open_data(settings, batch_size=config.batch_size, seed=0, spec=bundle.manifest.preprocessing)
     if data.classes != bundle.manifest.classes:
         raise ConfigError(

@@ -25,7 +25,7 @@ DATA = {
     "digits": "scikit-learn's 1,797 handwritten digits of 8×8 pixels (Alpaydin and Kaynak, UCI, 1998), CC BY "
     "4.0.",
 }
-"""What is to be said of a data set, by the last part of its name."""
+"""Remarks on data sets, by the last part of their name."""
 
 
 def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> str:
@@ -66,7 +66,7 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         f"*Planned* is what `/models/NAME/plan` expects, from {_held_out(bundle)}. Every interval is of the "
         "images that it was measured on: another set of images differs by about that much, at all budgets "
         "alike, since all of them rest on the same images.",
-        "What confidence tells of each exit's failures (AUROC: a right answer is surer than a wrong one; "
+        "Confidence as a sign of each exit's failures (AUROC: a right answer is surer than a wrong one; "
         "AURC: mean error of the surest images; ECE: of the largest probability), and its answers beside the "
         "last exit's (*overthinking*: right here, wrong there):",
         _table(QUALITY_HEADS, iter(quality_rows(evaluation.quality))),

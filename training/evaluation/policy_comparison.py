@@ -31,7 +31,7 @@ from training.evaluation.plots import Line, gains_over_flops
 
 @dataclass(frozen=True)
 class PolicyScore:
-    """How one candidate did; accuracies lie in 0..1, costs are FLOPs per image."""
+    """The result of one candidate; accuracies lie in 0..1, costs are FLOPs per image."""
 
     candidate: Candidate
     accuracy: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""What a trained model says of images, at every exit."""
+"""A trained model's answers to images, at every exit."""
 
 from collections.abc import Iterable
 

@@ -37,7 +37,7 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a net in fewer bits is held against.
+    """The bar for a net in fewer bits.
 
     Both nets are judged on the validation images that may be chosen by. Those kept for certifying have no say
     in which layers stay in float, or the guarantee would rest on images that a choice was made on.

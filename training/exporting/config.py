@@ -11,7 +11,7 @@ Precision = Literal["float32", "float16", "int8"]
 
 
 class ExportSettings(BaseModel):
-    """How a run becomes a bundle."""
+    """Options of an export."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -38,7 +38,7 @@ from training.runs.recipe import recipe_of
 from training.runs.run import Run
 
 MAX_DIFFERENCE = 1e-4
-"""How far a probability may be from torch's; float32 rounding stays a hundred times below."""
+"""Largest difference of a probability from torch's; float32 rounding stays a hundred times below."""
 
 CHECKED_IMAGES = 256
 BATCH_SIZE = 64
@@ -229,6 +229,9 @@ def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary
             validation_images=len(data.split.validation),
             validation_share=(
                 run.config.validation_share if data.split.validation.part == data.split.train.part else None
+            ),
+            calibrated_on_test=(
+                run.config.validation_share if run.config.validation_from == "test" else None
             ),
             fingerprint=data.split.fingerprint,
             counts_fingerprint=counts_fingerprint(data.part_labels, run.facts.classes),

@@ -1,4 +1,4 @@
-"""What an export came to, as a table: costs, accuracies, file sizes, and what was found on the way."""
+"""The result of an export as a table: costs, accuracies, file sizes, and remarks."""
 
 from rich.console import Console
 from rich.table import Table

@@ -27,7 +27,7 @@ _AFTER_LINEAR = ("Softmax", "Cast", "Add", "Gather", "Flatten", "Reshape", "Sque
 
 @dataclass(frozen=True)
 class Boundary:
-    """What one segment takes and gives; the first output is the exit's probabilities."""
+    """Inputs and outputs of one segment; the first output is the exit's probabilities."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -110,7 +110,7 @@ def insert_quantizers(
 
 
 def _prepared(whole: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold, fuse and infer shapes as ONNX Runtime's quantisation wants it, and give every node a name."""
+    """Fold, fuse and infer shapes as ONNX Runtime's quantisation needs it, and give every node a name."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "prepared.onnx"
         quant_pre_process(whole, path)

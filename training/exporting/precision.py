@@ -1,4 +1,4 @@
-"""What precision a bundle is exported in, and how it is got there."""
+"""The precision of a bundle, and the conversion to it."""
 
 from collections.abc import Callable, Sequence
 

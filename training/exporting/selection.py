@@ -50,7 +50,7 @@ class SelectionRound:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen, and what was compared for it, in order; nothing where images were too few."""
+    """The choice, and the candidates compared for it, in order; nothing where images were too few."""
 
     chosen: Candidate
     rounds: tuple[SelectionRound, ...]

@@ -13,8 +13,8 @@ from training.errors import ConfigError
 def shortened(bundle: Bundle, exits: int, folder: Path) -> Bundle:
     """Write a bundle that ends with exit number `exits` of `bundle`, and answers there as that one does.
 
-    What the last segment computed for later exits alone is left out of its graph. Its FLOPs are stated as
-    before, so that an exit costs what it costs in the whole net.
+    Operators of the last segment that served later exits alone are left out of its graph. Its FLOPs are
+    stated as before, so that an exit costs the same as in the whole net.
 
     Args:
         bundle: what is cut.

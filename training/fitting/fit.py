@@ -34,11 +34,15 @@ from training.runs.devices import use_device
 from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
 from training.runs.run import Run
+from training.runs.weights import write_weights
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
+from training.setup.batchnorm import freeze_scales
 from training.setup.freezing import freeze_layers
+from training.setup.identity import pass_on
 from training.setup.init_weights import fill
-from training.setup.whitening import freeze, whiten
+from training.setup.transfer import transfer
+from training.setup.whitening import first_weight, freeze, whiten
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -57,7 +61,7 @@ def fit(
         data: the run's data, on the run's device.
         clock: seconds, for the record and `--max-minutes`.
         show: makes what shows the progress.
-        processes: who trains along; the first of them validates, logs and saves.
+        processes: those of the run; the first of them validates, logs and saves.
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; the last whole epoch is kept.
@@ -126,6 +130,8 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
                 break
     if logs:
         logs.close()
+        if run.checkpoint_path.exists():
+            write_weights(run)
 
 
 def untrained(run: Run, data: Data) -> MultiExitModel:
@@ -135,13 +141,20 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
         run: whose model.
         data: the run's; a whitening is of its training images.
     """
-    torch.manual_seed(run.config.seed)
+    config = run.config
+    torch.manual_seed(config.seed)
     model = run.fresh_model()
-    if run.config.init_from:
-        model.load_state_dict(Run.open(run.config.init_from).model().state_dict())
-    if run.config.init_weights and not run.checkpoint_path.exists():
-        fill(model, state_dict(Path(run.config.init_weights).expanduser()), run.config.init_weights)
-    if run.config.whiten and run.config.init_from is None and not run.checkpoint_path.exists():
+    if config.identity_start:
+        pass_on(model)
+    if config.init_from:
+        model.load_state_dict(Run.open(config.init_from).model().state_dict())
+    taken: set[str] = set()
+    if config.transfer_from:
+        taken = transfer(model, Run.open(config.transfer_from).model().state_dict())
+    if config.init_weights and not run.checkpoint_path.exists():
+        fill(model, state_dict(Path(config.init_weights).expanduser()), config.init_weights)
+    drawn = config.init_from is None and first_weight(model) not in taken
+    if config.whiten and drawn and not run.checkpoint_path.exists():
         whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
 
@@ -155,6 +168,8 @@ def problem_of(
     model.feature_split = config.feature_split
     if config.whiten:
         freeze(model)
+    if config.freeze_bn_scale:
+        freeze_scales(model)
     freeze_layers(model, config.freeze)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
@@ -177,6 +192,7 @@ def problem_of(
         backbone_epochs=config.backbone_epochs,
         nesterov=config.nesterov,
         decoupled_weight_decay=config.decoupled_weight_decay,
+        bias_lr=config.bias_lr,
         start_size=config.start_size,
         compiled=config.compile,
         backbone_lr=config.backbone_lr,

@@ -1,4 +1,4 @@
-"""What an exit's loss is: cross-entropy, and on request label smoothing and distillation from the last exit.
+"""The loss of an exit: cross-entropy, and on request label smoothing and distillation from the last exit.
 
 Sources: label smoothing: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR
 2016, section 7. Distillation from the last exit: Phuong and Lampert, "Distillation-Based Training for
@@ -26,7 +26,7 @@ from training.models.multi_exit import MultiExitModel
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """What an exit's loss is made of.
+    """Options of an exit's loss.
 
     Args:
         label_smoothing: share of each target that is spread evenly over all classes.
@@ -34,7 +34,7 @@ class LossRecipe:
         temperature: by which both predictions' logits are divided.
         frozen_teacher: learn from the net as it was when the epoch began. Otherwise that is so only where the
             last exit is not run; where it is, its prediction in the same forward pass teaches.
-        untaught_epochs: how many of a run's first epochs a frozen teacher knows nothing worth learning.
+        untaught_epochs: number of a run's first epochs without distillation from a frozen teacher.
     """
 
     label_smoothing: float = 0.0
@@ -99,7 +99,7 @@ class ExitLosses:
     def _teacher(
         self, batch: Batch, exits: Sequence[int], logits: Sequence[Tensor], epoch: int
     ) -> Tensor | None:
-        """Return the last exit's logits [N, classes] where there is somebody to teach."""
+        """Return the last exit's logits [N, classes] if there are earlier exits to teach."""
         last = self._model.exits - 1
         if self._original is not None:
             with torch.no_grad():

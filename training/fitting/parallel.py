@@ -1,4 +1,4 @@
-"""Several processes on one run, as `torchrun` starts them: who this one is, and how they agree.
+"""Several processes on one run, as `torchrun` starts them: their ranks, and their agreement.
 
 Data parallel: every process takes its slice of each batch, and gradients are averaged before anything is done
 with them. Task parallel (Meta-GF): every process trains some of an outer epoch's tasks, which depend on W0
@@ -20,7 +20,7 @@ from torch import Tensor
 from training.config import Divide
 
 PATIENCE = timedelta(hours=4)
-"""How long a process waits for the others; the first validates alone, and tasks are not of one length."""
+"""Seconds that a process waits for the others; the first validates alone, and tasks are not of one length."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def joined(divide: Divide) -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    if dist.is_initialized():  # by a caller who trains several runs: the processes can be joined only once
+    if dist.is_initialized():  # by a caller that trains several runs: the processes can be joined only once
         yield Processes(dist.get_rank(), dist.get_world_size(), divide)
         return
     # The host's side of every exchange goes over gloo, the device's over NCCL.

@@ -21,6 +21,7 @@ from training.models.flops import exit_flops, segment_flops
 from training.models.multi_exit import MultiExitModel
 from training.models.reach import row_reach, trainable, whole_reach
 from training.schedules import LossWeighting, plain, stage
+from training.setup.batchnorm import batchnorm_biases
 from training.setup.compiling import compiled
 from training.setup.learning_rates import rate_factors
 
@@ -77,6 +78,7 @@ class Recipe:
         nesterov: look ahead along the momentum.
         decoupled_weight_decay: `weight_decay` is the share of the weights that a step takes at the schedule's
             factor 1, before momentum adds steps up; otherwise it is that share over the learning rate.
+        bias_lr: what the learning rate of BatchNorm's biases is multiplied by; their decay stays.
         start_size: side of the training images at first, in pixels; see `training.fitting.image_sizes`.
         compiled: train the model as compiled by `torch.compile`.
         backbone_lr: what the learning rate of all but the early exits' heads is multiplied by.
@@ -95,6 +97,7 @@ class Recipe:
     backbone_epochs: int = 0
     nesterov: bool = False
     decoupled_weight_decay: bool = False
+    bias_lr: float = 1.0
     start_size: int | None = None
     compiled: bool = False
     backbone_lr: float = 1.0
@@ -108,7 +111,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a phase has come to: steps done of all, and the mean loss of each exit it trains (0-based)."""
+    """The progress of a phase: steps done of all, and the mean loss of each exit it trains (0-based)."""
 
     phase: str
     step: int
@@ -120,14 +123,14 @@ class Progress:
 class TrainingProblem:
     """Implements `training.methods.interface.Problem` for a model, its images and a recipe.
 
-    `epoch` (0-based) is set by whoever counts them, as it begins; `on_progress` hears every few steps how a
-    phase goes, and `on_step` of every step taken.
+    `epoch` (0-based) is set by the caller, as it begins; `on_progress` gets a phase's progress every few
+    steps, and `on_step` is called for every step taken.
 
     Args:
         model: trained in place.
         images: where batches come from.
         recipe: how SGD is run.
-        processes: who trains along, and what they divide.
+        processes: those of the run, and the work that they divide.
         original: the net that the run began with, where exits learn from that.
     """
 
@@ -192,7 +195,7 @@ class TrainingProblem:
         with self._autocast(batch.labels.device.type):
             logits = self._forward(batch.images, exits)
             cross_entropies, losses = self._exit_losses(batch, exits, logits, self.epoch)
-        # What is reported, and watched for NaN, is the plain cross-entropy: weights that change, smoothing
+        # The reported loss, watched for NaN, is the plain cross-entropy: weights that change, smoothing
         # and distillation hide how it goes.
         self._losses.append((exits, torch.stack(cross_entropies).detach()))
         if not weighted or self._recipe.loss_weighting is plain:
@@ -217,7 +220,7 @@ class TrainingProblem:
         return owner in (None, self._processes.number)
 
     def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
-        """Replace tensors, in place, by those of their owner; nothing where everybody owns them."""
+        """Replace tensors, in place, by those of their owner; nothing where every process owns them."""
         if owner is not None:
             self._processes.hand_out(tensors, owner)
 
@@ -246,18 +249,20 @@ class TrainingProblem:
         """Return fresh SGD, with a group of parameters for each learning rate."""
         recipe = self._recipe
         factors = rate_factors(self._model, recipe.backbone_lr, recipe.layer_decay)
-        groups: dict[float, list[nn.Parameter]] = {}
+        fast = set(batchnorm_biases(self._model)) if recipe.bias_lr != 1 else set()
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for parameter in self.parameters:
-            groups.setdefault(factors[parameter], []).append(parameter)
-        decoupled = recipe.decoupled_weight_decay
+            more = recipe.bias_lr if parameter in fast else 1.0
+            groups.setdefault((factors[parameter], more), []).append(parameter)
+        decay = recipe.l2_penalty
         return torch.optim.SGD(
             [
                 {
                     "params": own,
-                    "factor": factor,
-                    "weight_decay": recipe.l2_penalty / factor if decoupled else recipe.l2_penalty,
+                    "times": factor * more,
+                    "weight_decay": decay / more / (factor if recipe.decoupled_weight_decay else 1.0),
                 }
-                for factor, own in groups.items()
+                for (factor, more), own in groups.items()
             ],
             lr=recipe.lr,
             momentum=recipe.momentum,
@@ -269,7 +274,7 @@ class TrainingProblem:
         self.average([p.grad for p in self.parameters if p.grad is not None])
         rate = self._recipe.lr * self._recipe.schedule(self._progress)
         for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("factor", 1.0)  # checkpoints from before have no factor
+            group["lr"] = rate * group.get("times", 1.0)  # checkpoints from before have none
         optimizer.step()
         self.on_step()
 

@@ -3,7 +3,7 @@
 Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; exponential, as in
 Tarvainen and Valpola, "Mean Teachers Are Better Role Models", NeurIPS 2017. The first weights begin the
 average, and update n = 1, 2 … keeps min(decay, (1 + n)/(10 + n)) of it (the warm-up of TensorFlow's
-`ExponentialMovingAverage`), so that it soon forgets them and later spans about the last 1/(1 − decay).
+`ExponentialMovingAverage`): their weight soon vanishes, and later it spans about the last 1/(1 − decay).
 
 BatchNorm's running statistics belong to one set of weights: averaged along, they would be those of no net.
 They are re-estimated for the averaged weights after every epoch, as Izmailov et al., "Averaging Weights Leads
@@ -26,7 +26,7 @@ STATISTICS = Phase("averaged weights", share=0.04)
 
 
 class KeptWeights(Protocol):
-    """What is validated, saved and exported of a run: `model`, for which an epoch takes `phases`."""
+    """The model that is validated, saved and exported of a run: `model`, an epoch of which takes `phases`."""
 
     model: MultiExitModel
     phases: Sequence[Phase]
@@ -72,7 +72,7 @@ class WeightAverage:
 
     Args:
         model: in training.
-        problem: tells of each step.
+        problem: calls back at each step.
         decay: share of the average that an update keeps.
         each_step: update after every step; after every epoch otherwise, for methods whose steps lead to
             weights that are not kept (Meta-GF's tasks).

@@ -31,7 +31,7 @@ SMOOTHING = 1e-12  # under the root, for gradients of a mean square norm of 1
 
 
 class CAGradOptions(BaseModel):
-    """What can be chosen in CAGrad."""
+    """Options of CAGrad."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -20,7 +20,7 @@ class Normalisation:
 
     Args:
         weights: maps η [m, groups] to π [m, groups].
-        slope: maps η to f'(η) / f(η), all that the gradient needs to know of f.
+        slope: maps η to f'(η) / f(η), all of f that the gradient needs.
     """
 
     weights: Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""What a method may know of a training run: parameters, batches, losses per exit. No model, no data set."""
+"""A method's view of a training run: parameters, batches, losses per exit. No model, no data set."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class MultiExitProblem(Protocol):
         """Tell whether this process is that owner, or one of all."""
 
     def hand_out(self, tensors: Sequence[Tensor], owner: int | None) -> None:
-        """Replace tensors, in place, by those of their owner; nothing where everybody owns them."""
+        """Replace tensors, in place, by those of their owner; nothing where every process owns them."""
 
     def generator(self, purpose: str, step: int) -> np.random.Generator:
         """Return random numbers that depend on seed, epoch, purpose and step alone."""

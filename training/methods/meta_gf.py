@@ -52,16 +52,16 @@ _EARLIER_EMA = 0.9
 
 
 class MetaGFOptions(BaseModel):
-    """What can be chosen in Meta-GF."""
+    """Options of Meta-GF."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: Literal["softmax", "sigmoid"] = Field("softmax", description="how η becomes weights")
     granularity: Literal["tensor", "channel", "element"] = Field(
-        "tensor", description="what shares one importance η"
+        "tensor", description="the unit that shares one importance η"
     )
     aux_weight: float = Field(
-        0.0, ge=0, description="what the other exits' losses count in an exit's task; 0 truncates the net"
+        0.0, ge=0, description="weight of the other exits' losses in an exit's task; 0 truncates the net"
     )
     task_share: float = Field(1.0, gt=0, le=1, description="share of the images that a task trains on")
     exits_per_task: int = Field(
@@ -72,7 +72,7 @@ class MetaGFOptions(BaseModel):
         0.0, ge=0, lt=1, description="share of the last outer epoch's η that is kept; 0.9 in the public code"
     )
     outer_lr: float = Field(
-        1.0, gt=0, description="what the fused move is multiplied by; the number of exits is joint's scale"
+        1.0, gt=0, description="factor of the fused move; the number of exits is joint's scale"
     )
     freeze_eta: bool = Field(False, description="learn η in the first outer epoch only")
     fusion_share: float = Field(1.0, gt=0, le=1, description="share of the images that η learns on")
@@ -118,7 +118,7 @@ class MetaGF:
         start = self._problem.snapshot()
         moves = expected_gradients(self._problem, start, self._tasks, self._options.aux_weight)
         self._problem.restore(start)
-        # What one task alone reaches takes its move whole, and needs neither η nor a gradient from here on.
+        # A parameter that one task alone reaches takes its move whole, without η or a gradient from here on.
         self._fusion.place_unshared(start, moves)
         if not self._frozen:
             self._fusion.learn(start, moves, fusion)
@@ -132,7 +132,7 @@ class MetaGF:
         return {**self._fusion.state_dict(), "frozen": self._frozen, "eta_ema": self._fusion.recipe.ema}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a saved η, and what the run began with: `eta_ema` was 0.9 before its state told it."""
+        """Go on with a saved η, and the run's `eta_ema`: 0.9 in states that do not hold it."""
         self._fusion.load_state_dict(state)
         self._frozen = state["frozen"]
         if "eta_ema" not in self._options.model_fields_set:

@@ -19,7 +19,7 @@ from training.option_parsing import settle
 
 
 class Method(Protocol):
-    """How one epoch turns n exit losses into an update; what it remembers between epochs is its state."""
+    """The rule by which one epoch turns n exit losses into an update; it keeps its state between epochs."""
 
     def phases(self) -> Sequence[Phase]:
         """Return the passes over the data that an epoch makes, in order."""

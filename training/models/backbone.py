@@ -52,7 +52,7 @@ def torchvision_builder(name: str) -> Callable[..., MultiExitModel]:
         with torch.device("cpu"):  # some of torchvision's constructors compute their widths with tensors
             net = torchvision_nets.build(name, classes, options.image_size)
             if options.pretrained:
-                # The weights know images as they were normalised when these were trained.
+                # The images are normalised as they were when the weights were trained.
                 mean, std = torchvision_nets.load_pretrained(name, net)
             return _with_exits(net, f"torchvision:{name}", options, classes, mean, std)
 

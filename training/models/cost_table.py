@@ -1,4 +1,4 @@
-"""What each exit of a model costs, and the parameters up to it."""
+"""The cost of each exit of a model, and the parameters up to it."""
 
 from itertools import accumulate
 

@@ -1,7 +1,7 @@
 """Cut a traced network into segments at the outputs of named layers.
 
-A cut is a moment in the order of execution: right after the named layer has given its output. What was
-computed by then and is read later crosses the cut: the layer's output first, then whatever else is alive (a
+A cut is a moment in the order of execution: right after the named layer has given its output. Tensors
+that are computed by then and read later cross the cut: the layer's output first, then all others alive (a
 shortcut around it, an earlier branch). The last segment's head begins at the network's last layer with
 parameters.
 """

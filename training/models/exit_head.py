@@ -16,7 +16,7 @@ class ExitHead(nn.Module):
       among them), linear. Their own classifiers normalise too, since nothing else bounds what blocks add up.
     - [N, C]: linear.
 
-    Maps are told apart by their square: H = W. Where C is H too, the first reading wins.
+    Maps are recognised by their square: H = W. Where C is H too, the first reading wins.
 
     Args:
         shape: of the features, batch included.

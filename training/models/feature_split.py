@@ -4,7 +4,7 @@ Source: Gong et al., "Deep Feature Surgery: Towards Accurate and Efficient Multi
 (github.com/GongCheng1919/dfs), feature partitioning with a ratio of one half and feature referencing. The
 head sees all channels; what is passed on has the same values, and later exits' gradients reach the first half
 only. As in the authors' MSDNet, features that the exit's head does not read (finer scales) are passed on
-whole: the detached half of them would train for nobody.
+whole: the detached half of them would never train.
 """
 
 import torch

@@ -208,9 +208,10 @@ def _per_input_element(_: Tensor, inputs: Tensor, *__: Any) -> int:
     return inputs.numel()
 
 
-def _adaptive_pool(output: Tensor, inputs: Tensor, *_: Any) -> int:
+def _adaptive_pool(output: Any, inputs: Tensor, *_: Any) -> int:
     """Every input pixel falls into one window: k·k per output element adds up to the input's elements."""
-    return max(output.numel(), inputs.numel())
+    pooled: Tensor = output[0] if isinstance(output, tuple) else output  # max pooling returns indices too
+    return max(pooled.numel(), inputs.numel())
 
 
 def _product(output: Tensor, a: Any, b: Any, *_: Any) -> int:

@@ -16,7 +16,7 @@ Features = tuple[Tensor, ...]
 
 
 class Segment(nn.Module):
-    """What lies between two exits: `body` maps features to features, `head` maps those to class logits.
+    """The part between two exits: `body` maps features to features, `head` maps those to class logits.
 
     Args:
         body: takes and returns a tuple of feature maps (MSDNet has several scales), each [N, C, H, W].
@@ -48,7 +48,7 @@ class MultiExitModel(nn.Module):
         image_size: height and width in pixels that the model is built for.
 
     With `feature_split` set, a segment in training passes on what its head reads half detached
-    (`training.models.feature_split`); evaluation and export know nothing of it. Modules in `frozen` stay in
+    (`training.models.feature_split`); evaluation and export do not depend on it. Modules in `frozen` stay in
     evaluation mode whatever the model's mode is.
     """
 

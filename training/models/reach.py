@@ -20,7 +20,7 @@ _DRAWS, _IMAGES = 3, 8
 
 
 def reach(model: MultiExitModel) -> Tensor:
-    """Return bool [exits, parameters]: entry (k, p) tells whether exit k's logits depend on parameter p.
+    """Return bool [exits, parameters]: entry (k, p) is whether exit k's logits depend on parameter p.
 
     Parameters are those that are not frozen, in the order of `model.parameters()`. The model's buffers and
     gradients stay as they were.

@@ -23,7 +23,7 @@ Builder = Callable[[Any, int, Sequence[float], Sequence[float]], MultiExitModel]
 
 
 class Entry(NamedTuple):
-    """How an architecture is built, and the model of its options."""
+    """The builder of an architecture, and the model of its options."""
 
     build: Builder
     options: type[BaseModel]

@@ -1,11 +1,11 @@
 """Weights in a file as people keep them: a state dict, perhaps in a checkpoint or of a wrapped module."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from training.errors import ConfigError
@@ -22,7 +22,7 @@ def state_dict(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            found: Any = _safetensors().load_file(path)
+            found: Any = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
@@ -40,12 +40,3 @@ def state_dict(path: Path) -> dict[str, Tensor]:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
-
-
-def _safetensors() -> Any:
-    try:
-        return importlib.import_module("safetensors.torch")
-    except ImportError as error:
-        raise ConfigError(
-            "a .safetensors file needs safetensors, which is not installed: pip install 'offramp[adopt]'"
-        ) from error

@@ -148,7 +148,7 @@ def _values(net: nn.Module, graph: fx.Graph, image_size: int, name: str) -> dict
 
 @contextmanager
 def _without_log(name: str) -> Iterator[None]:
-    """Keep a logger quiet: torch logs the traceback of an error that is told in one sentence here."""
+    """Keep a logger quiet: torch logs the traceback of an error that is one sentence here."""
     logger = logging.getLogger(name)
     was_disabled, logger.disabled = logger.disabled, True
     try:

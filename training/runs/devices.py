@@ -4,11 +4,12 @@ import os
 
 import torch
 
+from serving.resources import resources
 from training.errors import ConfigError
 
 
 def use_device(device: str, threads: int | None) -> str:
-    """Choose the device, set the threads (all cores where None), and return the device's name.
+    """Choose the device, set the threads (where None, all cores it may use), and return the device's name.
 
     Where torchrun started several processes on this machine, each takes a GPU of its own, or its share of the
     cores.
@@ -24,6 +25,6 @@ def use_device(device: str, threads: int | None) -> str:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // neighbours))
+    torch.set_num_threads(threads or max(1, resources().cores // neighbours))
     torch.use_deterministic_algorithms(True, warn_only=True)
     return device

@@ -1,4 +1,4 @@
-"""What a run's bits depend on besides its settings, recorded so that a resumed run can say what changed."""
+"""The environment that a run's bits depend on, recorded so that a resumed run can name a change."""
 
 import platform
 from importlib.metadata import version

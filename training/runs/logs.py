@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from serving.atomic import write_atomically
 
 FUSION_DEVIATION = "fusion_deviation"
-"""What meta-gf adds to a record: how far the fusion weights are from equal shares."""
+"""The field that meta-gf adds to a record: the distance of the fusion weights from equal shares."""
 
 
 class RunLogs:

@@ -3,6 +3,7 @@
 RUN/config.json      settings, classes, architecture, preprocessing, environment
 RUN/split.npz        which image belongs to train, validation and test
 RUN/checkpoint.pt    the last whole epoch (weights-only loadable)
+RUN/model.safetensors  its weights alone, written when training ends
 RUN/original.pt      the weights it began with, where --distil-from original asks for them
 RUN/metrics.jsonl    one line per epoch
 RUN/tensorboard/     the same for TensorBoard
@@ -29,7 +30,7 @@ from training.runs.checkpoint import Checkpoint, damaged
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run settled when it started, beyond its settings.
+    """Facts that a run settled when it started, beyond its settings.
 
     Args:
         classes: class names, by index.
@@ -37,6 +38,8 @@ class RunFacts:
         std: channel standard deviations, likewise.
         preprocessing: how images are brought to the model's size.
         environment: see `training.runs.environment`.
+        converted: of a checkpoint that was published elsewhere, its file's name, checksum and epochs; None
+            where the run was trained here.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +47,7 @@ class RunFacts:
     std: tuple[float, ...]
     preprocessing: Preprocessing
     environment: dict[str, Any]
+    converted: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Run:
                     tuple(facts["std"]),
                     Preprocessing.model_validate(facts["preprocessing"]),
                     facts["environment"],
+                    facts.get("converted"),
                 ),
             )
         except (FileNotFoundError, NotADirectoryError) as error:

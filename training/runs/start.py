@@ -1,4 +1,4 @@
-"""How a run begins: everything that can be checked is checked before anything is trained or written."""
+"""The start of a run: all checks come before anything is trained or written."""
 
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from training.runs.run import Run, RunFacts
 from training.setup.checks import check_recipe
 from training.setup.freezing import check_learning, freeze_layers
 from training.setup.init_weights import check_normalisation, fill, pixel_normalisation
+from training.setup.transfer import transfer
 
 
 def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> tuple[Run, Data]:
@@ -49,8 +50,7 @@ def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> 
         rank=part[0],
         ranks=part[1],
     )
-    if config.init_from:
-        _check_start(config.init_from, tuple(data.classes), data.split, settled)
+    _check_starts(config, tuple(data.classes), data.split, settled)
     facts = RunFacts(
         tuple(data.classes),
         *pixel_normalisation(config, data.mean, data.std),
@@ -74,6 +74,11 @@ def resumed(folder: Path, given: dict[str, Any], part: tuple[int, int] = (0, 1))
         RunError: there is no such run.
     """
     run = Run.open(folder)
+    if run.facts.converted:
+        raise RunError(
+            f"{folder} was converted from {run.facts.converted['file']}, without its optimiser: start a new "
+            "run with --init-from, and --validation-from test as it has seen every training image"
+        )
     config = FitConfig.model_validate({**run.config.stored(), **given})
     device = use_device(config.device, config.threads)
     check_unchanged(run, config)
@@ -91,9 +96,11 @@ def checked(config: FitConfig) -> Architecture:
     starts = {
         "--pretrained": config.pretrained,
         f"--init-from {config.init_from}": config.init_from,
+        f"--transfer-from {config.transfer_from}": config.transfer_from,
         f"--init-weights {config.init_weights}": config.init_weights,
     }
-    if len(given := [start for start, wanted in starts.items() if wanted]) > 1:
+    given = [start for start, wanted in starts.items() if wanted]
+    if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} both say which weights to start from: leave one out")
     check_normalisation(config)
     settled = config.architecture(config.image_size)
@@ -140,14 +147,25 @@ def check_unchanged(run: Run, config: FitConfig) -> None:
 
 
 def check_start(config: FitConfig) -> None:
-    """Check the run that `--init-from` names, as `started` will, without opening an image.
+    """Check the run that `--init-from` or `--transfer-from` names, as `started` will; opens no image.
 
     Raises:
         ConfigError, DataError, RunError: it does not fit, or is not there.
     """
-    if config.init_from:
+    if config.init_from or config.transfer_from:
         classes, split = open_split(config)
-        _check_start(config.init_from, classes, split, checked(config))
+        _check_starts(config, classes, split, checked(config))
+
+
+def _check_starts(config: FitConfig, classes: tuple[str, ...], now: Split, wanted: Architecture) -> None:
+    if config.init_from:
+        _check_start(config.init_from, classes, now, wanted)
+    if config.transfer_from:
+        with torch.device("meta"):
+            model = wanted.untrained().model(len(classes))
+        start = Run.open(config.transfer_from)
+        transfer(model, {n: tensor.to("meta") for n, tensor in start.model().state_dict().items()})
+        _check_unseen(f"--transfer-from {config.transfer_from}", start, now)
 
 
 def _check_start(folder: Path, classes: tuple[str, ...], now: Split, wanted: Architecture) -> None:
@@ -163,11 +181,16 @@ def _check_start(folder: Path, classes: tuple[str, ...], now: Split, wanted: Arc
             f"--init-from {folder}: expected this data set's {len(classes)} classes, "
             f"found {len(start.facts.classes)} that are not the same"
         )
+    _check_unseen(f"--init-from {folder}", start, now)
+
+
+def _check_unseen(given: str, start: Run, now: Split) -> None:
+    """Refuse a start that was trained on images of this data set that this run judges by."""
     seen = Split.load(start.folder / "split.npz")
     if seen.fingerprint == now.fingerprint:
         for part in (now.validation, now.test):
             if part.part == seen.train.part and np.intersect1d(part.rows, seen.train.rows).size:
                 raise ConfigError(
-                    f"--init-from {folder}: it was trained on images that this run validates or tests on; "
+                    f"{given}: it was trained on images that this run validates or tests on; "
                     "give both the same --split-seed and --validation-share"
                 )

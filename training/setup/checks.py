@@ -5,7 +5,9 @@ import torch
 from training.config import FitConfig
 from training.errors import ConfigError
 from training.models.multi_exit import MultiExitModel
+from training.setup.batchnorm import batchnorm_biases
 from training.setup.compiling import check_compiler
+from training.setup.identity import pass_on
 from training.setup.whitening import first_convolution
 
 
@@ -28,10 +30,30 @@ def check_recipe(config: FitConfig, model: MultiExitModel) -> None:
                 "(--no-whiten beside --recipe)"
             )
         first_convolution(model)
+    if config.identity_start:
+        _check_identity(config, model)
+    if config.bias_lr != 1 and not batchnorm_biases(model):
+        raise ConfigError("--bias-lr is of BatchNorm's biases, and the model has none: leave it out")
     if config.start_size is not None:
         _check_start_size(config.start_size, model)
     if config.compile:
         check_compiler(config.device)
+
+
+def _check_identity(config: FitConfig, model: MultiExitModel) -> None:
+    starts = {
+        "--pretrained": config.pretrained,
+        "--init-from": config.init_from,
+        "--transfer-from": config.transfer_from,
+    }
+    for start, given in starts.items():
+        if given:
+            raise ConfigError(
+                f"--identity-start and {start} both say how convolutions start: leave one out "
+                "(--no-identity-start beside --recipe)"
+            )
+    if not pass_on(model):
+        raise ConfigError("--identity-start: expected convolutions of 3×3 or more, found none")
 
 
 def _check_start_size(side: int, model: MultiExitModel) -> None:

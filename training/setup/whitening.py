@@ -69,6 +69,15 @@ def first_convolution(model: MultiExitModel) -> nn.Conv2d:
     )
 
 
+def first_weight(model: MultiExitModel) -> str | None:
+    """Return the name of the parameter that is whitened; None where there is none."""
+    try:
+        wanted = first_convolution(model).weight
+    except ConfigError:
+        return None
+    return next(name for name, parameter in model.named_parameters() if parameter is wanted)
+
+
 def covariance(model: MultiExitModel, batches: Iterable[Tensor], kernel: Iterable[int]) -> Tensor:
     """Return the second moments of the patches of normalised images, float64 [3·k·k, 3·k·k].
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 ASSETS = "/console/assets/"
-"""Where the files are. They hold nothing secret: a browser can only send a key once it has them."""
+"""The folder of the files. They hold nothing secret: a browser can only send a key once it has them."""
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -48,7 +48,7 @@ def assets(features: Mapping[str, str]) -> dict[str, Asset]:
     """Read the files of the package.
 
     Args:
-        features: told to the page as `data-` attributes of its root, by their names there.
+        features: given to the page as `data-` attributes of its root, by their names there.
 
     Returns:
         The files by name, `index.html` and those that it loads.

@@ -1,48 +1,36 @@
-"""What every call goes through: a name, a key, an error in gRPC's words, a count and a line in the log."""
+"""The steps of every call: a name, a key, an error in gRPC's words, a count and a line in the log."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
 from structlog.typing import FilteringBoundLogger
 
 from serving.errors import OfframpError
+from serving.options import Priority
 from serving.web.access import Access
 from serving.web.grpc.closing import Closing
+from serving.web.grpc.metrics import GrpcMetrics
 from serving.web.grpc.status import code_of, details_of
+from serving.web.limits import ALLOWANCE
 from serving.web.request_ids import ECHOED, HEADER, RequestIds
 from serving.web.service import Service
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MAX_ECHOED = 128
+
+PRIORITY: ContextVar[Priority | None] = ContextVar("priority", default=None)
+"""The class of the key that the call under way came with; None where it needs none."""
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The server's own id of the call under way, where it has one request."""
 
 Method = Callable[[Any, Any], Awaitable[Any]]
 """A request, and gRPC's context, to a response."""
-
-
-class GrpcMetrics:
-    """Counts calls.
-
-    Args:
-        registry: where the metrics are registered.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
-            "offramp_grpc_requests", "gRPC calls answered.", ("method", "code"), registry=registry
-        )
-        self.seconds = Histogram(
-            "offramp_grpc_request_seconds",
-            "From the receipt of a gRPC call to the end of its answer.",
-            ("method",),
-            buckets=_SECONDS,
-            registry=registry,
-        )
 
 
 class Calls:
@@ -82,7 +70,9 @@ class Calls:
         """
 
         async def wrapped(request: Any, context: Any) -> Any:
-            async with self._call(name, context, open_to_all=open_to_all):
+            async with self._call(name, context, open_to_all=open_to_all) as request_id:
+                REQUEST_ID.set(request_id)
+                self.count()
                 return await method(request, context)
 
         return wrapped
@@ -97,14 +87,24 @@ class Calls:
 
         return wrapped
 
+    @staticmethod
+    def count() -> None:
+        """Count a request, or one of a stream, among those of its key.
+
+        Raises:
+            KeyLimitError: there have been too many.
+        """
+        if (allowance := ALLOWANCE.get()) is not None:
+            allowance.take_request()
+
     def told(self, error: OfframpError) -> str:
-        """Return what a caller is told of an error; what it is not to see goes to the log."""
+        """Return the text of an error for its caller; private parts go to the log."""
         if error.status >= 500:
             self._logger.error("request_failed", error=type(error).__name__, reason=str(error))
         return details_of(error)[0]
 
     @asynccontextmanager
-    async def _call(self, name: str, context: Any, *, open_to_all: bool) -> AsyncIterator[None]:
+    async def _call(self, name: str, context: Any, *, open_to_all: bool) -> AsyncIterator[str]:
         started, code, key = time.perf_counter(), grpc.StatusCode.OK, None
         metadata = dict(context.invocation_metadata() or ())
         request_id = self._ids.make()
@@ -119,7 +119,10 @@ class Calls:
                     code = grpc.StatusCode.UNAUTHENTICATED
                     text = "expected a key of this server as metadata: authorization: Bearer KEY"
                     await context.abort(code, text, tuple(trailing))
-            yield
+                else:
+                    ALLOWANCE.set(key.allowance)
+                    PRIORITY.set(key.priority)
+            yield request_id
         except OfframpError as error:
             code, text = code_of(error), self.told(error)
             await context.abort(code, text, (*trailing, *details_of(error)[1]))

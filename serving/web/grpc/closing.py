@@ -21,7 +21,7 @@ class Closing:
         """Wait for something, but no longer than until the server stops.
 
         Returns:
-            What came of it; None where the server stopped before.
+            Its result; None where the server stopped before.
         """
         waiting = asyncio.ensure_future(awaited)
         closing = asyncio.ensure_future(self._event.wait())

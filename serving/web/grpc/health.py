@@ -16,8 +16,8 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it publishes no
     """Says what the readiness of the server and its models is now.
 
     Args:
-        service: which knows.
-        closing: set when the server stops: whoever watches is then told, and let go.
+        service: the source of the state.
+        closing: set when the server stops: watchers then get the state, and their calls end.
     """
 
     def __init__(self, service: Service, closing: Closing) -> None:
@@ -34,7 +34,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it publishes no
         await self._closing.unless(super().Watch(request, context))
 
     async def refresh(self) -> None:
-        """Look again, and tell whoever watches."""
+        """Read the state again, and send it to the watchers."""
         service = self._service
         unready = {"": service.unready, SERVICE: service.unready}
         unready |= {name: why_unready(service, model) for name, model in service.models.items()}

@@ -6,8 +6,9 @@ from serving.telemetry.logs import get_logger
 from serving.web.access import Access
 from serving.web.app import server_version
 from serving.web.classify import Classify
-from serving.web.grpc.calls import Calls, GrpcMetrics
+from serving.web.grpc.calls import Calls
 from serving.web.grpc.closing import Closing
+from serving.web.grpc.metrics import GrpcMetrics
 from serving.web.grpc.server import GrpcServer
 from serving.web.grpc.servicer import Servicer
 from serving.web.oip.infer import Infer

@@ -58,10 +58,12 @@ def request_of(message: pb.ModelInferRequest) -> InferRequest:
 
 def response_of(inference: Inference) -> pb.ModelInferResponse:
     """Write an answer; its elements are raw bytes, whatever the request's were."""
+    lowered = inference.budget_share < 1
     return pb.ModelInferResponse(
         model_name=inference.model,
         model_version=VERSION,
         id=inference.request_id,
+        parameters={"brownout": pb.InferParameter(double_param=inference.budget_share)} if lowered else None,
         outputs=[
             pb.ModelInferResponse.InferOutputTensor(
                 name=tensor.name, datatype=tensor.datatype, shape=tensor.shape

@@ -86,7 +86,7 @@ class GrpcServer:
 
         Args:
             grace_seconds: for how long at most.
-            given_up: says whether nobody wants to wait any more; looked at while waiting.
+            given_up: whether the wait was given up; read while waiting.
         """
         if self._server is None:
             return

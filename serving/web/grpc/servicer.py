@@ -12,7 +12,7 @@ from serving.errors import AdminOnlyError, BodyTooLargeError, OfframpError
 from serving.events import RequestRefused
 from serving.web.grpc import messages
 from serving.web.grpc import open_inference_pb2 as pb
-from serving.web.grpc.calls import Calls
+from serving.web.grpc.calls import PRIORITY, REQUEST_ID, Calls
 from serving.web.oip import repository, signature
 from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.request import InferRequest
@@ -23,7 +23,7 @@ SERVICE = "inference.GRPCInferenceService"
 
 @dataclass
 class GrpcCaller:
-    """Who waits for an answer; a call that ends early is cancelled by gRPC itself."""
+    """The caller of a request; a call that ends early is cancelled by gRPC itself."""
 
     disconnected: bool = False
     more_body: bool = False
@@ -118,6 +118,7 @@ class Servicer:
 
     async def _stream_one(self, raw: bytes) -> Any:
         try:
+            self._calls.count()
             return pb.ModelStreamInferResponse(infer_response=await self._answer(raw))
         except OfframpError as error:  # one request of a stream, not the stream
             return pb.ModelStreamInferResponse(error_message=self._calls.told(error))
@@ -144,7 +145,14 @@ class Servicer:
             else:
                 name, version, request = await service.pool.run(lambda: _taken_apart(raw))
             model = repository.choose(service, name, version)
-            return await self._infer.start(model, request, GrpcCaller(), received_at)
+            return await self._infer.start(
+                model,
+                request,
+                GrpcCaller(),
+                received_at,
+                priority=PRIORITY.get(),
+                server_id=REQUEST_ID.get(),
+            )
 
 
 def _taken_apart(raw: bytes) -> tuple[str, str, InferRequest]:

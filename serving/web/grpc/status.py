@@ -31,7 +31,7 @@ def code_of(error: OfframpError) -> grpc.StatusCode:
 
 
 def details_of(error: OfframpError) -> tuple[str, Metadata]:
-    """Return what a client is told, and when it may try again."""
+    """Return the text for a client, and the time of its next try."""
     trailing: Metadata = ()
     if isinstance(error, OverloadedError):
         trailing = ((_PUSHBACK, str(max(1, math.ceil(1000 * error.retry_after_seconds)))),)

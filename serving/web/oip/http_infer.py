@@ -42,7 +42,7 @@ class HttpInfer:
 
         Raises:
             OfframpError: it is refused, or fails.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         try:
             answer = await self._start(model, request)
@@ -68,7 +68,10 @@ class HttpInfer:
             del body
             waiting = caller or WatchedConnection(request.receive)
             try:
-                return await self._infer.start(model, read, waiting, received_at, query)
+                priority = scope["state"].get("priority")
+                return await self._infer.start(
+                    model, read, waiting, received_at, query, priority, scope["state"].get("request_id")
+                )
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()

@@ -1,8 +1,9 @@
 """Answers an inference request: the protocol on the outside, the path of `POST /classify` on the inside."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from serving.options import Priority, lower_of
 from serving.policy.budget import parse_budget
 from serving.web.caller import ClientConnection
 from serving.web.classify import Classify
@@ -18,17 +19,19 @@ INLINE_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Inference:
-    """What goes back to a caller.
+    """The response to a caller.
 
     Args:
         model: the name of the model.
         request_id: as the request had it.
         tensors: those asked for.
+        budget_share: what a brown-out left of the budget; 1 where nothing lowered it.
     """
 
     model: str
     request_id: str
     tensors: Sequence[OutputTensor]
+    budget_share: float = 1.0
 
 
 class Infer:
@@ -50,6 +53,8 @@ class Infer:
         caller: ClientConnection,
         received_at: float,
         query: Mapping[str, str] | None = None,
+        priority: Priority | None = None,
+        server_id: str | None = None,
     ) -> Callable[[], Inference]:
         """Take one request to its end, or to the error that it is refused with.
 
@@ -59,21 +64,31 @@ class Infer:
             caller: who waits.
             received_at: the second of `time.monotonic` from which a deadline counts.
             query: parameters in the request's address.
+            priority: the most urgent class that the caller has; None where it has none.
+            server_id: the server's own id of the request; None where the caller does not know it.
 
         Returns:
-            What returns the answer, or raises what the model failed with: that is no refusal.
+            A function that returns the answer, or raises the model's error: that is no refusal.
 
         Raises:
             OfframpError: it is refused.
-            ClientDisconnect: nobody waits any more.
+            ClientDisconnect: the caller has gone.
         """
         service = self._service
         service.refuse_if_stalled(model)
         outputs = wanted(request, model)
         ask = options_of(request.parameters, query or {}, model.name)
+        if priority is not None:
+            ask = replace(ask, priority=lower_of(ask.priority, priority))
         if ask.budget is not None:
             parse_budget(str(ask.budget), model.exit_flops)
         reader = TensorReader(request.tensor, model.manifest.preprocessing, service.read_limits)
-        job = await self._classify.run(model, ask, reader, caller, received_at)
+        job = await self._classify.run(model, ask, reader, caller, received_at, server_id)
         classes = model.manifest.classes
-        return lambda: Inference(model.name, request.request_id, tensors_of(job.answers(), outputs, classes))
+
+        def answer() -> Inference:
+            answers = job.answers()
+            share = min((answer.budget_share for answer in answers), default=1.0)
+            return Inference(model.name, request.request_id, tensors_of(answers, outputs, classes), share)
+
+        return answer

@@ -14,10 +14,12 @@ BINARY_TYPE = "application/octet-stream"
 
 
 def response_of(inference: Inference) -> Response:
-    """Write an answer as its caller wants it."""
+    """Write an answer in the form of its request."""
     behind = [tensor.to_bytes() for tensor in inference.tensors if tensor.binary]
     sizes = iter(map(len, behind))
     document: dict[str, Any] = {"model_name": inference.model, "model_version": VERSION}
+    if inference.budget_share < 1:
+        document["parameters"] = {"brownout": inference.budget_share}
     if inference.request_id:
         document["id"] = inference.request_id
     document["outputs"] = [

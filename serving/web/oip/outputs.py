@@ -30,7 +30,7 @@ class OutputTensor:
         name: of it.
         datatype: of its elements.
         values: the elements, in the tensor's shape; texts where the datatype is `BYTES`.
-        binary: whether the caller wants it as bytes.
+        binary: whether it was asked for as bytes.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which models there are, whether they can be asked, and what they have done: as the protocol says it."""
+"""The models, their readiness and their totals, in the protocol's form."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -45,12 +45,12 @@ class InputTensor:
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """A tensor that a caller wants.
+    """A tensor that a request asks for.
 
     Args:
         name: of the tensor.
-        top: how many of the likeliest classes it wants named in place of all numbers; None for the numbers.
-        binary: whether it wants it as bytes; over gRPC all are.
+        top: how many of the likeliest classes to name in place of all numbers; None for the numbers.
+        binary: whether to send it as bytes; over gRPC all are.
     """
 
     name: str
@@ -60,12 +60,12 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What a caller sent and asks for.
+    """A caller's images and options.
 
     Args:
         tensor: its images.
         parameters: of the request; those of the transport are gone.
-        outputs: what it wants; none is every output.
+        outputs: the tensors asked for; none is every output.
         binary: whether outputs go out as bytes where none are named.
         request_id: given back as it came.
     """
@@ -118,7 +118,7 @@ def requested(name: str, parameters: Parameters, *, binary: bool) -> RequestedOu
 
 
 def wanted(request: InferRequest, model: ServedModel) -> Sequence[RequestedOutput]:
-    """Return the outputs that a request wants of a model; all where it names none.
+    """Return the outputs of a model that a request asks for; all where it names none.
 
     Raises:
         RequestError: one that the model has not, or one named twice.

@@ -43,7 +43,7 @@ def router(service: Service, classify: Classify, server_version: str) -> APIRout
         extensions = list(signature.HTTP_EXTENSIONS)
         return ServerMetadata(name="offramp", version=server_version, extensions=extensions)
 
-    @routes.get("/v2/models/stats", summary="What all models have done", response_model=StatisticsBody)
+    @routes.get("/v2/models/stats", summary="Totals of all models", response_model=StatisticsBody)
     async def all_statistics() -> dict[str, Any]:
         return {"model_stats": repository.statistics_of(service, list(service.models.values()))}
 
@@ -89,7 +89,7 @@ def _add(
         return signature.config_of(model, service.settings.max_images)
 
     @routes.get(
-        f"{path}/stats", summary="What a model has done", response_model=StatisticsBody, responses=not_found
+        f"{path}/stats", summary="Totals of a model", response_model=StatisticsBody, responses=not_found
     )
     async def statistics(model: ServedModel = chosen) -> dict[str, Any]:
         return {"model_stats": repository.statistics_of(service, [model])}

@@ -1,4 +1,4 @@
-"""What the protocol's documents look like, for OpenAPI."""
+"""Schemas of the protocol's documents, for OpenAPI."""
 
 from typing import Any
 
@@ -44,14 +44,14 @@ class IndexEntry(BaseModel):
 
 
 class DurationBody(BaseModel):
-    """How often, and how long in all."""
+    """A count, and nanoseconds in all."""
 
     count: int
     ns: int
 
 
 class InferStatisticsBody(BaseModel):
-    """What requests went through."""
+    """The phases of requests."""
 
     success: DurationBody
     fail: DurationBody
@@ -73,7 +73,7 @@ class BatchStatisticsBody(BaseModel):
 
 
 class ModelStatisticsBody(BaseModel):
-    """What a model has done."""
+    """Totals of a model."""
 
     name: str
     version: str
@@ -85,7 +85,7 @@ class ModelStatisticsBody(BaseModel):
 
 
 class StatisticsBody(BaseModel):
-    """What models have done."""
+    """Totals of models."""
 
     model_stats: list[ModelStatisticsBody]
 

@@ -1,4 +1,4 @@
-"""What a model takes and gives as tensors, and how the protocol describes that.
+"""A model's inputs and outputs as tensors, and the protocol's description of them.
 
 N images, H x W pixels, C classes. The extensions that are served have the names that Triton gave them.
 """

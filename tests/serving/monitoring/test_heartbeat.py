@@ -9,8 +9,13 @@ class Model:
     stalled_seconds: float = 0.0
     given_up: int = 0
 
+    looked_after: int = 0
+
     def give_up(self) -> None:
         self.given_up += 1
+
+    def look_after(self) -> None:
+        self.looked_after += 1
 
 
 def test_a_model_that_hangs_is_told_once_given_up_and_taken_back() -> None:
@@ -24,6 +29,7 @@ def test_a_model_that_hangs_is_told_once_given_up_and_taken_back() -> None:
     heart.look()
     assert events == [ModelStalled("hung", 3001.0, over=False)]
     assert (model.given_up, fine.given_up) == (2, 0)
+    assert min(model.looked_after, fine.looked_after) >= 3
     model.stalled_seconds = 0.0
     heart.look()
     assert events[1:] == [ModelStalled("hung", 3001.0, over=True)]

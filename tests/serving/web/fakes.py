@@ -1,5 +1,6 @@
 """A model that answers at once, or when told: all that HTTP needs of one."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
@@ -46,6 +47,9 @@ class FakeModel:
     default_budget: str = "100%"
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     features_on: str = "host"
+    budget_share: float = 1.0
+    sampled: dict[int, int] = field(default_factory=dict)
+    """What the last exit says of images, by their place in a request."""
     state: Health = field(default_factory=lambda: Health(True, None, {}, {}, 0))
 
     @property
@@ -70,11 +74,20 @@ class FakeModel:
     def image_seconds(self) -> tuple[float, ...]:
         return (0.001, 0.002, 0.004)
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> FakeWork:
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: ClassifyOptions,
+        *,
+        received_at: float,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
+    ) -> FakeWork:
         if self.failure is not None:
             raise self.failure
         self.asked.append((images, ask))
         self.works.append(FakeWork())
+        for place, final in self.sampled.items():
+            told(place, final)
         if not self.held:
             self.works[-1].future.set_result([self._answer(image, ask) for image in images])
         return self.works[-1]
@@ -96,6 +109,7 @@ class FakeModel:
             self.name,
             met,
             probabilities if ask.probabilities else None,
+            budget_share=self.budget_share,
         )
 
 

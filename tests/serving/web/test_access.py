@@ -1,17 +1,29 @@
 """Hosts, keys and ports, over the app as it is served."""
 
+import base64
 import hashlib
+import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import structlog
+from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.command_line import SettingsValueError
 from serving.web.access import Access, default_hosts
 from serving.web.app import create_app
 from serving.web.keys import KeyRing, read_keys
-from tests.serving.web.fakes import fake_service
+from tests.bundles import tiny_images
+from tests.serving.web.fakes import FakeModel, fake_service
+
+
+def png(image: np.ndarray[Any, Any]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def line(name: str, key: str, priority: str = "normal") -> str:
@@ -117,3 +129,24 @@ def test_every_answer_has_an_id_of_its_own_and_the_caller_s_comes_back() -> None
     assert second.headers["x-request-id"] == "mine-7"
     assert http.get("/models", headers={"X-Request-ID": "a b"}).headers.get("x-request-id") is None
     assert first.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/classify", "/v2/models/tiny/infer"])
+@pytest.mark.parametrize(
+    ("of_the_key", "asked", "served"),
+    [("normal", "high", "normal"), ("high", "low", "low"), ("high", None, "high"), ("low", "normal", "low")],
+)
+def test_with_a_key_a_request_can_only_lower_its_class(
+    tmp_path: Path, path: str, of_the_key: str, asked: str | None, served: str
+) -> None:
+    keys, model = tmp_path / "keys", FakeModel()
+    keys.write_text(line("ann", "secret", of_the_key))
+    access = Access(keys=KeyRing(keys, structlog.get_logger()))
+    http = TestClient(create_app(fake_service(model)[0], access))
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [0] * 192}
+    image = base64.b64encode(png(tiny_images(1)[0])).decode()
+    body = {"images": [image]} if path == "/classify" else {"inputs": [tensor]}
+    query = {} if asked is None else {"priority": asked}
+    answer = http.post(path, json=body, params=query, headers={"Authorization": "Bearer secret"})
+    assert answer.status_code == 200
+    assert model.asked[0][1].priority == served

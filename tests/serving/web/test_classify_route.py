@@ -518,3 +518,22 @@ def test_a_list_without_a_good_image_is_answered_with_problems_alone() -> None:
 def test_what_answers_cannot_say(query: str, said: str) -> None:
     answer = post(fake_service()[0], f"/classify?{query}", npy(IMAGES[:1]), NPY)
     assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.json()
+
+
+def test_a_header_says_what_a_brown_out_left_of_the_budget() -> None:
+    whole = post(fake_service()[0], "/classify")
+    assert "offramp-brownout" not in whole.headers
+    lowered = post(fake_service(FakeModel(budget_share=1 / 3))[0], "/classify")
+    assert lowered.headers["offramp-brownout"] == "0.333"
+    listed = post(fake_service(FakeModel(budget_share=0.5))[0], "/classify", npy(IMAGES), NPY)
+    assert listed.headers["offramp-brownout"] == "0.5"
+
+
+def test_the_class_of_a_request_is_read_and_checked() -> None:
+    model = FakeModel()
+    service, _ = fake_service(model)
+    assert post(service, "/classify?priority=low").status_code == 200
+    assert model.asked[-1][1].priority == "low"
+    refused = post(service, "/classify?priority=urgent")
+    assert refused.status_code == 422
+    assert "priority=high or priority=normal or priority=low, found 'urgent'" in refused.json()["detail"]

@@ -1,4 +1,4 @@
-// What the console asks the server, and nobody else.
+// The console's requests to the server; it makes no others.
 import { byId } from "./dom.js";
 
 const KEPT = "offramp-key";

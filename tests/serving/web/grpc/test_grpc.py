@@ -2,7 +2,7 @@ import asyncio
 import hashlib
 import io
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +272,50 @@ def test_keys_count_but_not_for_health(tmp_path: Path) -> None:
         assert await ask("ModelInfer", request(), (("authorization", "Bearer secret"),))
 
     run(fake_service()[0], check, access)
+
+
+def test_a_key_over_its_limit_is_told_when_to_come_back_in_calls_and_in_streams(tmp_path: Path) -> None:
+    file, authorized = tmp_path / "keys", (("authorization", "Bearer secret"),)
+    file.write_text(f"ann::{hashlib.sha256(b'secret').hexdigest()}:requests=2\n")
+    access = Access(keys=KeyRing(file, get_logger(), lambda: 0.0))
+
+    async def check(ask: Ask, channel: Any) -> None:
+        assert await ask("ModelInfer", request(), authorized)
+        stream = channel.stream_stream(
+            SERVICE + "ModelStreamInfer",
+            pb.ModelInferRequest.SerializeToString,
+            pb.ModelStreamInferResponse.FromString,
+        )
+
+        async def requests() -> AsyncIterator[Any]:
+            for _ in range(2):
+                yield request()
+
+        answers = [answer async for answer in stream(requests(), metadata=authorized, timeout=60)]
+        assert [bool(answer.error_message) for answer in answers] == [False, True]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask("ModelInfer", request(), authorized)
+        assert caught.value.code().name == "RESOURCE_EXHAUSTED"
+        assert ("grpc-retry-pushback-ms", "500") in tuple(caught.value.trailing_metadata())
+
+    run(fake_service()[0], check, access)
+
+
+def test_the_class_of_a_call_is_the_key_s_at_most_and_a_brown_out_is_told_of(tmp_path: Path) -> None:
+    path, model = tmp_path / "keys", FakeModel(budget_share=0.5)
+    path.write_text(f"ann:normal:{hashlib.sha256(b'secret').hexdigest()}\n")
+    wanted = {"priority": pb.InferParameter(string_param="high")}
+
+    async def check(ask: Ask, _: Any) -> None:
+        response = await ask("ModelInfer", request(parameters=wanted), [("authorization", "Bearer secret")])
+        assert response.parameters["brownout"].double_param == 0.5
+
+    run(fake_service(model)[0], check, Access(keys=KeyRing(path, get_logger())))
+    assert model.asked[0][1].priority == "normal"
+
+    async def without(ask: Ask, _: Any) -> None:
+        assert not (await ask("ModelInfer", request(parameters=wanted))).parameters
+
+    whole = FakeModel()
+    run(fake_service(whole)[0], without)
+    assert whole.asked[0][1].priority == "high"

@@ -345,3 +345,15 @@ def test_a_failure_of_the_engine_is_no_refusal_and_not_shown() -> None:
     answer = TestClient(create_app(service)).post(INFER, json=request())
     failing.join()
     assert (answer.status_code, "secret" in answer.text, events) == (500, False, [])
+
+
+def test_the_class_of_a_request_and_what_a_brown_out_left_of_its_budget() -> None:
+    model = FakeModel(budget_share=0.5)
+    asked = client(model)
+    answer = asked.post(INFER, json=request(parameters={"priority": "low"}))
+    assert answer.json()["parameters"] == {"brownout": 0.5}
+    assert model.asked[-1][1].priority == "low"
+    assert "parameters" not in client().post(INFER, json=request()).json()
+    refused = asked.post(INFER, json=request(parameters={"priority": 1}))
+    assert refused.status_code == 422
+    assert "expected priority to be one of high, normal, low, found 1" in refused.json()["error"]

@@ -1,0 +1,1 @@
+"""Runs made of checkpoints that were published elsewhere."""
