@@ -4,8 +4,8 @@ Eq. 1 of Sun, Li, Xu, "Meta-GF: Training Dynamic-Depth Neural Networks Harmoniou
 SGD step of an exit in place of an epoch on it: a step moves a shared tensor by −lr · m · Σ_i π_i g_i, where
 π = softmax(η) over the m exits that reach it. η descends the joint loss L of the batch that comes next:
     ∂L/∂η_i = −lr · m · π_i · ⟨∂L/∂W, g_i − Σ_j π_j g_j⟩
-with the g of this step and the ∂L/∂W of the next, which its own step computes anyway. So η costs a dot product
-per exit, where Meta-GF makes a pass over the data for it, and an epoch has one pass.
+with the g of this step and the ∂L/∂W of the next, which its own step computes anyway. So η costs a dot
+product per exit, where Meta-GF makes a pass over the data for it, and an epoch has one pass.
 
 It is not the paper's method: expected gradients over an epoch are its point. As in hypergradient descent
 (Baydin et al., "Online Learning Rate Adaptation with Hypergradient Descent", ICLR 2018) the effect of a step
@@ -104,7 +104,7 @@ def fused(matrix: Tensor, weights: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat(
         [
             part.mul(times[:, None]).sum(0)
-            for part, times in zip(matrix.split(list(sizes), 1), scale.T, strict=True)
+            for part, times in zip(torch.split(matrix, list(sizes), 1), scale.T, strict=True)
         ]
     )
 
@@ -121,7 +121,9 @@ def eta_descent(gradient: Tensor, last: Tensor, weights: Tensor, sizes: Sequence
     along = torch.stack(
         [
             part @ own
-            for part, own in zip(last.split(list(sizes), 1), gradient.split(list(sizes)), strict=True)
+            for part, own in zip(
+                torch.split(last, list(sizes), 1), torch.split(gradient, list(sizes)), strict=True
+            )
         ],
         1,
     )
