@@ -3,9 +3,10 @@
     python -m benchmarks.replacing exported_models/cifar10-ladder-int8 --rate 60
 
 A real server answers single images that come at random moments (Poisson), first in peace, then while its
-model is replaced again and again without a pause, each time by a bundle with another manifest. The exit
-status is 1 if a request was not answered with 200, or if the 99th percentile of the latency while replacing
-is twice that before, or more.
+model is replaced again and again without a pause, each time by a bundle with another manifest, then in peace
+again. The exit status is 1 if a request was not answered with 200, or if the 99th percentile of the latency
+while replacing is twice that in peace, or more. Where other work runs beside it, the two times of peace
+differ.
 """
 
 import argparse
@@ -69,19 +70,25 @@ def replace_until(folder: Path, port: int, over: float) -> list[float]:
 
 async def measure(
     folder: Path, port: int, requests: list[bytes], rate: float, seconds: float
-) -> tuple[Seen, Seen, list[float]]:
-    """Load a server in peace, then while its model is replaced."""
+) -> tuple[Seen, Seen, Seen, list[float]]:
+    """Load a server in peace, while its model is replaced, and in peace again."""
     await poisson(port, requests, rate, 2.0, seed=0)
     before = await poisson(port, requests, rate, seconds, seed=1)
     over = time.monotonic() + seconds
     replacing = asyncio.create_task(asyncio.to_thread(replace_until, folder, port, over))
     during = await poisson(port, requests, rate, seconds, seed=2)
-    return before, during, await replacing
+    took = await replacing
+    return before, during, await poisson(port, requests, rate, seconds, seed=3), took
+
+
+def all_of(*loads: Seen) -> list[float]:
+    """The seconds of every answer, rising."""
+    return sorted(value for seen in loads for values in seen.seconds.values() for value in values)
 
 
 def line(name: str, seen: Seen) -> str:
     """Describe what came of a load."""
-    seconds = sorted(value for values in seen.seconds.values() for value in values)
+    seconds = all_of(seen)
     p50, p99 = (1000 * percentile(seconds, share) for share in (0.5, 0.99))
     return f"{name:16}{len(seconds):6} answered {seen.failed:3} not   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms"
 
@@ -103,16 +110,13 @@ def main() -> int:
         flags = ("--allow-admin", "--drain-seconds", "0", "--threads", str(given.threads))
         with started_server(folder.parent, Path(place) / "log", *flags) as server:
             found = asyncio.run(measure(folder, server.port, requests, given.rate, given.seconds))
-    before, during, took = found
-    sys.stdout.write(f"{line('before', before)}\n{line('while replacing', during)}\n")
+    before, during, after, took = found
+    for name, seen in (("before", before), ("while replacing", during), ("after", after)):
+        sys.stdout.write(f"{line(name, seen)}\n")
     sys.stdout.write(f"{len(took)} replacements, {np.median(took):.1f} s each (median)\n")
-    tails = [
-        percentile(sorted(value for values in seen.seconds.values() for value in values), 0.99)
-        for seen in (before, during)
-    ]
-    ratio = tails[1] / tails[0]
-    sys.stdout.write(f"p99 while replacing / before: {ratio:.2f} (less than {ALLOWED:g} is asked for)\n")
-    return int(bool(before.failed or during.failed) or ratio >= ALLOWED)
+    ratio = percentile(all_of(during), 0.99) / percentile(all_of(before, after), 0.99)
+    sys.stdout.write(f"p99 while replacing / in peace: {ratio:.2f} (less than {ALLOWED:g} is asked for)\n")
+    return int(any(seen.failed for seen in (before, during, after)) or ratio >= ALLOWED)
 
 
 if __name__ == "__main__":

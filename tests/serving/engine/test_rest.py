@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 
-from serving.engine import rest as module
 from serving.engine.rest import no_rest, rest, resting
 
 
 def test_a_rest_is_three_times_as_long_as_the_run_and_never_long(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", slept.append)
+    monkeypatch.setattr("serving.engine.rest.time.sleep", slept.append)
     rest(0.01)
     rest(60.0)
     no_rest(60.0)

@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = tmp_path_factory.mktemp("models")
     tiny_bundle(models / "tiny" / "1")
     tiny_bundle(models / "tiny" / "2", seed=1)
-    settings = Settings(models=models, model_version="tiny=1", shadow="tiny=2:1.0", threads=1)  # type: ignore[arg-type]
+    settings = Settings(models=models, model_version="tiny=1", shadow="tiny=2:1.0", threads=1)
     metrics, statistics = Metrics(), Statistics()
     hosting = host(settings, Listeners(metrics, statistics, lambda event: None), get_logger())
     service = Service(
