@@ -1,11 +1,11 @@
 """Meta-GF's fusion at every step: the exits' gradients weighed by a softmax whose η learn as training goes.
 
 Eq. 1 of Sun, Li, Xu, "Meta-GF: Training Dynamic-Depth Neural Networks Harmoniously", ECCV 2022, with one
-SGD step of an exit in place of an epoch on it: a step moves a shared tensor by −lr · m · Σ_i π_i g_i, where
+SGD step of an exit in place of an epoch on it: a step moves a shared tensor by −lr · m · Σ_i π_i g_i, with
 π = softmax(η) over the m exits that reach it. η descends the joint loss L of the batch that comes next:
     ∂L/∂η_i = −lr · m · π_i · ⟨∂L/∂W, g_i − Σ_j π_j g_j⟩
-with the g of this step and the ∂L/∂W of the next, which its own step computes anyway. So η costs a dot product
-per exit, where Meta-GF makes a pass over the data for it, and an epoch has one pass.
+with the g of this step and the ∂L/∂W of the next, which its own step computes anyway. So η costs a dot
+product per exit, where Meta-GF makes a pass over the data for it, and an epoch has one pass.
 
 It is not the paper's method: expected gradients over an epoch are its point. As in hypergradient descent
 (Baydin et al., "Online Learning Rate Adaptation with Hypergradient Descent", ICLR 2018) the effect of a step
