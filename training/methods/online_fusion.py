@@ -104,7 +104,7 @@ def fused(matrix: Tensor, weights: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat(
         [
             part.mul(times[:, None]).sum(0)
-            for part, times in zip(matrix.split(list(sizes), 1), scale.T, strict=True)
+            for part, times in zip(matrix.split_with_sizes([*sizes], 1), scale.T, strict=True)
         ]
     )
 
@@ -121,7 +121,9 @@ def eta_descent(gradient: Tensor, last: Tensor, weights: Tensor, sizes: Sequence
     along = torch.stack(
         [
             part @ own
-            for part, own in zip(last.split(list(sizes), 1), gradient.split(list(sizes)), strict=True)
+            for part, own in zip(
+                last.split_with_sizes([*sizes], 1), gradient.split_with_sizes([*sizes]), strict=True
+            )
         ],
         1,
     )
