@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+_PATIENCE_MS = 60_000
+"""How long a page may take to show something: other work may share the machine."""
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -52,6 +54,7 @@ def browser() -> Iterator[Browser]:
     program = chromium()
     if program is None:
         raise FileNotFoundError("expected chromium on the PATH, or OFFRAMP_CHROMIUM to name it")
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
         try:

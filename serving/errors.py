@@ -9,6 +9,7 @@ OfframpError
 │   ├── ModelChoiceError (400)     several models are loaded and the request names none
 │   ├── UnknownModelError (404)    the request names a model that is not loaded
 │   │   └── VersionError (404)     a version that it does not have
+│   ├── UnknownRequestError (404)  a label for an answer that is not kept
 │   ├── AdminOnlyError (403)       a change to the server, which callers may not make
 │   ├── ImageError (422)           an image or array that cannot be read
 │   │   ├── ImageTypeError (415)   a format that is not served
@@ -86,6 +87,13 @@ class VersionError(UnknownModelError):
     """The request names a version that the model does not have."""
 
     title = "unknown version"
+
+
+class UnknownRequestError(RequestError):
+    """A label for an answer that was never given, or that is not kept any more."""
+
+    status = 404
+    title = "unknown request"
 
 
 class AdminOnlyError(RequestError):

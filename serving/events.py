@@ -180,6 +180,29 @@ class DriftMeasured:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerLabelled:
+    """The true class of an image that left at an exit was sent back: was the answer right?"""
+
+    model: str
+    exit_index: int
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyMeasured:
+    """News of a model's accuracy from labels: `alarm` while it has fallen under what was promised.
+
+    `changed` says whether the alarm was raised, or lowered, by the last label. `bound` is the certified share
+    of answers that leaving early loses at most; None before there are enough labels.
+    """
+
+    model: str
+    alarm: bool
+    changed: bool
+    bound: float | None
+
+
 Event = (
     StageRan
     | RowsBroken
@@ -194,6 +217,8 @@ Event = (
     | ExitShadowed
     | AgreementMeasured
     | DriftMeasured
+    | AnswerLabelled
+    | AccuracyMeasured
 )
 
 Listener = Callable[[Event], None]

@@ -5,7 +5,7 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -195,6 +195,7 @@ class Model:
         ask: ClassifyOptions | Budget | None = None,
         *,
         received_at: float | None = None,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> Request[list[Answer]]:
         """Admit images without waiting for the answers.
 
@@ -204,6 +205,8 @@ class Model:
             ask: what is asked for; a budget alone, as for `plan`, asks for no more than that.
             received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now
                 if None.
+            told: told, for each image of the random sample that is run to the end, of its place and of the
+                class that the last exit gives to it; from the worker's thread.
 
         Returns:
             A request, whose `future` gets one answer per image, and whose `cancel` drops it.
@@ -226,7 +229,8 @@ class Model:
         if explained:
             return request
         by_thresholds = terms.kind in ("average", "guarantee")
-        self._machinery.watcher.follow(stacked, request.future, terms.thresholds if by_thresholds else ())
+        thresholds = terms.thresholds if by_thresholds else ()
+        self._machinery.watcher.follow(stacked, request.future, thresholds, told)
         return request
 
     def classify(

@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +20,12 @@ from serving.errors import OfframpError
 from serving.events import Listener, fan_out
 from serving.model import Model, ServingConfig
 from serving.monitoring.heartbeat import Heartbeat
+from serving.monitoring.label_book import LabelBook
+from serving.monitoring.label_store import LabelStore
 from serving.monitoring.state import keep_state
 from serving.repository import load_models
 from serving.resources import resources
-from serving.settings import Settings, unknown_variables
+from serving.settings import DAY_SECONDS, Settings, unknown_variables
 from serving.telemetry import logs
 from serving.telemetry.live import Live
 from serving.telemetry.log_writer import LogWriter
@@ -126,11 +129,13 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
 
         service = Service(models, settings, metrics, emit, statistics=statistics, live=live)
         service.show()
+        service.labels = stack.enter_context(_label_book(settings, emit, logger))
         heartbeat = Heartbeat(models, settings.stall_seconds, emit)
         access = Access(
             hosts=settings.allowed_hosts or default_hosts(settings.host),
             keys=keys,
             admin_port=sockets[1].getsockname()[1] if sockets[1:] else None,
+            allow_admin=settings.allow_admin,
         )
         grpc_port = 0 if grpc_socket is None else grpc_socket.getsockname()[1]
         beside = None if grpc_socket is None else _grpc_server(service, access, grpc_socket, certificate)
@@ -152,6 +157,33 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
                 keeper.close()
     logger.info("stopped", graceful=not server.force_exit)
     return 0
+
+
+@contextmanager
+def _label_book(
+    settings: Settings, emit: Listener, logger: FilteringBoundLogger
+) -> Iterator[LabelBook | None]:
+    """Keep answers that labels may come for, where somebody may send any."""
+    if not settings.allow_admin and settings.admin_port is None:
+        yield None
+        return
+    store = LabelStore(
+        settings.state_dir,
+        keep=settings.label_answers,
+        keep_seconds=settings.label_days * DAY_SECONDS,
+        logger=logger,
+    )
+    book = LabelBook(
+        store,
+        alarm_delta=settings.accuracy_delta,
+        guarantee_delta=settings.guarantee_delta,
+        emit=emit,
+        logger=logger,
+    )
+    try:
+        yield book
+    finally:
+        book.close()
 
 
 def _take_ports(settings: Settings, stack: ExitStack) -> list[socket.socket]:

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """The key of the certificate (PEM)."""
     max_connections: int = Field(default=0, ge=0, le=2**20)
     """The most connections at a time; 0 takes what the limit on open files allows."""
+    allow_admin: bool = False
+    """Let callers of the public port send labels back, where there is no second port."""
     default_budget: str = "100%"
     """The budget of a request that names none."""
     default_model: str | None = None
@@ -108,6 +110,13 @@ class Settings(BaseSettings):
     """Decides which images these are."""
     drift_window_images: int = Field(default=2000, gt=0, le=10_000_000)
     """Images at an exit for one measurement of drift."""
+
+    label_answers: int = Field(default=100_000, gt=0, le=10_000_000)
+    """How many answers labels may still come for, the latest of all models."""
+    label_days: float = Field(default=7, gt=0, le=3650)
+    """For how many days they may come."""
+    accuracy_delta: float = Field(default=0.0001, gt=0, lt=1)
+    """The chance that the alarm on labelled accuracy is ever raised falsely."""
 
     max_body_bytes: int = Field(default=16 * 2**20, gt=0, le=2**32)
     """The largest request body; larger ones are answered with 413."""

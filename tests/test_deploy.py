@@ -13,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.errors import EngineError, OverloadedError
 from serving.events import (
+    AccuracyMeasured,
     AgreementMeasured,
+    AnswerLabelled,
     BudgetCorrected,
     BudgetsLowered,
     DriftMeasured,
@@ -53,6 +55,8 @@ def exposition() -> str:
         RequestRefused(OverloadedError.__name__),
         KeyLimited("ann", "flops"),
         BudgetCorrected("m", "24.1%", factor=1.1, error=0.1),
+        AnswerLabelled("m", 0, right=True),
+        AccuracyMeasured("m", alarm=False, changed=False, bound=0.02),
         BudgetsLowered("m", "normal", share=0.5),
         ExitShadowed("m", 0, agreed=True, extra_flops=80),
         AgreementMeasured("m", 0, share=0.9, expected=0.9, alarm=False, changed=False, images=100),

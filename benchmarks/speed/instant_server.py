@@ -7,6 +7,7 @@ This process's time for a request, less decoding and the answer's bytes, is the 
 
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -71,7 +72,14 @@ class Instant:
         """Say that it takes no time."""
         return (0.0,) * len(self.exit_flops)
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> "Work":
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: ClassifyOptions,
+        *,
+        received_at: float,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
+    ) -> "Work":
         """Admit images."""
         work = Work()
         with self._changed:

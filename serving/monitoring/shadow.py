@@ -8,7 +8,7 @@ copy of the sampled images. Images that do not fit the backlog are dropped and c
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from serving.events import Event, ExitShadowed
 from serving.interfaces import Tensors
 from serving.scheduler.request import Request
 
+Told = Callable[[int, int], None]
+"""Told of a sampled image's place in its request, and of the class that the last exit gives to it."""
 Images = npt.NDArray[np.uint8]
 Thresholds = tuple[float, ...]
 SubmitIdle = Callable[[Tensors], Request[Sequence[int]]]
@@ -72,13 +74,20 @@ class ShadowEvaluator:
         self.missed = 0
         """Number of early answers sampled and not checked, since the backlog was full or closed."""
 
-    def follow(self, images: Images, future: Future[list[Answer]], thresholds: Thresholds = ()) -> None:
+    def follow(
+        self,
+        images: Images,
+        future: Future[list[Answer]],
+        thresholds: Thresholds = (),
+        told: Told = lambda place, class_index: None,
+    ) -> None:
         """Sample the images of a request, and check their answers once they are there.
 
         Args:
             images: uint8 [N, H, W, 3].
             future: gets the answers.
             thresholds: what decides where they leave; none if something else may, too.
+            told: told of every sampled image that has a class of the last exit.
         """
         if not self._share:
             return
@@ -90,7 +99,7 @@ class ShadowEvaluator:
             self._passing = place - len(images)
         if sampled:
             kept = images[sampled]  # a copy: the caller's array is the caller's again once it has the answers
-            future.add_done_callback(lambda done: self._check(kept, sampled, done, thresholds))
+            future.add_done_callback(lambda done: self._check(kept, sampled, done, thresholds, told))
 
     def _draw_gap(self) -> int:
         """Draw the number of images between two sampled ones, where each is sampled with the same chance."""
@@ -102,11 +111,19 @@ class ShadowEvaluator:
             return {index: Agreement(*seen) for index, seen in enumerate(self._seen) if seen[0]}
 
     def _check(
-        self, images: Images, positions: Sequence[int], done: Future[list[Answer]], thresholds: Thresholds
+        self,
+        images: Images,
+        positions: Sequence[int],
+        done: Future[list[Answer]],
+        thresholds: Thresholds,
+        told: Told,
     ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
         answers = [done.result()[position] for position in positions]
+        for position, answer in zip(positions, answers, strict=True):
+            if answer.exit == len(self._exit_flops):
+                told(position, answer.class_index)
         early = [index for index, answer in enumerate(answers) if answer.exit < len(self._exit_flops)]
         if not early:
             return
@@ -116,15 +133,22 @@ class ShadowEvaluator:
             with self._lock:
                 self.missed += len(early)
             return
-        first = [answers[index] for index in early]
-        request.future.add_done_callback(lambda final: self._compare(first, final, thresholds))
+        first = {positions[index]: answers[index] for index in early}
+        request.future.add_done_callback(lambda final: self._compare(first, final, thresholds, told))
 
-    def _compare(self, first: Sequence[Answer], final: Future[Sequence[int]], thresholds: Thresholds) -> None:
+    def _compare(
+        self,
+        first: Mapping[int, Answer],
+        final: Future[Sequence[int]],
+        thresholds: Thresholds,
+        told: Told,
+    ) -> None:
         if final.cancelled() or final.exception() is not None:
             with self._lock:
                 self.missed += len(first)
             return
-        for answer, class_index in zip(first, final.result(), strict=True):
+        for (position, answer), class_index in zip(first.items(), final.result(), strict=True):
+            told(position, class_index)
             exit_index, agreed = answer.exit - 1, answer.class_index == class_index
             with self._lock:
                 watched, agreeing = self._seen[exit_index]

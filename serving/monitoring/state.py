@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.atomic import write_atomically
 from serving.bundle.manifest import Manifest
+from serving.plain_file import read_plain
 
 _FORMAT = 1
 _MOST_BYTES = 4 * 2**20
@@ -62,7 +61,7 @@ class StateFolder:
         """Give a model its state back; one that cannot be used is logged, and the model starts without."""
         path = self._path(model)
         try:
-            document = _DOCUMENT.decode(_read(path))
+            document = _DOCUMENT.decode(read_plain(path, _MOST_BYTES))
             if document.format != _FORMAT:
                 raise ValueError(f"expected format {_FORMAT}, found {document.format}")
             model.restore(document.budget_classes)
@@ -83,26 +82,6 @@ class StateFolder:
 
     def _path(self, model: Stateful) -> Path:
         return self._folder / f"{bundle_hash(model.manifest)}.json"
-
-
-def _read(path: Path) -> bytes:
-    """Read a plain file of a reasonable size, without waiting for anybody to write it.
-
-    Raises:
-        OSError: it cannot be opened.
-        ValueError: it is something else, or too large.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("expected a regular file")
-        with os.fdopen(os.dup(descriptor), "rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"expected at most {_MOST_BYTES} bytes")
-    return data
 
 
 class StateKeeper:

@@ -6,12 +6,14 @@ end (`serving.telemetry.log_rates`).
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from serving.events import (
+    AccuracyMeasured,
     AgreementMeasured,
     BudgetsLowered,
     DriftMeasured,
@@ -148,23 +150,23 @@ class EventLog:
                 self._stalled(event)
             case RowsBroken(model, exit_index, rows):
                 self._logger.warning("images_broken", model=model, exit=exit_index + 1, images=rows)
+            case AccuracyMeasured(model, alarm, changed=True):
+                self._alarm("accuracy_low" if alarm else "accuracy_back", {"model": model}, alarm)
             case BudgetsLowered(model, priority, share):
                 self._logger.info("brownout", model=model, priority=priority, budget_share=round(share, 3))
             case DriftMeasured(model, exit_index, score, limit, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "score": score, "limit": limit}
                 found |= {"of": event.of, "images": event.rows}
-                if event.alarm:
-                    self._logger.warning("drift", **found)
-                else:
-                    self._logger.info("drift_over", **found)
+                self._alarm("drift" if event.alarm else "drift_over", found, event.alarm)
             case AgreementMeasured(model, exit_index, share, expected, alarm, changed=True):
                 found = {"model": model, "exit": exit_index + 1, "share": share, "expected": expected}
-                if alarm:
-                    self._logger.warning("agreement_low", **found)
-                else:
-                    self._logger.info("agreement_back", **found)
+                self._alarm("agreement_low" if alarm else "agreement_back", found, alarm)
             case RequestFailed(model, error, rows):
                 self._logger.info("request_not_answered", model=model, error=error, rows=rows)
+
+    def _alarm(self, event: str, found: Mapping[str, Any], raised: bool) -> None:
+        log = self._logger.warning if raised else self._logger.info
+        log(event, **found)
 
     def _stalled(self, event: ModelStalled) -> None:
         found = {"model": event.model, "seconds": round(event.seconds, 1)}

@@ -7,7 +7,9 @@ by their lower edge.
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serving.events import (
+    AccuracyMeasured,
     AgreementMeasured,
+    AnswerLabelled,
     BudgetCorrected,
     BudgetsLowered,
     DriftMeasured,
@@ -48,6 +50,27 @@ class MonitoringMetrics:
         self._lowered = Counter(
             "offramp_brownout_images",
             "Images answered under a budget that was lowered while too much waited.",
+            ("model",),
+            registry=registry,
+        )
+        self._labelled = Counter(
+            "offramp_labelled_images",
+            "Answers whose true class was sent back.",
+            by_exit,
+            registry=registry,
+        )
+        self._right = Counter(
+            "offramp_labelled_right_images", "Of these, the right ones.", by_exit, registry=registry
+        )
+        self._fallen = Gauge(
+            "offramp_accuracy_alarm",
+            "1 while labelled answers are less right than the calibration promises, else 0.",
+            ("model",),
+            registry=registry,
+        )
+        self._bound = Gauge(
+            "offramp_lost_answers_bound_ratio",
+            "The certified share of answers that leaving early loses at most, from labels.",
             ("model",),
             registry=registry,
         )
@@ -108,6 +131,14 @@ class MonitoringMetrics:
                 self._error.labels(model, budget_class).set(error)
             case BudgetsLowered(model, priority, share):
                 self._brownout.labels(model, priority).set(share)
+            case AnswerLabelled(model, exit_index, right):
+                labels = (model, str(exit_index + 1))
+                self._labelled.labels(*labels).inc()
+                self._right.labels(*labels).inc(right)
+            case AccuracyMeasured(model, alarm, bound=bound):
+                self._fallen.labels(model).set(alarm)
+                if bound is not None:
+                    self._bound.labels(model).set(bound)
             case ExitShadowed(model, exit_index, agreed, extra_flops):
                 labels = (model, str(exit_index + 1))
                 self._watched.labels(*labels).inc()
@@ -132,12 +163,15 @@ class MonitoringMetrics:
     def loaded(self, model: str, exits: int) -> None:
         """Declare a model, so that its counters start at 0."""
         self._lowered.labels(model)
+        self._fallen.labels(model).set(0)
         for priority in PRIORITIES:
             self._brownout.labels(model, priority).set(1)
         self._watch_flops.labels(model)
         for number in range(1, exits + 1):
             labels = (model, str(number))
             self._alarm.labels(*labels).set(0)
+            self._labelled.labels(*labels)
+            self._right.labels(*labels)
             if number < exits:  # the last exit is never early
                 self._watched.labels(*labels)
                 self._agreed.labels(*labels)

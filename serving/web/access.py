@@ -19,6 +19,8 @@ HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
 """Paths that need no key: a health probe has none, and often no name for the server."""
 
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
+_ADMIN = re.compile(r"/models/[^/]+/labels")
+"""Paths that change the server's state: on the second port, or where callers may."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -30,12 +32,14 @@ class Access:
         hosts: names that the server answers to; None is any. `*.example.com` is every name below it.
         keys: whose keys count; None asks for none.
         admin_port: the port that serves everything; other ports serve what is public. None serves everything
-            everywhere.
+            everywhere, but for what changes the server's state.
+        allow_admin: whether that is served on every port.
     """
 
     hosts: Sequence[str] | None = None
     keys: KeyRing | None = None
     admin_port: int | None = None
+    allow_admin: bool = False
 
     def check(self, scope: Scope) -> tuple[Response | None, Key | None]:
         """Return the answer to a request that may not come in, or None; and its key if it has one.
@@ -48,7 +52,7 @@ class Access:
         headers = Headers(scope=scope)
         if self.hosts is not None and not _is_among(headers.get("host", ""), self.hosts):
             return problem(421, "expected a Host that this server answers to (--allowed-hosts)"), None
-        if self.admin_port is not None and not self._is_open(scope, path):
+        if not self._is_open(scope, path):
             return problem(404, "there is nothing at this path on this port"), None
         if self.keys is None or path == "/" or path.startswith("/console/assets/"):
             return None, None  # a browser asks for the key with what is there
@@ -65,8 +69,12 @@ class Access:
         return None, key
 
     def _is_open(self, scope: Scope, path: str) -> bool:
-        server = scope.get("server") or (None, None)
-        return server[1] == self.admin_port or _PUBLIC.fullmatch(path) is not None
+        port = (scope.get("server") or (None, None))[1]
+        if self.admin_port is not None and port == self.admin_port:
+            return True
+        if _ADMIN.fullmatch(path):
+            return self.allow_admin
+        return self.admin_port is None or _PUBLIC.fullmatch(path) is not None
 
 
 def default_hosts(bound_to: str) -> Sequence[str] | None:

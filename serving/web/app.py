@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from serving.telemetry.logs import get_logger
-from serving.web import classify_route, health_routes, live_route, models_routes, problems
+from serving.web import classify_route, health_routes, labels_route, live_route, models_routes, problems
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.console import pages
@@ -41,6 +41,7 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         classify_route.router(hot),
         models_routes.router(service),
         live_route.router(service),
+        labels_route.router(service),
         health_routes.router(service),
         oip_routes.router(service, hot, server_version()),
     ):

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -21,6 +21,7 @@ from serving.web.body import BodyHeaders, body_headers, receive_body
 from serving.web.byte_budget import Share
 from serving.web.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob, ImageReader
+from serving.web.label_notes import LabelNotes
 from serving.web.limits import charge_of
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of, problem_text
@@ -84,7 +85,8 @@ class Classify:
             del body  # the reader lets go of it when the images are there
             waiting = caller or WatchedConnection(receive)
             try:
-                job = await self.run(model, ask, reader, waiting, received_at)
+                request_id = scope["state"].get("request_id")
+                job = await self.run(model, ask, reader, waiting, received_at, request_id)
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()
@@ -104,6 +106,7 @@ class Classify:
         reader: ImageReader,
         caller: ClientConnection,
         received_at: float,
+        request_id: str | None = None,
     ) -> ClassifyJob:
         """Have images read, admitted and answered, and wait; the same for every protocol.
 
@@ -113,12 +116,17 @@ class Classify:
             reader: reads the images; let go of once they are there.
             caller: who waits.
             received_at: the second of `time.monotonic` from which a deadline counts.
+            request_id: by which labels may come; None where the caller does not know it.
 
         Raises:
             OfframpError: the request was not admitted.
             ClientDisconnect: the caller has gone.
         """
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        notes = None
+        if self._service.labels is not None and request_id is not None and not ask.explain:
+            max_drop, failures = self._service.settings.max_drop, partial(_failures_of, reader)
+            notes = LabelNotes(self._service.labels.store, model, request_id, ask, max_drop, failures)
         job = ClassifyJob(
             model,
             ask,
@@ -127,11 +135,14 @@ class Classify:
             charge=charge_of(ask, model.exit_flops),
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
+            **({} if notes is None else {"told": notes.told}),
         )
         del reader
         await self._end(job, caller, late_at)
         if job.refusal is not None:
             raise job.refusal
+        if notes is not None and job.succeeded:
+            notes.note(job.answers())
         return job
 
     async def body(
@@ -205,6 +216,12 @@ class Classify:
         if self._mailbox is None or self._mailbox.loop is not loop:
             self._mailbox = LoopMailbox(loop)
         return self._mailbox
+
+
+def _failures_of(reader: ImageReader) -> Mapping[int, object]:
+    """Return the images that a reader left out, where it may leave out any."""
+    failures: Mapping[int, object] = getattr(reader, "failures", {})
+    return failures
 
 
 class ClassifyApp:

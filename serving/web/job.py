@@ -1,7 +1,7 @@
 """One request's images on their way through the threads: decoded, admitted, answered."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol
 
@@ -35,6 +35,7 @@ class ClassifyJob:
         charge: counts the images against the caller's key; None where nothing limits that.
         mailbox: brings the end into the event loop.
         woken: set at the end.
+        told: told of images of the random sample (see `serving.model.Model.submit`).
 
     Attributes:
         over: whether it has ended.
@@ -51,6 +52,7 @@ class ClassifyJob:
         charge: Charge | None = None,
         mailbox: LoopMailbox,
         woken: asyncio.Event,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> None:
         self.over = False
         self.refusal: Exception | None = None
@@ -61,6 +63,7 @@ class ClassifyJob:
         self._charge = charge
         self._mailbox = mailbox
         self._woken = woken
+        self._told = told
         self._work: Work | None = None
         self._abandoned = False
 
@@ -103,6 +106,12 @@ class ClassifyJob:
         if self._work is not None:
             self._work.cancel()
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether all images have answers, of a request that is over."""
+        future = None if self._work is None else self._work.future
+        return future is not None and not future.cancelled() and future.exception() is None
+
     def answers(self) -> Sequence[Answer]:
         """The outcome of a request that is over and was not refused; nothing where there were no images.
 
@@ -121,15 +130,16 @@ class ClassifyJob:
     def _submit(self, pixels: npt.NDArray[np.uint8]) -> Work:
         """Have the model admit the images, if the caller's key may ask for as much."""
         charge = self._charge
-        if charge is None:
-            return self._model.submit(pixels, self._ask, received_at=self._received_at)
-        charge.take(len(pixels))
+        if charge is not None:
+            charge.take(len(pixels))
         try:
-            work = self._model.submit(pixels, self._ask, received_at=self._received_at)
+            work = self._model.submit(pixels, self._ask, received_at=self._received_at, told=self._told)
         except BaseException:
-            charge.drop()
+            if charge is not None:
+                charge.drop()
             raise
-        work.future.add_done_callback(charge.settle)
+        if charge is not None:
+            work.future.add_done_callback(charge.settle)
         return work
 
     def _wait_for(self, work: Work) -> None:

@@ -66,7 +66,7 @@ def refilled(level: float, seconds: float, per_second: float, capacity: float) -
     """Return what a bucket holds after some seconds.
 
     >>> refilled(-3.0, seconds=2.0, per_second=4.0, capacity=4.0), refilled(3.0, 2.0, 4.0, 4.0)
-    (5.0, 4.0)
+    (4.0, 4.0)
     """
     return min(capacity, level + max(0.0, seconds) * per_second)
 

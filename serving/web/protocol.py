@@ -116,8 +116,8 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for the first request."""
         super().connection_made(transport)
-        # Any byte that is not taken calls `pause_writing`. The limit is not 0: over TLS an empty buffer counts as
-        # full then.
+        # Any byte that is not taken calls `pause_writing`. The limit is not 0: over TLS an empty buffer would
+        # count as full.
         transport.set_write_buffer_limits(high=1)
         self._watch = PeerWatch(transport, self.loop, self._may_probe)
         self._arm()

@@ -188,7 +188,8 @@ class EncodedReader:
         self._encoded[index] = b""
         if self._place < len(self._encoded):
             return None
-        return np.stack(self._decoded) if self._decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
+        decoded, self._decoded = self._decoded, []
+        return np.stack(decoded) if decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
 
     def _failed(self, index: int, error: ImageError) -> None:
         named = type(error)(f"images[{index}]: {error}")

@@ -1,6 +1,6 @@
 """The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from serving.bundle.manifest import Manifest
 from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
+from serving.monitoring.label_book import LabelBook
 from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
@@ -72,7 +73,14 @@ class ServedModel(Protocol):
     def guarantee(self, max_drop: float, budget: str | None) -> Guaranteed:
         """Say what a guarantee costs, under a cap if there is one."""
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> Work:
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: ClassifyOptions,
+        *,
+        received_at: float,
+        told: Callable[[int, int], None] = ...,
+    ) -> Work:
         """Admit images, uint8 [N, H, W, 3], of a request received at that second of `time.monotonic`.
 
         Called from a thread that may be kept: planning a new budget takes milliseconds.
@@ -97,6 +105,7 @@ class Service:
         pool: the threads that decode.
         draining: True once the server is to stop: it still answers, but is not ready.
         statistics: totals of the models; its maker connects it to the core's events.
+        labels: takes labels for answers; None where nobody may send any.
         live: what the models did of late.
     """
 
@@ -110,6 +119,7 @@ class Service:
     draining: bool = False
     statistics: Statistics = field(default_factory=Statistics)
     live: Live = field(default_factory=Live)
+    labels: LabelBook | None = None
 
     def __post_init__(self) -> None:
         settings = self.settings

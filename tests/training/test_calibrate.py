@@ -81,7 +81,7 @@ def test_in_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "text"),
     [
-        (("ant", "cow"), "1 of its 2 classes are not the bundle's: cow; the bundle knows ant, bee, cat, dog"),
+        (("ant", "cow"), "1 of its 2 classes are not the bundle's: cow; the bundle has ant, bee, cat, dog"),
         (("3", "4"), "1 of its 2 classes are not the bundle's: 4;"),
     ],
 )

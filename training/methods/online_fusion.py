@@ -1,7 +1,7 @@
 """Meta-GF's fusion at every step: the exits' gradients weighed by a softmax whose η learn as training goes.
 
 Eq. 1 of Sun, Li, Xu, "Meta-GF: Training Dynamic-Depth Neural Networks Harmoniously", ECCV 2022, with one
-SGD step of an exit in place of an epoch on it: a step moves a shared tensor by −lr · m · Σ_i π_i g_i, with
+SGD step of an exit in place of an epoch on it: a step moves a shared tensor by −lr · m · Σ_i π_i g_i, where
 π = softmax(η) over the m exits that reach it. η descends the joint loss L of the batch that comes next:
     ∂L/∂η_i = −lr · m · π_i · ⟨∂L/∂W, g_i − Σ_j π_j g_j⟩
 with the g of this step and the ∂L/∂W of the next, which its own step computes anyway. So η costs a dot
@@ -104,7 +104,7 @@ def fused(matrix: Tensor, weights: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat(
         [
             part.mul(times[:, None]).sum(0)
-            for part, times in zip(matrix.split_with_sizes([*sizes], 1), scale.T, strict=True)
+            for part, times in zip(torch.split(matrix, list(sizes), 1), scale.T, strict=True)
         ]
     )
 
@@ -122,7 +122,7 @@ def eta_descent(gradient: Tensor, last: Tensor, weights: Tensor, sizes: Sequence
         [
             part @ own
             for part, own in zip(
-                last.split_with_sizes([*sizes], 1), gradient.split_with_sizes([*sizes]), strict=True
+                torch.split(last, list(sizes), 1), torch.split(gradient, list(sizes)), strict=True
             )
         ],
         1,

@@ -4,6 +4,7 @@ RUN/config.json      settings, classes, architecture, preprocessing, environment
 RUN/split.npz        which image belongs to train, validation and test
 RUN/checkpoint.pt    the last whole epoch (weights-only loadable)
 RUN/model.safetensors  its weights alone, written when training ends
+RUN/original.pt      the weights it began with, where --distil-from original asks for them
 RUN/metrics.jsonl    one line per epoch
 RUN/tensorboard/     the same for TensorBoard
 """
@@ -137,6 +138,11 @@ class Run:
     def checkpoint_path(self) -> Path:
         """Where the last whole epoch is kept."""
         return self.folder / "checkpoint.pt"
+
+    @property
+    def original_path(self) -> Path:
+        """Where the weights that the run began with are kept, if exits learn from these."""
+        return self.folder / "original.pt"
 
     @property
     def architecture(self) -> Architecture:

@@ -26,6 +26,9 @@ _MAX_ECHOED = 128
 PRIORITY: ContextVar[Priority | None] = ContextVar("priority", default=None)
 """The class of the key that the call under way came with; None where it needs none."""
 
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The server's own id of the call under way, where it has one request."""
+
 Method = Callable[[Any, Any], Awaitable[Any]]
 """A request, and gRPC's context, to a response."""
 
@@ -67,7 +70,8 @@ class Calls:
         """
 
         async def wrapped(request: Any, context: Any) -> Any:
-            async with self._call(name, context, open_to_all=open_to_all):
+            async with self._call(name, context, open_to_all=open_to_all) as request_id:
+                REQUEST_ID.set(request_id)
                 self.count()
                 return await method(request, context)
 
@@ -100,7 +104,7 @@ class Calls:
         return details_of(error)[0]
 
     @asynccontextmanager
-    async def _call(self, name: str, context: Any, *, open_to_all: bool) -> AsyncIterator[None]:
+    async def _call(self, name: str, context: Any, *, open_to_all: bool) -> AsyncIterator[str]:
         started, code, key = time.perf_counter(), grpc.StatusCode.OK, None
         metadata = dict(context.invocation_metadata() or ())
         request_id = self._ids.make()
@@ -118,7 +122,7 @@ class Calls:
                 else:
                     ALLOWANCE.set(key.allowance)
                     PRIORITY.set(key.priority)
-            yield
+            yield request_id
         except OfframpError as error:
             code, text = code_of(error), self.told(error)
             await context.abort(code, text, (*trailing, *details_of(error)[1]))

@@ -1,32 +1,44 @@
 """Messages of the protocol to and from what the server works with."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from serving.errors import RequestError
 from serving.web.grpc import open_inference_pb2 as pb
+from serving.web.grpc.wire import has_at_most
 from serving.web.oip.infer import Inference
 from serving.web.oip.request import MAX_NAMED, InferRequest, InputTensor, Parameter, requested, the_only
 from serving.web.oip.signature import ENCODED, VERSION
+
+Parsed = TypeVar("Parsed", bound=Message)
 
 _MAX_ID = 256
 _MAX_DIMENSIONS = 8
 
 
-def parse(raw: bytes) -> pb.ModelInferRequest:
+def parse(kind: type[Parsed], raw: bytes, most_fields: int) -> Parsed:
     """Read a message.
 
+    Args:
+        kind: what it should be.
+        raw: as it was sent.
+        most_fields: how many fields it may have, those of its parts included.
+
     Raises:
-        RequestError: it is none.
+        RequestError: it is none, or has more.
     """
+    name = kind.DESCRIPTOR.name
+    if not has_at_most(most_fields, raw, kind.DESCRIPTOR):
+        raise RequestError(
+            f"expected a {name} of at most {most_fields} fields, found more: pack numbers, or send them raw"
+        )
     try:
-        message: pb.ModelInferRequest = pb.ModelInferRequest.FromString(raw)
+        return cast("Parsed", kind.FromString(raw))
     except DecodeError as error:
-        raise RequestError(f"expected a ModelInferRequest, found bytes that are none: {error}") from error
-    return message
+        raise RequestError(f"expected a {name}, found bytes that are none: {error}") from error
 
 
 def request_of(message: pb.ModelInferRequest) -> InferRequest:

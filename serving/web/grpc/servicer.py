@@ -7,18 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 from serving.errors import AdminOnlyError, BodyTooLargeError, OfframpError
 from serving.events import RequestRefused
 from serving.web.grpc import messages
 from serving.web.grpc import open_inference_pb2 as pb
-from serving.web.grpc.calls import PRIORITY, Calls
+from serving.web.grpc.calls import PRIORITY, REQUEST_ID, Calls, Method
 from serving.web.oip import repository, signature
 from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.request import InferRequest
 from serving.web.service import Service
 
 SERVICE = "inference.GRPCInferenceService"
+OPEN_TO_ALL = ("ServerLive", "ServerReady")
+_OTHER_FIELDS = 1000
+"""The most fields of a message beside its images."""
+_MOST_PLAIN_BYTES = 64 * 1024
+"""Of a message that brings no images."""
 
 
 @dataclass
@@ -47,8 +53,7 @@ class Servicer:
         """Return the methods by name; inference gets bytes, which are counted before they are read."""
         found = {
             name: grpc.unary_unary_rpc_method_handler(
-                self._calls.unary(name, method, open_to_all=name in ("ServerLive", "ServerReady")),
-                request_deserializer=message.FromString,
+                self._calls.unary(name, _small(message, method), open_to_all=name in OPEN_TO_ALL),
                 response_serializer=_serialized,
             )
             for name, message, method in self._plain_methods()
@@ -141,16 +146,36 @@ class Servicer:
         with service.bodies.share() as share:
             share.add(len(raw))
             if len(raw) <= INLINE_BYTES:
-                name, version, request = _taken_apart(raw)
+                name, version, request = self._taken_apart(raw)
             else:
-                name, version, request = await service.pool.run(lambda: _taken_apart(raw))
+                name, version, request = await service.pool.run(lambda: self._taken_apart(raw))
             model = repository.choose(service, name, version)
-            return await self._infer.start(model, request, GrpcCaller(), received_at, priority=PRIORITY.get())
+            return await self._infer.start(
+                model,
+                request,
+                GrpcCaller(),
+                received_at,
+                priority=PRIORITY.get(),
+                server_id=REQUEST_ID.get(),
+            )
+
+    def _taken_apart(self, raw: bytes) -> tuple[str, str, InferRequest]:
+        most_fields = self._service.read_limits.images + _OTHER_FIELDS
+        message = messages.parse(pb.ModelInferRequest, raw, most_fields)
+        return message.model_name, message.model_version, messages.request_of(message)
 
 
-def _taken_apart(raw: bytes) -> tuple[str, str, InferRequest]:
-    message = messages.parse(raw)
-    return message.model_name, message.model_version, messages.request_of(message)
+def _small(kind: type[Message], method: Method) -> Method:
+    """Have a method take bytes, which are counted before they are read."""
+
+    async def small(raw: bytes, context: Any) -> Any:
+        if len(raw) > _MOST_PLAIN_BYTES:
+            raise BodyTooLargeError(
+                f"expected a message of at most {_MOST_PLAIN_BYTES} bytes, found {len(raw)}"
+            )
+        return await method(messages.parse(kind, raw, _OTHER_FIELDS), context)
+
+    return small
 
 
 def _serialized(message: Any) -> bytes:

@@ -69,13 +69,15 @@ class HttpInfer:
             waiting = caller or WatchedConnection(request.receive)
             try:
                 priority = scope["state"].get("priority")
-                return await self._infer.start(model, read, waiting, received_at, query, priority)
+                return await self._infer.start(
+                    model, read, waiting, received_at, query, priority, scope["state"].get("request_id")
+                )
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()
 
     async def _read(self, body: bytes, header: str | None) -> InferRequest:
-        json_bytes = json_length(header, len(body))
+        json_bytes, most_images = json_length(header, len(body)), self._service.read_limits.images
         if json_bytes <= INLINE_BYTES:
-            return read_request(body, json_bytes)
-        return await self._service.pool.run(lambda: read_request(body, json_bytes))
+            return read_request(body, json_bytes, most_images)
+        return await self._service.pool.run(lambda: read_request(body, json_bytes, most_images))

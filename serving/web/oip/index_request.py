@@ -33,5 +33,5 @@ async def read_index_request(request: Request, service: Service) -> bool:
         return False
     try:
         return _DOCUMENT.decode(body).ready
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f'expected no body, or {{"ready": true}}: {error}') from error

@@ -54,6 +54,7 @@ class Infer:
         received_at: float,
         query: Mapping[str, str] | None = None,
         priority: Priority | None = None,
+        server_id: str | None = None,
     ) -> Callable[[], Inference]:
         """Take one request to its end, or to the error that it is refused with.
 
@@ -64,6 +65,7 @@ class Infer:
             received_at: the second of `time.monotonic` from which a deadline counts.
             query: parameters in the request's address.
             priority: the most urgent class that the caller has; None where it has none.
+            server_id: the server's own id of the request; None where the caller does not know it.
 
         Returns:
             A function that returns the answer, or raises the model's error: that is no refusal.
@@ -81,7 +83,7 @@ class Infer:
         if ask.budget is not None:
             parse_budget(str(ask.budget), model.exit_flops)
         reader = TensorReader(request.tensor, model.manifest.preprocessing, service.read_limits)
-        job = await self._classify.run(model, ask, reader, caller, received_at)
+        job = await self._classify.run(model, ask, reader, caller, received_at, server_id)
         classes = model.manifest.classes
 
         def answer() -> Inference:

@@ -1,5 +1,6 @@
 """A model that answers at once, or when told: all that HTTP needs of one."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +19,7 @@ from serving.policy.guarantee import Certificate, Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
+from serving.web.decode_pool import Step
 from serving.web.service import Service
 from tests.bundles import tiny_manifest
 
@@ -47,6 +49,8 @@ class FakeModel:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     features_on: str = "host"
     budget_share: float = 1.0
+    sampled: dict[int, int] = field(default_factory=dict)
+    """What the last exit says of images, by their place in a request."""
     state: Health = field(default_factory=lambda: Health(True, None, {}, {}, 0))
 
     @property
@@ -71,11 +75,20 @@ class FakeModel:
     def image_seconds(self) -> tuple[float, ...]:
         return (0.001, 0.002, 0.004)
 
-    def submit(self, images: npt.NDArray[np.uint8], ask: ClassifyOptions, *, received_at: float) -> FakeWork:
+    def submit(
+        self,
+        images: npt.NDArray[np.uint8],
+        ask: ClassifyOptions,
+        *,
+        received_at: float,
+        told: Callable[[int, int], None] = lambda place, class_index: None,
+    ) -> FakeWork:
         if self.failure is not None:
             raise self.failure
         self.asked.append((images, ask))
         self.works.append(FakeWork())
+        for place, final in self.sampled.items():
+            told(place, final)
         if not self.held:
             self.works[-1].future.set_result([self._answer(image, ask) for image in images])
         return self.works[-1]
@@ -106,6 +119,16 @@ def fake_service(*models: FakeModel, **settings: Any) -> tuple[Service, list[Eve
     events: list[Event] = []
     named = {model.name: model for model in models or (FakeModel(),)}
     return Service(named, Settings(**settings), Metrics(), events.append), events
+
+
+def once(work: Callable[[], object]) -> Step:
+    """Return a step for a `DecodePool` that is over after one call, whatever `work` returns."""
+
+    def step() -> bool:
+        work()
+        return False
+
+    return step
 
 
 @cache

@@ -105,7 +105,7 @@ def test_other_classes_are_refused_by_name(images: Path, tmp_path: Path) -> None
     (tmp_path / "b.txt").write_text("up\n" + "\n".join(sorted(CLASSES)[1:]))
     files = (str(tmp_path / "b.txt"), str(tmp_path / "a.txt"))
     with pytest.raises(
-        AdoptError, match="net0 knows other classes than the last network; not in both: east, up"
+        AdoptError, match="net0 has other classes than the last network; not in both: east, up"
     ):
         built((SMALL, LARGE), images, tmp_path, classes=files)
 
