@@ -246,6 +246,13 @@ def page(rows: Sequence[Row]) -> str:
 _LONGEST = 240
 
 
+def kept() -> dict[str, Row]:
+    """Return the rows that are there, by name."""
+    if not ROWS.exists():
+        return {}
+    return {row["network"]: Row(**row) for row in json.loads(ROWS.read_text())}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Examine families and write the table."""
     warnings.simplefilter("ignore")
@@ -254,13 +261,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", choices=[[], *names], metavar="NETWORK")
     wanted = parser.parse_args(argv).networks
-    found = {row["network"]: Row(**row) for row in json.loads(ROWS.read_text())} if ROWS.exists() else {}
-    for name in wanted or [name for name in names if name not in found]:
-        found[name] = examined(name)
+    for name in wanted or [name for name in names if name not in kept()]:
+        row = examined(name)
+        found = {**kept(), name: row}  # read anew: several may be at work
         rows = [found[known] for known in names if known in found]
-        ROWS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        ROWS.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
         PAGE.write_text(replaced_table(PAGE.read_text(), MADE_BY, page(rows)))
-        print(found[name], flush=True)
+        print(row, flush=True)
     return 0
 
 

@@ -148,7 +148,7 @@ def open_images(config: AdoptingConfig, *, trains: bool) -> Opened:
     test = None
     if config.test_dataset is not None:
         labelled = load_source(config.test_dataset, config.image_column, config.label_column)
-        test = _pictures(labelled, *_UNSEEN[::-1])
+        test = _pictures(labelled, "test", "validation", "train")
     return Opened(train, calibrate.some(config.limit, config.seed, "limit"), test, drawn)
 
 

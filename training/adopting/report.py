@@ -30,6 +30,8 @@ _DROPS = (0.0, 0.005, 0.01, 0.02)
 _GRID = 200
 _TOO_GOOD = 0.995
 _ERRORS = 3
+_FEW = 50
+_ONE_ANSWER = 0.9
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def honesty(done: Done, found: Judged) -> list[str]:
     """Warn where the calibration images look like images that the network was trained on."""
     bundle = done.written.bundle
     if bundle.manifest.truth == "own":
-        return []
+        return _domain(bundle)
     calibrated = bundle.calibration.accuracy[-1]
     count = len(bundle.calibration.labels)
     if done.test is not None:
@@ -171,6 +173,20 @@ def honesty(done: Done, found: Judged) -> list[str]:
             "--calibrate-on"
         ]
     return []
+
+
+def _domain(bundle: Bundle) -> list[str]:
+    """Warn where the network gives nearly all images one answer, as it does to images of another domain."""
+    answers = bundle.calibration.prediction[:, -1]
+    classes, counts = np.unique(answers, return_counts=True)
+    share = counts.max() / len(answers)
+    if len(answers) < _FEW or share <= _ONE_ANSWER:
+        return []
+    name = bundle.manifest.classes[int(classes[counts.argmax()])]
+    return [
+        f"warning: the network answers {name} for {share:.0%} of {len(answers):,} images: are they of what "
+        "it was trained on, and normalised as it takes them (--normalise)?"
+    ]
 
 
 def as_json(done: Done, found: Judged) -> dict[str, Any]:
