@@ -110,7 +110,7 @@ def _unreadable(name: str, tracer: "_Tracer", error: Exception, *, evaluation: b
     inside = f" in {tracer.inside[-1]}" if tracer.inside else ""
     reasons = {
         "values": "the code goes a way that depends on the images' values",
-        "shapes": "the code goes a way that depends on a shape, which torch.fx does not know",
+        "shapes": "the code goes a way that depends on a shape or a type, which torch.fx does not know",
         None: str(error).strip().partition("\n")[0] or type(error).__name__,
     }
     hint = "" if evaluation else "; --model-option evaluation=true reads more networks, in evaluation mode"

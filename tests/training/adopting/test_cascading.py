@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from serving.bundle import Bundle
 from serving.bundle_check import check_bundle
@@ -138,6 +139,11 @@ def test_the_command_writes_a_bundle_and_says_what_it_buys(
     assert "last exit against the original file: 0 of 80 answers differ" in said
     assert "full depth costs" in said
     assert '"changed_answers": 0' in (tmp_path / "f").read_text()
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "Nothing was trained: the networks are used as they were" in card
+    with Image.open(tmp_path / "bundle" / "gallery.png") as picture:
+        assert picture.width > 400
+    assert all(verdict.ok for verdict in check_bundle(tmp_path / "bundle"))
 
 
 def test_the_same_images_are_not_taken_twice_without_a_word(images: Path, tmp_path: Path) -> None:
