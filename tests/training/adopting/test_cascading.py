@@ -71,6 +71,16 @@ def test_in_int8_the_images_still_cross_as_they_are(images: Path, tmp_path: Path
     assert all(verdict.ok for verdict in check_bundle(bundle.folder))
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+def test_members_stay_in_float_where_that_is_wanted(kept: int, images: Path, tmp_path: Path) -> None:
+    options = {"precision": "int8", "max_drop": 50.0, "float_segments": (kept,)}
+    bundle = built((SMALL, LARGE), images, tmp_path, **options)
+    quantised = [b"QuantizeLinear" in bundle.segment_bytes(index) for index in range(2)]
+    assert quantised == [kept != 1, kept != 2]
+    with pytest.raises(OfframpError, match=r"--float-segments 1 2: expected some of segments 1 to 2"):
+        built((SMALL, LARGE), images, tmp_path / "bundle", **{**options, "float_segments": (2, 1)})
+
+
 def test_without_labels_exits_are_held_against_the_full_network(tmp_path: Path) -> None:
     images = folder(tmp_path / "flat", flat=True)
     bundle = built((SMALL, LARGE), images, tmp_path, truth="own")
