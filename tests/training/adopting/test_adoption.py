@@ -9,7 +9,7 @@ from serving.bundle import Bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.errors import OfframpError
-from tests.training.adopting.graphs import quantised, saved
+from tests.training.adopting.graphs import classifier, quantised, saved
 from tests.training.adopting.pictures import folder, pictures, quarters
 from training import adopt
 from training.adopting import adoption, probing, report
@@ -75,6 +75,26 @@ def test_other_kinds_of_files_go_the_whole_way(kind: str, images: Path, tmp_path
     found = engine_probabilities(Engine(bundle), pixels)
     np.testing.assert_array_equal(found[:, -1].argmax(-1), logits.argmax(-1))
     assert all(verdict.ok for verdict in check_bundle(bundle.folder))
+
+
+def test_224_pixels_go_the_whole_way_in_int8(tmp_path: Path) -> None:
+    held, rng = tmp_path / "held", np.random.default_rng(0)
+    held.mkdir()
+    for number in range(24):
+        pixels = np.broadcast_to(rng.integers(0, 256, (1, 1, 3)), (240, 320, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(held / f"{number:02}.jpg")
+    net = classifier(size=224, channels=8)
+    bundle, _ = adopted(
+        held, tmp_path, net=net, exits="r1", head_share=0.1, precision="int8", max_drop=100.0, epochs=1
+    )
+    spec = bundle.manifest.preprocessing
+    assert (spec.height, spec.width, spec.resize) == (224, 224, 256)
+    assert bundle.manifest.segments[0].outputs[1].dtype == "uint8"
+    images = rng.integers(0, 256, (4, 1, 1, 3), dtype=np.uint8) + np.zeros((1, 224, 224, 1), np.uint8)
+    logits = probing.run(net, (images / 255).transpose(0, 3, 1, 2).astype(np.float32))["logits"]
+    powers = np.exp(logits)
+    served = engine_probabilities(Engine(bundle), images)
+    np.testing.assert_allclose(served[:, -1], powers / powers.sum(axis=1, keepdims=True), atol=0.02)
 
 
 def test_a_quantised_file_is_not_quantised_again(images: Path, tmp_path: Path) -> None:
