@@ -50,6 +50,7 @@ _SIZE = 224
 _MARGIN, _RIDGE = 8.0, 0.01
 _LEARNT, _CALIBRATED = 24, 24
 _LEAST_SPREAD = 1e-3
+_PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,8 @@ def equal_answers(done: Done, folder: Path, models: Path) -> float:
     expected = Reference(done.member, spec)(decode(part, rows, spec)).argmax(-1)
     served = []
     with (
-        running_server(models, models.with_name("server.log"), "--threads", "1") as address,
-        httpx.Client(base_url=address, timeout=120) as client,
+        running_server(models, models.with_name("server.log"), start_seconds=_PATIENCE_SECONDS) as address,
+        httpx.Client(base_url=address, timeout=_PATIENCE_SECONDS) as client,
     ):
         for file in sorted(folder.glob("*.jpg")):
             headers = {"content-type": "image/jpeg"}
@@ -238,14 +239,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("networks", nargs="*", default=NETWORKS, help="torchvision:NAME")
     networks = parser.parse_args(argv).networks
     found = {row["network"]: row for row in json.loads(ROWS.read_text())} if ROWS.exists() else {}
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        for row in pool.map(adopted, networks):
-            found[row.network] = asdict(row)
-            ordered = sorted(found.values(), key=lambda one: NETWORKS.index(one["network"]))
-            ROWS.write_text(json.dumps(ordered, indent=1) + "\n")
-            text = page([Row(**one) for one in ordered])
-            PAGE.write_text(replaced_table(PAGE.read_text(), MADE_BY, text))
-            print(page([row]), flush=True)
+    for name in networks:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # memory and time of this network alone
+            row = pool.submit(adopted, name).result()
+        found[row.network] = asdict(row)
+        ordered = sorted(found.values(), key=lambda one: NETWORKS.index(one["network"]))
+        ROWS.write_text(json.dumps(ordered, indent=1) + "\n")
+        text = page([Row(**one) for one in ordered])
+        PAGE.write_text(replaced_table(PAGE.read_text(), MADE_BY, text))
+        print(page([row]), flush=True)
     return 0
 
 
