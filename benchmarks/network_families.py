@@ -21,9 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import transformers
 from torch import nn
 
 from benchmarks.reporting import replaced_table, table
@@ -150,6 +148,10 @@ class Row:
 
 def built(name: str) -> tuple[nn.Module, int]:
     """Make a network with random weights; return it and the size of its images."""
+    # Only here: a page is written without these libraries, which take seconds to load.
+    import timm
+    import transformers
+
     torch.manual_seed(0)
     library, _, rest = name.partition(":")
     if library == "timm":
@@ -221,8 +223,9 @@ def page(rows: Sequence[Row]) -> str:
         ways = {road: sum(road in row.roads for row in own) for road in ("fx", "export", "onnx")}
         title = "timm" if library == "timm" else "transformers"
         lines.append(
-            f"- {title}: {sum(bool(row.roads) for row in own)} of {of} by one road or another; "
-            f"torch.fx {ways['fx']}, torch.export {ways['export']}, ONNX {ways['onnx']}."
+            f"- {title}: {sum(bool(row.roads) for row in own)} of {len(own)} tried by one road or another; "
+            f"torch.fx {ways['fx']}, torch.export {ways['export']}, ONNX {ways['onnx']}. "
+            + (f"{of - len(own)} were not tried yet." if of > len(own) else "")
         )
     body = [
         [
@@ -236,11 +239,21 @@ def page(rows: Sequence[Row]) -> str:
     refused = [
         f"- `{row.network}`, {road}: {reason if len(reason) < _LONGEST else reason[:_LONGEST] + ' …'}"
         for row in rows
-        for road, reason in (("torch.fx", row.fx), ("torch.export", row.export), ("ONNX", row.onnx))
+        for road, reason in (("torch.export", row.export), ("ONNX", row.onnx))
         if isinstance(reason, str)
     ]
     head = ["network", "torch.fx", "torch.export", "ONNX", "MFLOPs in torch", "in ONNX"]
-    return "\n".join([*lines, "", *table(head, body), "", "Refused:", "", *(refused or ["- none"])])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            *table(head, body),
+            "",
+            "Refused by torch.export or as ONNX:",
+            "",
+            *(refused or ["- none"]),
+        ]
+    )
 
 
 _LONGEST = 240

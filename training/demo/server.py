@@ -84,12 +84,8 @@ def running_server(
         DemoError: the server did not start in time, died, or did not end with exit code 0 in time; the
             message closes with the end of the log.
     """
-<<<<<<< HEAD
     flags = ("--drain-seconds", "0", *flags)
     with started_server(models, log, *flags, start_seconds=start_seconds) as running:
-=======
-    with started_server(models, log, "--drain-seconds", "0", *flags, start_seconds=start_seconds) as running:
->>>>>>> 9d69c35 (Give a benchmark's server the time that a busy machine takes; families of timm and transformers so far)
         yield running.url
         stop(running.process, log)
 
@@ -114,28 +110,17 @@ def stop(process: "subprocess.Popen[bytes]", log: Path, timeout_seconds: float =
         raise DemoError(f"the server ended with exit code {code}, expected 0{_tail(log)}")
 
 
-<<<<<<< HEAD
 def _listening(process: "subprocess.Popen[bytes]", log: Path, start_seconds: float) -> dict[str, Any]:
     """Wait for the one line that the server prints once it listens."""
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     alarm = Timer(start_seconds, process.kill)  # ends the pipe, and with it the wait
-=======
-def _listening(process: "subprocess.Popen[bytes]", log: Path, seconds: float) -> dict[str, Any]:
-    """Wait for the one line that the server prints once it listens."""
-    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-    alarm = Timer(seconds, process.kill)  # ends the pipe, and with it the wait
->>>>>>> 9d69c35 (Give a benchmark's server the time that a busy machine takes; families of timm and transformers so far)
     alarm.start()
     line = process.stdout.readline()
     alarm.cancel()
     if not line:
         code = process.wait()
         raise DemoError(
-<<<<<<< HEAD
             f"the server did not listen within {start_seconds:g} s, or ended; exit code {code}{_tail(log)}"
-=======
-            f"the server did not listen within {seconds:g} s, or ended; exit code {code}{_tail(log)}"
->>>>>>> 9d69c35 (Give a benchmark's server the time that a busy machine takes; families of timm and transformers so far)
         )
     said: dict[str, Any] = json.loads(line)
     return said
