@@ -156,7 +156,7 @@ def _transformers(name: str, weights: str | None, image_size: int | None) -> Bui
         found["normalise"] = _said(reads.image_mean, reads.image_std)
     except Exception:  # a folder without a processor: --normalise says it, or the labels
         logging.getLogger(__name__).debug("no image processor in %s", name)
-    return _Logits(net), found
+    return Logits(net), found
 
 
 def _factory(place: str, weights: str | None, image_size: int | None) -> Built:
@@ -181,7 +181,7 @@ def _factory(place: str, weights: str | None, image_size: int | None) -> Built:
     return (net if state is None else _filled(net, state, str(weights))), {}
 
 
-class _Logits(nn.Module):
+class Logits(nn.Module):
     """A transformers classifier that answers with its logits alone."""
 
     def __init__(self, net: nn.Module) -> None:

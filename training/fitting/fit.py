@@ -82,6 +82,7 @@ def fit(
 def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, processes: Processes) -> None:
     config, device = run.config, use_device(run.config.device, run.config.threads)
     model = untrained(run, data)
+    unkept = run.keep_graph(model) if processes.first else None
     problem = problem_of(run, model, data, device, processes)
     how, kept = method_of(config, problem), _kept_weights(config, model, problem)
     done, history, seconds = _restore(run, model, how, kept)
@@ -89,6 +90,8 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
     steps = [data.steps(phase.share) for phase in phases]
     logs = RunLogs(run.folder, history) if processes.first else None
     with (show if processes.first else NoProgress)(config.epochs, phases, steps, done) as progress:
+        if unkept:
+            progress.say(unkept, "yellow")
         now = environment(torch.get_num_threads(), config.workers, device)
         for difference in differences(run.facts.environment, now):
             progress.say(
