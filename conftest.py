@@ -1,4 +1,7 @@
-"""Documentation executes: Sybil runs every Python example in the Markdown files and the docstrings."""
+"""Documentation executes: Sybil runs every Python example in the Markdown files and the docstrings.
+
+Shapes are checked in all tests, those of the documentation included.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
+import tests.shapes  # noqa: F401 - installs its hook before the packages are imported
 from tests.bundles import tiny_bundle
 
 ROOT = Path(__file__).parent

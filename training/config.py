@@ -151,7 +151,9 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
         "plain",
         description="settings to begin with; a flag beside it wins. fast: for few epochs, see docs/recipe.md",
     )
-    method: str = Field("meta-gf", description="joint, ge, pcgrad, cagrad, meta-gf or torchjd:NAME")
+    method: str = Field(
+        "meta-gf", description="joint, ge, pcgrad, cagrad, online-gf, meta-gf or torchjd:NAME"
+    )
     method_option: dict[str, str] = Field({}, description="key=value options of the method")
     loss_weighting: LossWeightingName = Field(
         "plain", description=f"weight of each exit's loss: {', '.join(LOSS_WEIGHTINGS)}"

@@ -76,7 +76,7 @@ def _without_a_key(target: Target, key: str, sha256: str) -> Iterator[Finding]:
     }
     let_in = [name for name, given in shapes.items() if target.ask("/models", headers=given)[0] != 401]
     yield is_in(f"{len(shapes)} shapes of no key: let in", ", ".join(let_in) or "none", ("none",))
-    targets = (
+    targets: tuple[str, ...] = (
         "/models?key=" + secrets.token_urlsafe(32),
         "//models",
         "/./models",

@@ -33,6 +33,7 @@ from serving.images.webp import open_webp
 CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 UNTYPED = ("", "application/octet-stream")
 
+_LONGEST_SIDE = 65_535  # of a JPEG; scaling a line of 25 million pixels takes twice the memory of a square
 _OPENERS: dict[str, Callable[[bytes], Still]] = {"PNG": open_png, "JPEG": open_jpeg, "WEBP": open_webp}
 
 _TRANSPOSITIONS = {
@@ -63,7 +64,7 @@ def decode(
 
     Raises:
         ImageTypeError: not one of the three formats, or not the one `content_type` names.
-        ImageSizeError: more than `max_pixels`.
+        ImageSizeError: more than `max_pixels`, or a side over 65,535.
         ImageError: empty, truncated, broken, or animated.
     """
     image_format = sniff(data)
@@ -78,6 +79,10 @@ def decode(
     if width * height > max_pixels:
         raise ImageSizeError(
             f"expected at most {max_pixels:,} pixels, found {width}x{height}: send it smaller"
+        )
+    if max(width, height) > _LONGEST_SIDE:
+        raise ImageSizeError(
+            f"expected sides of at most {_LONGEST_SIDE:,} pixels, found {width}x{height}: send it smaller"
         )
     if still.frames > 1:
         raise ImageError(f"expected a still image, found {still.frames} frames: send one frame at a time")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float32, Float64, UInt64
 
-from serving.interfaces import FloatArray, ScoreArray
+from serving.interfaces import FloatArray
 
 TIE = 2.0**-26
 """Weight of the tie break: a quarter of the gap between the two largest float32 confidences."""
@@ -21,7 +21,7 @@ HIGHEST_SCORE = 1 + TIE
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def max_probability(probabilities: FloatArray) -> FloatArray:
+def max_probability(probabilities: Float32[np.ndarray, "n c"]) -> Float32[np.ndarray, " n"]:
     """The probability of the likeliest class, [N, C] -> [N]; MSDNet's measure.
 
     >>> max_probability(np.array([[0.25, 0.75]], np.float32)).tolist()
@@ -31,7 +31,7 @@ def max_probability(probabilities: FloatArray) -> FloatArray:
     return np.minimum(highest, np.float32(1))  # a softmax may round to just above 1
 
 
-def margin(probabilities: FloatArray) -> FloatArray:
+def margin(probabilities: Float32[np.ndarray, "n c"]) -> Float32[np.ndarray, " n"]:
     """The lead of the likeliest class over the next one, [N, C] -> [N]; a single class leads over nothing.
 
     >>> margin(np.array([[0.25, 0.75]], np.float32)).tolist()
@@ -44,7 +44,7 @@ def margin(probabilities: FloatArray) -> FloatArray:
     return np.minimum(lead, np.float32(1))
 
 
-def entropy(probabilities: FloatArray) -> FloatArray:
+def entropy(probabilities: Float32[np.ndarray, "n c"]) -> Float32[np.ndarray, " n"]:
     """One minus the entropy as a share of its maximum, log C: [N, C] -> [N] within [0, 1].
 
     >>> entropy(np.array([[0.5, 0.5], [0, 1]], np.float32)).tolist()
@@ -73,7 +73,7 @@ MEASURES = tuple(name + ending for name in CONFIDENCE for ending in ("", SCALED)
 """Every name that a bundle may give to a measure."""
 
 
-def scale(probabilities: FloatArray, temperature: float) -> FloatArray:
+def scale(probabilities: Float32[np.ndarray, "n c"], temperature: float) -> Float32[np.ndarray, "n c"]:
     """Probabilities as softmax would give them of logits divided by a temperature: p^(1/T), normalised again.
 
     Guo et al., *On Calibration of Modern Neural Networks* (ICML 2017), section 4.2, but from probabilities,
@@ -98,7 +98,9 @@ def scale(probabilities: FloatArray, temperature: float) -> FloatArray:
     return scaled
 
 
-def confidence(probabilities: FloatArray, measure: str, temperature: float = 1.0) -> FloatArray:
+def confidence(
+    probabilities: Float32[np.ndarray, "n c"], measure: str, temperature: float = 1.0
+) -> Float32[np.ndarray, " n"]:
     """The confidence of rows by a measure, [N, C] -> [N] in [0, 1].
 
     Args:
@@ -109,7 +111,7 @@ def confidence(probabilities: FloatArray, measure: str, temperature: float = 1.0
     return CONFIDENCE[measure.removesuffix(SCALED)](scale(probabilities, temperature))
 
 
-def tie_break(probabilities: FloatArray) -> ScoreArray:
+def tie_break(probabilities: Float32[np.ndarray, "n c"]) -> Float64[np.ndarray, " n"]:
     """A number in [0, 1) for each row, a hash of the bits of its probabilities.
 
     It is the same wherever and beside whomever the row is computed, so ties between confidences are cut
@@ -126,7 +128,9 @@ def tie_break(probabilities: FloatArray) -> ScoreArray:
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def score(probabilities: FloatArray, measure: str, temperature: float = 1.0) -> ScoreArray:
+def score(
+    probabilities: Float32[np.ndarray, "n c"], measure: str, temperature: float = 1.0
+) -> Float64[np.ndarray, " n"]:
     """The score that is compared with a row's thresholds: its confidence, and its tie break under it.
 
     A quarter or more of the confidences of a trained net can be exactly 1 in float32; no threshold on the
@@ -156,12 +160,14 @@ class Scorer:
     measure: str
     temperature: tuple[float, ...]
 
-    def __call__(self, exit_index: int, probabilities: FloatArray) -> ScoreArray:
+    def __call__(
+        self, exit_index: int, probabilities: Float32[np.ndarray, "n c"]
+    ) -> Float64[np.ndarray, " n"]:
         """Score the probabilities [N, C] of one exit: float64 [N], see `score`."""
         return score(probabilities, self.measure, self.temperature[exit_index])
 
 
-def calibration_score(confidence: FloatArray, seed: int = 0) -> ScoreArray:
+def calibration_score(confidence: Float32[np.ndarray, "n *k"], seed: int = 0) -> Float64[np.ndarray, "n *k"]:
     """The scores of calibration rows, of which only the confidences are kept: a seeded draw breaks the ties.
 
     Served rows break theirs by a hash; both are uniform, so a threshold cuts the same share of either.
@@ -178,13 +184,14 @@ def calibration_score(confidence: FloatArray, seed: int = 0) -> ScoreArray:
 
 
 @lru_cache(maxsize=16)
-def _multipliers(classes: int) -> npt.NDArray[np.uint64]:
+def _multipliers(classes: int) -> UInt64[np.ndarray, " {classes}"]:
     """One odd 64-bit factor per class, so that the hash depends on which class holds which probability."""
     return _mix(np.arange(1, classes + 1, dtype=np.uint64) * _GOLDEN) | np.uint64(1)
 
 
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mix(values: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     """Spread every input bit over all output bits (the finaliser of SplitMix64, Steele et al. 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: UInt64[np.ndarray, " n"] = values ^ (values >> np.uint64(31))
+    return mixed

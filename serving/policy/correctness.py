@@ -5,8 +5,7 @@ Pure numpy. Legend of shapes: N calibration rows, K exits, F features.
 
 import numpy as np
 import numpy.typing as npt
-
-from serving.interfaces import ScoreArray
+from jaxtyping import Bool, Float64
 
 RIDGE = 30.0
 """Weight of the penalty on the (standardised) coefficients, in rows."""
@@ -17,7 +16,9 @@ _SURE = 1e-4  # scores are kept this far from 0 and 1, where their logits would 
 BoolArray = npt.NDArray[np.bool_]
 
 
-def correctness_probability(score: ScoreArray, correct: BoolArray) -> ScoreArray:
+def correctness_probability(
+    score: Float64[np.ndarray, "n k"], correct: Bool[np.ndarray, "n k"]
+) -> Float64[np.ndarray, "n k"]:
     """The probability of each exit to be right about each row, given all exits' scores.
 
     Logistic regression with a ridge penalty, by Newton's method; the features are the logits of all K scores
@@ -40,7 +41,9 @@ def correctness_probability(score: ScoreArray, correct: BoolArray) -> ScoreArray
     return np.stack([_logistic(features, right, penalty) for right in correct.T], axis=1)
 
 
-def _logistic(features: ScoreArray, right: BoolArray, penalty: ScoreArray) -> ScoreArray:
+def _logistic(
+    features: Float64[np.ndarray, "n f"], right: Bool[np.ndarray, " n"], penalty: Float64[np.ndarray, " f"]
+) -> Float64[np.ndarray, " n"]:
     """The fitted chances [N] of one exit, from features [N, F], with a ridge penalty [F]."""
     weights = np.zeros(features.shape[1])
     for _ in range(_NEWTON_STEPS):
@@ -51,6 +54,6 @@ def _logistic(features: ScoreArray, right: BoolArray, penalty: ScoreArray) -> Sc
     return _sigmoid(features @ weights)
 
 
-def _sigmoid(logits: ScoreArray) -> ScoreArray:
-    chance: ScoreArray = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+def _sigmoid(logits: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    chance: Float64[np.ndarray, " n"] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
     return chance

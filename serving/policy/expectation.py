@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float64
 
-from serving.interfaces import ScoreArray
 from serving.policy.plan import Plan, evaluate_thresholds
 from serving.policy.registry import Policy, fit_policy
 from serving.policy.risk import share_interval
@@ -34,7 +33,9 @@ class HeldOut:
         exit_flops: K costs of leaving at an exit, in FLOPs per image.
     """
 
-    def __init__(self, score: ScoreArray, correct: npt.NDArray[np.bool_], exit_flops: Sequence[int]) -> None:
+    def __init__(
+        self, score: Float64[np.ndarray, "n k"], correct: Bool[np.ndarray, "n k"], exit_flops: Sequence[int]
+    ) -> None:
         self._score, self._correct, self._exit_flops = score, correct, exit_flops
 
     def __call__(self, plan: Plan) -> Plan:
@@ -58,8 +59,8 @@ class CrossFitted:
     def __init__(
         self,
         policy: Policy,
-        score: ScoreArray,
-        correct: npt.NDArray[np.bool_],
+        score: Float64[np.ndarray, "n k"],
+        correct: Bool[np.ndarray, "n k"],
         exit_flops: Sequence[int],
     ) -> None:
         fold = np.random.default_rng(0).permutation(len(score)) % min(FOLDS, len(score))

@@ -18,9 +18,8 @@ Pure numpy. Legend of shapes: N calibration rows, K exits, R rows of the table.
 """
 
 import numpy as np
+from jaxtyping import Float64, Int
 
-from serving.interfaces import ScoreArray
-from serving.policy.plan import ExitArray
 from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, monotone_path
 
 FIGURE_GRID = tuple(step / 20 for step in range(1, 41))
@@ -29,7 +28,7 @@ FIGURE_GRID = tuple(step / 20 for step in range(1, 41))
 _STEPS = 80  # on each side of q = 1
 
 
-def geometric_thresholds(score: ScoreArray, q: float) -> ScoreArray:
+def geometric_thresholds(score: Float64[np.ndarray, "n k"], q: float) -> Float64[np.ndarray, " k"]:
     """MSDNet's thresholds at one q, before they are made monotone in q.
 
     Args:
@@ -42,7 +41,7 @@ def geometric_thresholds(score: ScoreArray, q: float) -> ScoreArray:
     return _cut(np.asfortranarray(score), np.argsort(-score, axis=0, kind="stable"), q)
 
 
-def geometric_table(score: ScoreArray) -> ScoreArray:
+def geometric_table(score: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "r k"]:
     """Thresholds [R, K] that never fall from row to row: all leave, then q rises, then none leave.
 
     Beyond 1/N and N, q sends less than one row past the first exit, or lets less than one leave before the
@@ -59,7 +58,9 @@ def geometric_table(score: ScoreArray) -> ScoreArray:
     return monotone_path(table, middle=_STEPS)
 
 
-def _cut(score: ScoreArray, ranking: ExitArray, q: float) -> ScoreArray:
+def _cut(
+    score: Float64[np.ndarray, "n k"], ranking: Int[np.ndarray, "n k"], q: float
+) -> Float64[np.ndarray, " k"]:
     """The plain thresholds [K] at one q; `ranking` sorts each column of the scores from high to low."""
     rows, exits = score.shape
     thresholds = np.full(exits, -np.inf)
@@ -73,7 +74,7 @@ def _cut(score: ScoreArray, ranking: ExitArray, q: float) -> ScoreArray:
     return thresholds
 
 
-def _boundary(descending: ScoreArray, count: float) -> float:
+def _boundary(descending: Float64[np.ndarray, " m"], count: float) -> float:
     """The threshold that `count` of the scores reach: its whole part exactly, its fraction by interpolation.
 
     Args:

@@ -16,8 +16,8 @@ M images of a request.
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
-from serving.interfaces import Mask, ScoreArray
 from serving.policy.threshold_path import interpolate_path, refine_path
 
 _POINTS = 4
@@ -33,11 +33,13 @@ class GroupPath:
         exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
     """
 
-    def __init__(self, table: ScoreArray, score: ScoreArray, exit_flops: Sequence[int]) -> None:
+    def __init__(
+        self, table: Float64[np.ndarray, "r k"], score: Float64[np.ndarray, "n k"], exit_flops: Sequence[int]
+    ) -> None:
         self._table = refine_path(table, _POINTS)
         flops = np.asarray(exit_flops, np.float64)
         beyond = np.arange(len(flops))
-        self._ahead_flops: list[ScoreArray] = []
+        self._ahead_flops: list[Float64[np.ndarray, " p"]] = []
         for exit_index, here in enumerate(flops[:-1]):
             going = np.broadcast_to(beyond > exit_index, score.shape)
             rows = interpolate_path(score, self._table, going)
@@ -46,8 +48,10 @@ class GroupPath:
             # No calibration row goes on at the path's first points: the least sure row stands in for them.
             self._ahead_flops.append(np.maximum(total / np.maximum(rows, 1), step))
 
-    def choose(self, exit_index: int, score: ScoreArray, flops_left: float) -> Mask:
-        """Say who goes on.
+    def choose(
+        self, exit_index: int, score: Float64[np.ndarray, " m"], flops_left: float
+    ) -> Bool[np.ndarray, " m"]:
+        """Choose the images that go on.
 
         Args:
             exit_index: where the images are, not the last.

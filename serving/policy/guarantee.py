@@ -18,10 +18,9 @@ order that matters).
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float64
 
 from serving.errors import BudgetError, TermsError
-from serving.interfaces import ScoreArray
 from serving.policy.budget import format_flops
 from serving.policy.plan import PathPolicy, Plan
 from serving.policy.risk import (
@@ -74,7 +73,9 @@ class Certifier:
         correct: bool [M, K], whether each exit is right about them.
     """
 
-    def __init__(self, policy: PathPolicy, score: ScoreArray, correct: npt.NDArray[np.bool_]) -> None:
+    def __init__(
+        self, policy: PathPolicy, score: Float64[np.ndarray, "m k"], correct: Bool[np.ndarray, "m k"]
+    ) -> None:
         self._policy = policy
         self._images = len(score)
         self._path = refine_path(policy.table, _STEPS_BETWEEN)

@@ -14,17 +14,15 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float64, Int64
 
 from serving.errors import BudgetError
-from serving.interfaces import ScoreArray
 from serving.policy.confidence import TIE
 from serving.policy.risk import share_interval
 from serving.policy.threshold_path import interpolate_path
 
 _BISECTIONS = 50  # the step left over is 2^-50 of one table step: the midpoints stay exact in float64
 
-ExitArray = npt.NDArray[np.int64]
 JudgedOn = Literal["fitted", "held out", "cross-fitted"]
 
 
@@ -46,8 +44,8 @@ class Plan:
     """
 
     budget_flops: float
-    thresholds: ScoreArray
-    shares: ScoreArray
+    thresholds: Float64[np.ndarray, " k"]
+    shares: Float64[np.ndarray, " k"]
     expected_flops: float
     expected_accuracy: float
     expected_accuracy_interval: tuple[float, float] = (0.0, 1.0)
@@ -55,7 +53,9 @@ class Plan:
     judged_on: JudgedOn = "fitted"
 
 
-def exits_taken(score: ScoreArray, thresholds: ScoreArray) -> ExitArray:
+def exits_taken(
+    score: Float64[np.ndarray, "n k"], thresholds: Float64[np.ndarray, " k"]
+) -> Int64[np.ndarray, " n"]:
     """The index of the exit at which each row leaves.
 
     Args:
@@ -72,10 +72,10 @@ def exits_taken(score: ScoreArray, thresholds: ScoreArray) -> ExitArray:
 
 
 def evaluate_thresholds(
-    score: ScoreArray,
-    correct: npt.NDArray[np.bool_],
+    score: Float64[np.ndarray, "n k"],
+    correct: Bool[np.ndarray, "n k"],
     exit_flops: Sequence[int],
-    thresholds: ScoreArray,
+    thresholds: Float64[np.ndarray, " k"],
     budget_flops: float,
 ) -> Plan:
     """The effect of any thresholds on labelled rows.
@@ -114,7 +114,7 @@ class PathPolicy:
         correct: bool [N, K], whether the exit's answer is right.
         exit_flops: K costs of leaving at an exit, in FLOPs per image, rising.
         table: float64 [R, K], threshold vectors that never fall from row to row
-            (`serving.policy.threshold_path.rising`).
+            (`serving.policy.threshold_path.monotone_path`).
 
     Raises:
         ValueError: the shapes disagree, a score is out of range, the costs do not rise, or a threshold falls.
@@ -122,10 +122,10 @@ class PathPolicy:
 
     def __init__(
         self,
-        score: ScoreArray,
-        correct: npt.NDArray[np.bool_],
+        score: Float64[np.ndarray, "_ _"],  # the sizes are compared here, with a message
+        correct: Bool[np.ndarray, "_ _"],
         exit_flops: Sequence[int],
-        table: ScoreArray,
+        table: Float64[np.ndarray, "_ _"],
     ) -> None:
         if score.shape != correct.shape or score.shape[1:] != (len(exit_flops),) or not score.size:
             raise ValueError(
@@ -146,7 +146,7 @@ class PathPolicy:
         self._table_flops = interpolate_path(self._score, self._table, costs) / len(score)
 
     @property
-    def table(self) -> ScoreArray:
+    def table(self) -> Float64[np.ndarray, "r k"]:
         """The path's corners, threshold vectors [R, K] that never fall."""
         return self._table
 
@@ -163,7 +163,7 @@ class PathPolicy:
             )
         return self.judge(self._thresholds(budget_flops), budget_flops)
 
-    def judge(self, thresholds: ScoreArray, budget_flops: float | None = None) -> Plan:
+    def judge(self, thresholds: Float64[np.ndarray, " k"], budget_flops: float | None = None) -> Plan:
         """The effect of thresholds [K] on the rows that the policy was fitted on.
 
         Args:
@@ -175,7 +175,7 @@ class PathPolicy:
         )
         return plan if budget_flops is not None else replace(plan, budget_flops=plan.expected_flops)
 
-    def _thresholds(self, budget_flops: float) -> ScoreArray:
+    def _thresholds(self, budget_flops: float) -> Float64[np.ndarray, " k"]:
         if budget_flops == self._exit_flops[0]:
             # Nothing is left over for a served row that is less sure than any calibration row.
             return np.asarray(self._table[0])
@@ -184,7 +184,7 @@ class PathPolicy:
             return np.asarray(self._table[-1])
         return self.__interpolate(row, budget_flops)
 
-    def __interpolate(self, row: int, budget_flops: float) -> ScoreArray:
+    def __interpolate(self, row: int, budget_flops: float) -> Float64[np.ndarray, " k"]:
         """The furthest point from one table row to the next that the budget allows, by bisection."""
         near, far = self._table[row], self._table[row + 1]
         exits_near, exits_far = exits_taken(self._score, near), exits_taken(self._score, far)
@@ -204,7 +204,9 @@ class PathPolicy:
         return _interpolate(near, far, low)
 
 
-def _interpolate(near: ScoreArray, far: ScoreArray, weight: float) -> ScoreArray:
+def _interpolate(
+    near: Float64[np.ndarray, " k"], far: Float64[np.ndarray, " k"], weight: float
+) -> Float64[np.ndarray, " k"]:
     """A point between two threshold vectors [K]; never past the far one, which rounding could cause."""
     thresholds = np.full(len(near), -np.inf)
     thresholds[:-1] = np.minimum(near[:-1] + weight * (far[:-1] - near[:-1]), far[:-1])

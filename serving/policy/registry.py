@@ -4,25 +4,24 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float64
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.errors import BundleError
-from serving.interfaces import ScoreArray
 from serving.policy.geometric import geometric_table
 from serving.policy.plan import PathPolicy
 from serving.policy.searched import DEFAULT_STIFFNESS, searched_table
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class Policy(Protocol):
     """A way to turn calibration rows into a path of thresholds."""
 
-    def table(self, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]) -> ScoreArray:
+    def table(
+        self, score: Float64[np.ndarray, "n k"], correct: Bool[np.ndarray, "n k"], exit_flops: Sequence[int]
+    ) -> Float64[np.ndarray, "r k"]:
         """Make the path: from scores [N, K], correctness [N, K] and costs [K] to thresholds [R, K].
 
-        They never fall from row to row, and end as `serving.policy.threshold_path.rising` ends them.
+        They never fall from row to row, and end as `serving.policy.threshold_path.monotone_path` ends them.
         """
 
 
@@ -31,7 +30,9 @@ class Geometric(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def table(self, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]) -> ScoreArray:
+    def table(
+        self, score: Float64[np.ndarray, "n k"], correct: Bool[np.ndarray, "n k"], exit_flops: Sequence[int]
+    ) -> Float64[np.ndarray, "r k"]:
         """Make the path from the scores alone."""
         return geometric_table(score)
 
@@ -44,7 +45,9 @@ class Searched(BaseModel):
     stiffness: float = Field(DEFAULT_STIFFNESS, gt=0, allow_inf_nan=False)
     """Weight that holds the search near the heuristic."""
 
-    def table(self, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]) -> ScoreArray:
+    def table(
+        self, score: Float64[np.ndarray, "n k"], correct: Bool[np.ndarray, "n k"], exit_flops: Sequence[int]
+    ) -> Float64[np.ndarray, "r k"]:
         """Make the path, in a second or so."""
         return searched_table(score, correct, exit_flops, self.stiffness)
 
@@ -65,7 +68,10 @@ def policy_class(name: str) -> type[Geometric] | type[Searched]:
 
 
 def fit_policy(
-    policy: Policy | str, score: ScoreArray, correct: BoolArray, exit_flops: Sequence[int]
+    policy: Policy | str,
+    score: Float64[np.ndarray, "n k"],
+    correct: Bool[np.ndarray, "n k"],
+    exit_flops: Sequence[int],
 ) -> PathPolicy:
     """Fit a policy on calibration rows.
 

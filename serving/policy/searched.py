@@ -25,11 +25,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int
 
-from serving.interfaces import ScoreArray
-from serving.policy.correctness import BoolArray, correctness_probability
+from serving.policy.correctness import correctness_probability
 from serving.policy.geometric import geometric_table
-from serving.policy.plan import ExitArray, PathPolicy, exits_taken
+from serving.policy.plan import PathPolicy, exits_taken
 from serving.policy.threshold_path import EVERYBODY_LEAVES, NOBODY_LEAVES, interpolate_path, monotone_path
 
 DEFAULT_STIFFNESS = 100.0
@@ -44,11 +44,11 @@ _GAIN = 1e-12  # less is rounding
 
 
 def searched_table(
-    score: ScoreArray,
-    correct: BoolArray,
+    score: Float64[np.ndarray, "n k"],
+    correct: Bool[np.ndarray, "n k"],
     exit_flops: Sequence[int],
     stiffness: float = DEFAULT_STIFFNESS,
-) -> ScoreArray:
+) -> Float64[np.ndarray, "r k"]:
     """Threshold vectors [R, K] that never fall, searched for accuracy at every cost.
 
     Args:
@@ -78,17 +78,19 @@ def searched_table(
 class _Goal:
     """The objective of the search: chances [N, K] of being right, at costs [K], near one cost."""
 
-    chance: ScoreArray
-    cost: ScoreArray
+    chance: Float64[np.ndarray, "n k"]
+    cost: Float64[np.ndarray, " k"]
     price: float
     stiffness: float
     begun_at: float
 
-    def __call__(self, right: ScoreArray, cost: ScoreArray) -> ScoreArray:
+    def __call__(
+        self, right: Float64[np.ndarray, " m"], cost: Float64[np.ndarray, " m"]
+    ) -> Float64[np.ndarray, " m"]:
         return right - self.price * cost - self.stiffness * (cost - self.begun_at) ** 2
 
 
-def _slope(cost: ScoreArray, right: ScoreArray, at: float) -> float:
+def _slope(cost: Float64[np.ndarray, " r"], right: Float64[np.ndarray, " r"], at: float) -> float:
     """The slope, at a cost, of the least concave curve over the points (cost, right); never negative."""
     hull: list[int] = []
     for point in np.lexsort((right, cost)):
@@ -101,13 +103,20 @@ def _slope(cost: ScoreArray, right: ScoreArray, at: float) -> float:
     return max(0.0, float((right[far] - right[near]) / run)) if run > 0 else 0.0
 
 
-def _lies_under(left: int, middle: int, right_end: int, cost: ScoreArray, right: ScoreArray) -> bool:
+def _lies_under(
+    left: int, middle: int, right_end: int, cost: Float64[np.ndarray, " r"], right: Float64[np.ndarray, " r"]
+) -> bool:
     """Whether the middle one of three points, ordered by cost, is not above the line between the others."""
     rise = (right[middle] - right[left]) * (cost[right_end] - cost[left])
     return bool(rise <= (right[right_end] - right[left]) * (cost[middle] - cost[left]))
 
 
-def _ascend(score: ScoreArray, ranking: ExitArray, start: ScoreArray, goal: _Goal) -> ScoreArray:
+def _ascend(
+    score: Float64[np.ndarray, "n k"],
+    ranking: Int[np.ndarray, "n k"],
+    start: Float64[np.ndarray, " k"],
+    goal: _Goal,
+) -> Float64[np.ndarray, " k"]:
     """Improve thresholds [K] one exit at a time, until none of them moves."""
     thresholds = start.copy()
     for _ in range(_MOST_SWEEPS):
@@ -120,7 +129,11 @@ def _ascend(score: ScoreArray, ranking: ExitArray, start: ScoreArray, goal: _Goa
 
 
 def _best_cut(
-    score: ScoreArray, order: ExitArray, thresholds: ScoreArray, exit_index: int, goal: _Goal
+    score: Float64[np.ndarray, "n k"],
+    order: Int[np.ndarray, " n"],
+    thresholds: Float64[np.ndarray, " k"],
+    exit_index: int,
+    goal: _Goal,
 ) -> float:
     """The best threshold of one exit, given the others: as it is, or between two neighbouring scores.
 

@@ -3,12 +3,9 @@
 Legend of shapes: N calibration rows, K exits, R rows of the table.
 """
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float64, Num
 
-from serving.interfaces import ScoreArray
 from serving.policy.confidence import TIE
 
 NOBODY_LEAVES = 1 + 16 * TIE
@@ -17,7 +14,11 @@ EVERYBODY_LEAVES = -16 * TIE
 """A threshold below every score; finite, unlike the last exit's, so that one can interpolate towards it."""
 
 
-def interpolate_path(score: ScoreArray, table: ScoreArray, value: npt.NDArray[Any]) -> ScoreArray:
+def interpolate_path(
+    score: Float64[np.ndarray, "n k"],
+    table: Float64[np.ndarray, "r k"],
+    value: Num[np.ndarray, "n k"] | Bool[np.ndarray, "n k"],
+) -> Float64[np.ndarray, " r"]:
     """The sum over rows of what each gets at the exit it takes, under every threshold vector of a table.
 
     Since thresholds never fall, exit k lets a row out in the first so many vectors of the table, and what the
@@ -47,7 +48,7 @@ def interpolate_path(score: ScoreArray, table: ScoreArray, value: npt.NDArray[An
     return np.cumsum(changes[:-1])
 
 
-def monotone_path(table: ScoreArray, middle: int) -> ScoreArray:
+def monotone_path(table: Float64[np.ndarray, "r k"], middle: int) -> Float64[np.ndarray, "r+2 k"]:
     """Make a path of threshold vectors [R, K] that were found one by one, from cheap to dear.
 
     From the middle row outwards a threshold may only rise with the cost and only fall with it, whatever
@@ -56,6 +57,9 @@ def monotone_path(table: ScoreArray, middle: int) -> ScoreArray:
     Args:
         table: float64 [R, K].
         middle: the row that stays as it is.
+
+    Returns:
+        float64 [R + 2, K], with the two ends.
     """
     first, last = np.full((2, table.shape[1]), [[EVERYBODY_LEAVES], [NOBODY_LEAVES]])
     cheaper = np.minimum.accumulate(table[middle::-1])[::-1]
@@ -65,7 +69,7 @@ def monotone_path(table: ScoreArray, middle: int) -> ScoreArray:
     return path
 
 
-def refine_path(table: ScoreArray, steps: int) -> ScoreArray:
+def refine_path(table: Float64[np.ndarray, "r k"], steps: int) -> Float64[np.ndarray, "(r-1)*{steps}+1 k"]:
     """Put points of the straight lines between the rows of a table [R, K]: [(R - 1) * steps + 1, K]."""
     near, far = table[:-1, None, :-1], table[1:, None, :-1]
     weight = np.arange(steps)[:, None] / steps

@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.command_line import SettingsValueError
 from serving.events import Listener, shielded
 from serving.options import PRIORITIES, Priority
+from serving.plain_file import read_plain
 from serving.web.limits import UNLIMITED, Allowance, Limits, read_limits
 
 _LINE = re.compile(
@@ -148,13 +149,10 @@ class KeyRing:
 
     def _read(self) -> list[Key]:
         try:
-            with self._path.open("rb") as file:
-                data = file.read(_MOST_BYTES + 1)
-            if len(data) > _MOST_BYTES:
-                raise SettingsValueError(f"expected at most {_MOST_BYTES} bytes")
-            keys = read_keys(data.decode())
+            keys = read_keys(read_plain(self._path, _MOST_BYTES).decode())
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            told = error.strerror if isinstance(error, OSError) else str(error)
+            reason = "it is no text" if isinstance(error, UnicodeDecodeError) else told
             raise SettingsValueError(f"--api-keys-file {self._path}: cannot be read: {reason}") from error
         except SettingsValueError as error:
             raise SettingsValueError(f"--api-keys-file {self._path}: {error}") from error

@@ -1,5 +1,6 @@
 """The certificate that the server shows, read again when its files change."""
 
+import errno
 import ssl
 from pathlib import Path
 
@@ -48,6 +49,9 @@ class Certificate:
             self._logger.info("certificate_read")
 
     def _load(self, context: ssl.SSLContext) -> None:
+        for path in (self.cert, self.key):
+            if path.exists() and not path.is_file():  # OpenSSL would wait for somebody to write to a FIFO
+                raise OSError(errno.EINVAL, f"{path} is no regular file")
         context.load_cert_chain(self.cert, self.key, password=_no_password)
 
     def _stat(self) -> tuple[int, ...]:

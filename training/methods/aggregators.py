@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 from torch import Tensor
 
@@ -85,7 +86,9 @@ class Aggregated(PerExitMethod):
             self._aggregator.reset()
         super().epoch()
 
-    def _aggregate(self, gradients: Tensor, random: np.random.Generator) -> Tensor:
+    def _aggregate(
+        self, gradients: Float[Tensor, "exits size"], random: np.random.Generator
+    ) -> Float[Tensor, " size"]:
         # Solvers fail on NaN in ways of their own; the check of the losses says what happened.
         if not torch.isfinite(gradients.sum()):
             return torch.full_like(gradients[0], torch.nan)

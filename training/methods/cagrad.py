@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float, Float64
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize
 from torch import Tensor
@@ -51,7 +51,7 @@ class CAGrad(PerExitMethod):
         super().__init__(problem, lambda gradients, _: cagrad(gradients, options))
 
 
-def cagrad(gradients: Tensor, options: CAGradOptions) -> Tensor:
+def cagrad(gradients: Float[Tensor, "exits size"], options: CAGradOptions) -> Float[Tensor, " size"]:
     """Return n·d [size] for gradients [exits, size].
 
     >>> cagrad(torch.tensor([[1.0, 0.0], [3.0, 0.0]]), CAGradOptions(c=0.5)).tolist()
@@ -65,7 +65,7 @@ def cagrad(gradients: Tensor, options: CAGradOptions) -> Tensor:
     return torch.from_numpy(weights).to(gradients) @ gradients
 
 
-def cagrad_weights(gramian: NDArray[np.float64], c: float) -> NDArray[np.float64]:
+def cagrad_weights(gramian: Float64[np.ndarray, "exits exits"], c: float) -> Float64[np.ndarray, " exits"]:
     """Return what each gradient counts in d [exits].
 
     Args:
@@ -81,7 +81,7 @@ def cagrad_weights(gramian: NDArray[np.float64], c: float) -> NDArray[np.float64
     along = gramian @ mean  # ⟨g_i, g_0⟩
     radius = c * math.sqrt(max(float(mean @ along), 0.0))
 
-    def norm(w: NDArray[np.float64]) -> float:
+    def norm(w: Float64[np.ndarray, " exits"]) -> float:
         return math.sqrt(max(float(w @ gramian @ w), 0.0) + SMOOTHING)
 
     found = minimize(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
@@ -19,14 +20,16 @@ class ExitGradients:
         row_reach: of each of them, bool [exits, rows] or [exits, 1].
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], row_reach: Sequence[Tensor]) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], row_reach: Sequence[Bool[Tensor, "exits _"]]
+    ) -> None:
         self._shared = [
             _Shared(parameter, reached)
             for parameter, reached in zip(parameters, row_reach, strict=True)
             if int(reached.any(1).sum()) > 1
         ]
-        sizes = [shared.size for shared in self._shared]
-        exits = len(row_reach[0])
+        self.sizes = [shared.size for shared in self._shared]
+        sizes, exits = self.sizes, len(row_reach[0])
         # Entries that an exit does not use are never written, so they stay zero from step to step.
         self.matrix = parameters[0].detach().new_zeros(exits, sum(sizes))
         parts = [row.split_with_sizes(sizes) if sizes else () for row in self.matrix]
@@ -48,7 +51,13 @@ class ExitGradients:
             for exit_index in range(exits)
         ]
 
-    def fill(self, losses: Sequence[Tensor]) -> Tensor:
+    @property
+    def used(self) -> Tensor:
+        """Which exits reach which shared parameters, bool [exits, parameters]."""
+        rows = [shared.used for shared in self._shared]
+        return torch.tensor(rows, dtype=torch.bool).reshape(len(rows), len(self.matrix)).T
+
+    def fill(self, losses: Sequence[Float[Tensor, ""]]) -> Float[Tensor, "exits size"]:
         """Return every exit's gradient over the shared parameters [exits, size], until the next call.
 
         The parameters, and rows, that one exit alone reaches get its gradient as theirs. One forward pass
@@ -69,7 +78,7 @@ class ExitGradients:
                 parameter.grad = gradient
         return self.matrix
 
-    def spread(self, combined: Tensor) -> None:
+    def spread(self, combined: Float[Tensor, " size"]) -> None:
         """Give every shared parameter its part of `combined` [size] as its gradient."""
         parts = combined.split_with_sizes([shared.size for shared in self._shared])
         for shared, part in zip(self._shared, parts, strict=True):
@@ -79,7 +88,7 @@ class ExitGradients:
 class _Shared:
     """A parameter of which at least two exits reach some rows, or all."""
 
-    def __init__(self, parameter: nn.Parameter, reached: Tensor) -> None:
+    def __init__(self, parameter: nn.Parameter, reached: Bool[Tensor, "exits rows"]) -> None:
         self.parameter = parameter
         self.used: list[bool] = reached.any(1).tolist()
         several = reached.sum(0) > 1

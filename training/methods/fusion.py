@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -27,7 +28,7 @@ class Normalisation:
     slope: Callable[[Tensor], Tensor]
 
 
-def _sigmoid_weights(eta: Tensor) -> Tensor:
+def _sigmoid_weights(eta: Float[Tensor, "m groups"]) -> Float[Tensor, "m groups"]:
     # As a softmax of log σ: it does not divide by zero where every σ(η) has vanished.
     return torch.softmax(torch.nn.functional.logsigmoid(eta), dim=0)
 
@@ -40,7 +41,7 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 }
 
 
-def fuse(moves: Tensor, weights: Tensor) -> Tensor:
+def fuse(moves: Float[Tensor, "m size"], weights: Float[Tensor, "m groups"]) -> Float[Tensor, " size"]:
     """Return the fused move Σ_i π_i · g_i [size].
 
     Args:
@@ -54,7 +55,12 @@ def fuse(moves: Tensor, weights: Tensor) -> Tensor:
     return (moves.view(m, groups, -1) * weights.unsqueeze(-1)).sum(0).flatten()
 
 
-def eta_gradient(gradient: Tensor, moves: Tensor, weights: Tensor, slope: Tensor) -> Tensor:
+def eta_gradient(
+    gradient: Float[Tensor, " size"],
+    moves: Float[Tensor, "m size"],
+    weights: Float[Tensor, "m groups"],
+    slope: Float[Tensor, "m groups"],
+) -> Float[Tensor, "m groups"]:
     """Return ∂L/∂η [m, groups], without a graph through the fusion.
 
     With W = W0 + Σ_j π_j g_j and π_i = f(η_i) / Σ_j f(η_j), the chain rule gives

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -36,11 +37,11 @@ class Batch(Protocol):
     """A batch of training images; a method hands it on and looks into it no further."""
 
     @property
-    def images(self) -> Tensor:
+    def images(self) -> UInt8[Tensor, "n h w 3"]:
         """Images as they are served, uint8 [N, H, W, 3]."""
 
     @property
-    def labels(self) -> Tensor:
+    def labels(self) -> Int64[Tensor, " n"]:
         """Class indices, int64 [N]."""
 
 
@@ -53,16 +54,18 @@ class MultiExitProblem(Protocol):
     """
 
     parameters: Sequence[nn.Parameter]
-    reach: Tensor
+    reach: Bool[Tensor, "exits parameters"]
 
     @property
-    def row_reach(self) -> Sequence[Tensor]:
+    def row_reach(self) -> Sequence[Bool[Tensor, "exits _"]]:
         """Per parameter, which exits reach which rows."""
 
     def batches(self, phase: Phase) -> Iterable[Batch]:
         """Yield the phase's batches; their order and augmentation depend on seed, epoch and phase alone."""
 
-    def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> Sequence[Tensor]:
+    def losses(
+        self, batch: Batch, exits: Sequence[int], weighted: bool = True
+    ) -> Sequence[Float[Tensor, ""]]:
         """Return the mean loss of each of `exits`, one scalar each; layers after the deepest are not run.
 
         They are not stacked: the gradient of one row of a stack runs through the graphs of all of them.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from training.methods.fusion import Normalisation, eta_gradient, fuse
@@ -45,7 +46,12 @@ class LearnedFusion:
         recipe: how η is learned.
     """
 
-    def __init__(self, problem: MultiExitProblem, row_reach: Sequence[Tensor], recipe: FusionRecipe) -> None:
+    def __init__(
+        self,
+        problem: MultiExitProblem,
+        row_reach: Sequence[Bool[Tensor, "tasks _"]],
+        recipe: FusionRecipe,
+    ) -> None:
         self._problem, self.recipe = problem, recipe
         self._sharers: list[int] = [int(reached.any(1).sum()) for reached in row_reach]
         self._masks = {
@@ -60,7 +66,7 @@ class LearnedFusion:
         }
         self._adam = torch.optim.Adam(self._eta.values(), lr=recipe.lr) if self._eta else None
 
-    def weights(self) -> dict[int, Tensor]:
+    def weights(self) -> dict[int, Float[Tensor, "_ _"]]:
         """Return π [tasks that reach it, groups] of every shared parameter, by its index.
 
         Where tasks reach different rows, the groups are rows at least.
@@ -70,20 +76,22 @@ class LearnedFusion:
             for index, eta in self._eta.items()
         }
 
-    def place(self, start: Snapshot, moves: Sequence[Tensor]) -> dict[int, Tensor]:
+    def place(
+        self, start: Snapshot, moves: Sequence[Float[Tensor, "_ _"]]
+    ) -> dict[int, Float[Tensor, "_ _"]]:
         """Set every shared parameter to W0 + Σ π_i g_i and return the weights π used."""
         weights = self.weights()
         for index, weight in weights.items():
             self._set(index, start, fuse(moves[index], self._scaled(weight)))
         return weights
 
-    def place_unshared(self, start: Snapshot, moves: Sequence[Tensor]) -> None:
+    def place_unshared(self, start: Snapshot, moves: Sequence[Float[Tensor, "_ _"]]) -> None:
         """Set what one task alone reaches to W0 + g."""
         for index, sharers in enumerate(self._sharers):
             if sharers == 1:
                 self._set(index, start, moves[index][0])
 
-    def learn(self, start: Snapshot, moves: Sequence[Tensor], phase: Phase) -> None:
+    def learn(self, start: Snapshot, moves: Sequence[Float[Tensor, "_ _"]], phase: Phase) -> None:
         """Take one pass of Adam on η, then the moving average; the parameters are left behind by it."""
         if self._adam is None:
             return
@@ -131,14 +139,14 @@ class LearnedFusion:
         if self._adam:
             self._adam.load_state_dict(state["adam"])
 
-    def _mask(self, parameter: Tensor, reached: Tensor) -> Tensor:
+    def _mask(self, parameter: Tensor, reached: Bool[Tensor, "tasks rows"]) -> Float[Tensor, "tasks _"]:
         """Return what is added to η: 0, or −∞ where a task does not reach a row [tasks, rows or elements]."""
         by_element = self.recipe.granularity == "element"
         mask = torch.zeros(reached.shape, dtype=parameter.dtype).masked_fill(~reached, -torch.inf)
         mask = mask.repeat_interleave(parameter[0].numel(), 1) if by_element else mask
         return mask.to(parameter.device)
 
-    def _scaled(self, weights: Tensor) -> Tensor:
+    def _scaled(self, weights: Float[Tensor, "tasks groups"]) -> Float[Tensor, "tasks groups"]:
         """Return π times the outer learning rate; what one task alone reaches takes its move as it is."""
         if self.recipe.outer_lr == 1:
             return weights
@@ -155,7 +163,7 @@ class LearnedFusion:
             found.append(apart.sum() / used[:, sharers > 1].sum().clamp(min=1))
         return float(torch.stack(found).mean()) if found else 0.0
 
-    def _masked(self, index: int, eta: Tensor) -> Tensor:
+    def _masked(self, index: int, eta: Float[Tensor, "tasks _"]) -> Float[Tensor, "tasks _"]:
         return eta + self._masks[index] if index in self._masks else eta
 
     def _groups(self, parameter: Tensor) -> int:

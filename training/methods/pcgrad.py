@@ -15,7 +15,7 @@ Deviations:
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float, Int64
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -41,7 +41,7 @@ class PCGrad(PerExitMethod):
         super().__init__(problem, pcgrad)
 
 
-def pcgrad(gradients: Tensor, random: np.random.Generator) -> Tensor:
+def pcgrad(gradients: Float[Tensor, "exits size"], random: np.random.Generator) -> Float[Tensor, " size"]:
     """Return Σ_i g_i^PC [size].
 
     Args:
@@ -57,7 +57,9 @@ def pcgrad(gradients: Tensor, random: np.random.Generator) -> Tensor:
     return weights.to(gradients) @ gradients
 
 
-def pcgrad_weights(gramian: Tensor, orders: NDArray[np.int64]) -> Tensor:
+def pcgrad_weights(
+    gramian: Float[Tensor, "exits exits"], orders: Int64[np.ndarray, "exits exits"]
+) -> Float[Tensor, " exits"]:
     """Return what each gradient counts in Σ_i g_i^PC [exits].
 
     All exits' projections advance together, a step of each order at a time, where the Gramian lies: on a GPU

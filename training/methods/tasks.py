@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from training.methods.interface import MultiExitProblem, Phase, Snapshot
@@ -33,19 +34,23 @@ def tasks_of(exits: int, exits_per_task: int, share: float) -> list[Task]:
     return [Task(tuple(range(max(0, end - exits_per_task), end)), share) for end in reversed(ends)]
 
 
-def task_reach(tasks: Sequence[Task], reach: Tensor) -> Tensor:
+def task_reach(
+    tasks: Sequence[Task], reach: Bool[Tensor, "exits columns"]
+) -> Bool[Tensor, "{len(tasks)} columns"]:
     """Return bool [tasks, parameters]: which tasks' exits depend on which parameter (or row of one)."""
     return torch.stack([reach[list(task.exits)].any(0) for task in tasks])
 
 
-def task_row_reach(tasks: Sequence[Task], row_reach: Sequence[Tensor]) -> list[Tensor]:
+def task_row_reach(
+    tasks: Sequence[Task], row_reach: Sequence[Bool[Tensor, "exits _"]]
+) -> list[Bool[Tensor, "{len(tasks)} _"]]:
     """Return for each parameter which tasks' exits depend on which rows, bool [tasks, rows] or [tasks, 1]."""
     return [task_reach(tasks, reached) for reached in row_reach]
 
 
 def expected_gradients(
     problem: MultiExitProblem, start: Snapshot, tasks: Sequence[Task], aux_weight: float = 0.0
-) -> list[Tensor]:
+) -> list[Float[Tensor, "_ _"]]:
     """Train each task from the shared start W0, and return what each moved.
 
     A task sees nothing of another: it starts from W0's parameters and buffers, with an optimizer of its own.
@@ -79,7 +84,7 @@ def expected_gradients(
     return moves
 
 
-def _rows(reach: Tensor, task: int) -> list[tuple[int, int]]:
+def _rows(reach: Bool[Tensor, "tasks parameters"], task: int) -> list[tuple[int, int]]:
     """Return every parameter that a task reaches, and the task's row among its moves."""
     indices = reach[task].nonzero().flatten().tolist()
     return [(index, int(reach[:task, index].sum())) for index in indices]

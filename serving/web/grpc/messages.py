@@ -1,32 +1,44 @@
 """Messages of the protocol to and from what the server works with."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from serving.errors import RequestError
 from serving.web.grpc import open_inference_pb2 as pb
+from serving.web.grpc.wire import has_at_most
 from serving.web.oip.infer import Inference
 from serving.web.oip.request import MAX_NAMED, InferRequest, InputTensor, Parameter, requested, the_only
-from serving.web.oip.signature import ENCODED, VERSION
+from serving.web.oip.signature import ENCODED
+
+Parsed = TypeVar("Parsed", bound=Message)
 
 _MAX_ID = 256
 _MAX_DIMENSIONS = 8
 
 
-def parse(raw: bytes) -> pb.ModelInferRequest:
+def parse(kind: type[Parsed], raw: bytes, most_fields: int) -> Parsed:
     """Read a message.
 
+    Args:
+        kind: what it should be.
+        raw: as it was sent.
+        most_fields: how many fields it may have, those of its parts included.
+
     Raises:
-        RequestError: it is none.
+        RequestError: it is none, or has more.
     """
+    name = kind.DESCRIPTOR.name
+    if not has_at_most(most_fields, raw, kind.DESCRIPTOR):
+        raise RequestError(
+            f"expected a {name} of at most {most_fields} fields, found more: pack numbers, or send them raw"
+        )
     try:
-        message: pb.ModelInferRequest = pb.ModelInferRequest.FromString(raw)
+        return cast("Parsed", kind.FromString(raw))
     except DecodeError as error:
-        raise RequestError(f"expected a ModelInferRequest, found bytes that are none: {error}") from error
-    return message
+        raise RequestError(f"expected a {name}, found bytes that are none: {error}") from error
 
 
 def request_of(message: pb.ModelInferRequest) -> InferRequest:
@@ -61,7 +73,7 @@ def response_of(inference: Inference) -> pb.ModelInferResponse:
     lowered = inference.budget_share < 1
     return pb.ModelInferResponse(
         model_name=inference.model,
-        model_version=VERSION,
+        model_version=inference.version,
         id=inference.request_id,
         parameters={"brownout": pb.InferParameter(double_param=inference.budget_share)} if lowered else None,
         outputs=[
@@ -77,6 +89,15 @@ def response_of(inference: Inference) -> pb.ModelInferResponse:
 def fill(message: Any, document: Mapping[str, Any]) -> Any:
     """Fill a message from the document that says the same over HTTP."""
     return ParseDict(document, message)
+
+
+def repository_parameters(message: Any) -> dict[str, object]:
+    """Return the parameters of a message that asks for a change to the models."""
+    found = {}
+    for name, value in message.parameters.items():
+        choice = value.WhichOneof("parameter_choice")
+        found[name] = None if choice is None else getattr(value, choice)
+    return found
 
 
 def _tensor(given: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> InputTensor:

@@ -7,18 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 from serving.errors import AdminOnlyError, BodyTooLargeError, OfframpError
 from serving.events import RequestRefused
 from serving.web.grpc import messages
 from serving.web.grpc import open_inference_pb2 as pb
-from serving.web.grpc.calls import PRIORITY, REQUEST_ID, Calls
-from serving.web.oip import repository, signature
+from serving.web.grpc.calls import PRIORITY, REQUEST_ID, Calls, Method
+from serving.web.oip import changes, repository, signature
 from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.request import InferRequest
 from serving.web.service import Service
 
 SERVICE = "inference.GRPCInferenceService"
+OPEN_TO_ALL = ("ServerLive", "ServerReady")
+_OTHER_FIELDS = 1000
+"""The most fields of a message beside its images."""
+_MOST_PLAIN_BYTES = 64 * 1024
+"""Of a message that brings no images."""
 
 
 @dataclass
@@ -47,8 +53,7 @@ class Servicer:
         """Return the methods by name; inference gets bytes, which are counted before they are read."""
         found = {
             name: grpc.unary_unary_rpc_method_handler(
-                self._calls.unary(name, method, open_to_all=name in ("ServerLive", "ServerReady")),
-                request_deserializer=message.FromString,
+                self._calls.unary(name, _small(message, method), open_to_all=name in OPEN_TO_ALL),
                 response_serializer=_serialized,
             )
             for name, message, method in self._plain_methods()
@@ -71,8 +76,8 @@ class Servicer:
             ("ModelConfig", pb.ModelConfigRequest, self._config),
             ("ModelStatistics", pb.ModelStatisticsRequest, self._statistics),
             ("RepositoryIndex", pb.RepositoryIndexRequest, self._index),
-            ("RepositoryModelLoad", pb.RepositoryModelRequest, self._no_change),
-            ("RepositoryModelUnload", pb.RepositoryModelRequest, self._no_change),
+            ("RepositoryModelLoad", pb.RepositoryModelRequest, self._load),
+            ("RepositoryModelUnload", pb.RepositoryModelRequest, self._unload),
         )
 
     async def _live(self, request: Any, context: Any) -> Any:
@@ -82,8 +87,8 @@ class Servicer:
         return pb.ServerReadyResponse(ready=self._service.unready is None)
 
     async def _model_ready(self, request: Any, context: Any) -> Any:
-        model = repository.choose(self._service, request.name, request.version)
-        return pb.ModelReadyResponse(ready=repository.why_unready(self._service, model) is None)
+        with repository.lease(self._service, request.name, request.version) as found:
+            return pb.ModelReadyResponse(ready=repository.why_unready(self._service, found.model) is None)
 
     async def _metadata(self, request: Any, context: Any) -> Any:
         return pb.ServerMetadataResponse(
@@ -91,27 +96,38 @@ class Servicer:
         )
 
     async def _model_metadata(self, request: Any, context: Any) -> Any:
-        model = repository.choose(self._service, request.name, request.version)
-        return messages.fill(pb.ModelMetadataResponse(), signature.metadata_of(model))
+        with repository.lease(self._service, request.name, request.version) as found:
+            versions = list(self._service.loaded.slot(request.name).versions)
+            document = signature.metadata_of(found.model, versions)
+        return messages.fill(pb.ModelMetadataResponse(), document)
 
     async def _config(self, request: Any, context: Any) -> Any:
-        model = repository.choose(self._service, request.name, request.version)
-        config = signature.config_of(model, self._service.settings.max_images)
+        with repository.lease(self._service, request.name, request.version) as found:
+            config = signature.config_of(found.model, self._service.settings.max_images)
         return messages.fill(pb.ModelConfigResponse(), {"config": config})
 
     async def _statistics(self, request: Any, context: Any) -> Any:
-        models = list(self._service.models.values())
-        if request.name:
-            models = [repository.choose(self._service, request.name, request.version)]
-        document = {"model_stats": repository.statistics_of(self._service, models)}
+        found = repository.statistics_of(self._service, request.name, request.version)
+        document = {"model_stats": found}
         return messages.fill(pb.ModelStatisticsResponse(), document)
 
     async def _index(self, request: Any, context: Any) -> Any:
-        found = repository.index_of(self._service, ready=request.ready)
+        found = await repository.whole_index(self._service, ready=request.ready)
         return messages.fill(pb.RepositoryIndexResponse(), {"models": found})
 
-    async def _no_change(self, request: Any, context: Any) -> Any:
-        raise AdminOnlyError("this server loads its models when it starts: none can be loaded or unloaded")
+    async def _load(self, request: Any, context: Any) -> Any:
+        self._refuse_callers()
+        await changes.load(self._service, request.model_name, messages.repository_parameters(request))
+        return pb.RepositoryModelResponse()
+
+    async def _unload(self, request: Any, context: Any) -> Any:
+        self._refuse_callers()
+        await changes.unload(self._service, request.model_name, messages.repository_parameters(request))
+        return pb.RepositoryModelResponse()
+
+    def _refuse_callers(self) -> None:
+        if not self._service.settings.allow_admin:
+            raise AdminOnlyError("callers may not change the models of this server (--allow-admin)")
 
     async def _model_infer(self, raw: bytes, context: Any) -> Any:
         return await self._answer(raw)
@@ -141,23 +157,36 @@ class Servicer:
         with service.bodies.share() as share:
             share.add(len(raw))
             if len(raw) <= INLINE_BYTES:
-                name, version, request = _taken_apart(raw)
+                name, version, request = self._taken_apart(raw)
             else:
-                name, version, request = await service.pool.run(lambda: _taken_apart(raw))
-            model = repository.choose(service, name, version)
-            return await self._infer.start(
-                model,
-                request,
-                GrpcCaller(),
-                received_at,
-                priority=PRIORITY.get(),
-                server_id=REQUEST_ID.get(),
+                name, version, request = await service.pool.run(lambda: self._taken_apart(raw))
+            with repository.lease(service, name, version, REQUEST_ID.get()) as found:
+                return await self._infer.start(
+                    found,
+                    request,
+                    GrpcCaller(),
+                    received_at,
+                    priority=PRIORITY.get(),
+                    server_id=REQUEST_ID.get(),
+                )
+
+    def _taken_apart(self, raw: bytes) -> tuple[str, str, InferRequest]:
+        most_fields = self._service.read_limits.images + _OTHER_FIELDS
+        message = messages.parse(pb.ModelInferRequest, raw, most_fields)
+        return message.model_name, message.model_version, messages.request_of(message)
+
+
+def _small(kind: type[Message], method: Method) -> Method:
+    """Have a method take bytes, which are counted before they are read."""
+
+    async def small(raw: bytes, context: Any) -> Any:
+        if len(raw) > _MOST_PLAIN_BYTES:
+            raise BodyTooLargeError(
+                f"expected a message of at most {_MOST_PLAIN_BYTES} bytes, found {len(raw)}"
             )
+        return await method(messages.parse(kind, raw, _OTHER_FIELDS), context)
 
-
-def _taken_apart(raw: bytes) -> tuple[str, str, InferRequest]:
-    message = messages.parse(raw)
-    return message.model_name, message.model_version, messages.request_of(message)
+    return small
 
 
 def _serialized(message: Any) -> bytes:

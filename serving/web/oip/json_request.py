@@ -18,6 +18,7 @@ from serving.web.oip.request import (
 LENGTH_HEADER = b"inference-header-content-length"
 """Says how many bytes of the body are JSON; what follows are the tensors."""
 
+_STRINGS_COUNTED = 1000  # names and parameters: very many more of them are not worth parsing
 _MAX_ID = 256
 _MAX_DIMENSIONS = 8
 _SIZE = "binary_data_size"
@@ -71,20 +72,23 @@ def json_length(header: str | None, body_bytes: int) -> int:
     return int(header)
 
 
-def read_request(body: bytes, json_bytes: int) -> InferRequest:
+def read_request(body: bytes, json_bytes: int, most_images: int) -> InferRequest:
     """Read a body; its tensors' elements stay as they are.
 
     Args:
         body: of the request.
         json_bytes: how many of its bytes are JSON.
+        most_images: how many it may bring.
 
     Raises:
         RequestError: it is not a request of the protocol, or not one that can be answered.
     """
     view = memoryview(body)
+    if body.count(b'"', 0, json_bytes) > 2 * (most_images + _STRINGS_COUNTED):
+        raise RequestError(f"expected at most {most_images} images, found far more strings than that")
     try:
         document = _DOCUMENT.decode(view[:json_bytes])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is one
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a ValidationError is one
         raise RequestError(
             "expected JSON as the Open Inference Protocol has it, "
             f'{{"inputs": [{{"name", "datatype", "shape", "data"}}]}}: {error}'

@@ -149,7 +149,7 @@ def _from_json(text: bytes | memoryview, images: int, *, nested: bool) -> list[b
             if nested
             else msgspec.json.decode(text, type=list[str])
         )
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"expected a list of base64 strings as data: {error}") from error
     found = []
     for index, image in enumerate(texts):

@@ -107,6 +107,12 @@ def test_the_exif_orientation_is_applied(orientation: int) -> None:
     np.testing.assert_array_equal(pixels, rotated(np.asarray(image), orientation))
 
 
+@pytest.mark.parametrize("size", [(65_536, 1), (1, 65_536)])
+def test_a_side_is_bounded_as_well_as_the_pixels(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageSizeError, match=f"sides of at most 65,535 pixels, found {size[0]}x{size[1]}"):
+        decode(encoded(picture(*size)), SPEC, max_pixels=10**6)
+
+
 @pytest.mark.parametrize(
     ("data", "error", "names"),
     [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serving.errors import BudgetError
 from serving.policy.confidence import calibration_score
-from serving.policy.geometric import FIGURE_GRID, geometric_thresholds
+from serving.policy.geometric import FIGURE_GRID, geometric_table, geometric_thresholds
 from serving.policy.plan import PathPolicy, Plan, evaluate_thresholds, exits_taken
 from serving.policy.registry import fit_policy
 from serving.policy.threshold_path import (
@@ -116,7 +116,7 @@ def test_what_no_policy_can_be_made_of(
     score: np.ndarray, correct: np.ndarray, flops: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        fit_policy("geometric", score, correct, flops)
+        PathPolicy(score, correct, flops, geometric_table(SCORE))
 
 
 @given(case=cases(), fractions=st.tuples(st.floats(0, 1), st.floats(0, 1)))

@@ -19,6 +19,7 @@ from serving.policy.guarantee import Certificate, Guaranteed
 from serving.policy.plan import Plan
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
+from serving.web.decode_pool import Step
 from serving.web.service import Service
 from tests.bundles import tiny_manifest
 
@@ -118,6 +119,16 @@ def fake_service(*models: FakeModel, **settings: Any) -> tuple[Service, list[Eve
     events: list[Event] = []
     named = {model.name: model for model in models or (FakeModel(),)}
     return Service(named, Settings(**settings), Metrics(), events.append), events
+
+
+def once(work: Callable[[], object]) -> Step:
+    """Return a step for a `DecodePool` that is over after one call, whatever `work` returns."""
+
+    def step() -> bool:
+        work()
+        return False
+
+    return step
 
 
 @cache

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def test_keys_are_read_again_when_the_file_changes_and_kept_when_it_cannot_be_us
     path.write_text("nonsense")
     now[0] += 2
     assert ring.find("Bearer new") is not None
+
+
+def test_a_file_that_nobody_writes_to_keeps_nobody_waiting(tmp_path: Path) -> None:
+    path, now = tmp_path / "keys", [0.0]
+    path.write_text(line("ann", "old"))
+    ring = KeyRing(path, structlog.get_logger(), lambda: now[0])
+    path.unlink()
+    os.mkfifo(path)
+    now[0] += 2
+    assert ring.find("Bearer old") is not None
+    with pytest.raises(SettingsValueError, match="cannot be read: expected a regular file"):
+        KeyRing(path, structlog.get_logger())
 
 
 @pytest.mark.parametrize(

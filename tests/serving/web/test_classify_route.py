@@ -21,7 +21,7 @@ from serving.web.app import create_app
 from serving.web.caller import EXTENSION
 from serving.web.service import Service
 from tests.bundles import tiny_images
-from tests.serving.web.fakes import FakeModel, fake_service
+from tests.serving.web.fakes import FakeModel, fake_service, once
 
 IMAGES = tiny_images(3)
 PNG = {"Content-Type": "image/png"}
@@ -147,7 +147,13 @@ JSON = {"Content-Type": "application/json"}
         ("?budget=", b"", PNG, 422, "expected a number"),
         ("?budget=999", b"", PNG, 422, "exit 1 costs 1000 FLOPs"),
         ("?buget=5000", b"", PNG, 422, "did you mean 'budget'"),
-        ("?colour=red", b"", PNG, 422, "expected budget, max_drop, mode, deadline_ms, model, explain"),
+        (
+            "?colour=red",
+            b"",
+            PNG,
+            422,
+            "expected budget, max_drop, mode, deadline_ms, model, version, explain",
+        ),
         ("?budget=5000&budget=1000", b"", PNG, 422, "more than once"),
         ("?mode=soft", b"", PNG, 422, "mode=average or mode=hard"),
         ("?deadline_ms=0", b"", PNG, 422, "more than 0 ms"),
@@ -247,7 +253,7 @@ def test_a_deadline_that_comes_while_the_images_wait_to_be_decoded_is_answered_t
     release = threading.Event()
 
     async def scenario() -> httpx.Response:
-        service.pool.start(release.wait)  # keeps the one thread busy
+        service.pool.start(once(release.wait))  # keeps the one thread busy
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(service)), base_url="http://test"
         ) as client:
@@ -389,7 +395,7 @@ def test_who_hangs_up_before_the_decoding_costs_no_more() -> None:
         async def send(message: Any) -> None:
             pass
 
-        service.pool.start(release.wait)  # keeps the one thread busy
+        service.pool.start(once(release.wait))  # keeps the one thread busy
         running = asyncio.create_task(create_app(service)(scope_of_a_post(), messages.get, send))
         await until(lambda: service.pool._waiting == 2)
         messages.put_nowait({"type": "http.disconnect"})

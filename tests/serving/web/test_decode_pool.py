@@ -2,21 +2,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from serving.errors import OverloadedError
-from serving.web.decode_pool import DecodePool, Step
-
-
-def once(work: Callable[[], object]) -> Step:
-    def step() -> bool:
-        work()
-        return False
-
-    return step
+from serving.web.decode_pool import DecodePool
+from tests.serving.web.fakes import once
 
 
 def test_results_and_errors_come_back() -> None:

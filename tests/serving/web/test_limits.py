@@ -4,6 +4,7 @@ import base64
 import hashlib
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -37,7 +38,7 @@ def allowance(clock: Clock, requests: float | None = None, flops: float | None =
     return Allowance("ann", Limits(requests, flops), lambda _: None, clock)
 
 
-def answered(model: FakeModel, images: int) -> "Future[object]":
+def answered(model: FakeModel, images: int) -> Future[Any]:
     return model.submit(tiny_images(images), ClassifyOptions(), received_at=0.0).future
 
 
@@ -130,10 +131,10 @@ def test_what_answers_did_not_cost_goes_back_and_a_large_request_leaves_a_debt()
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
 def test_what_was_admitted_and_not_answered_costs_what_it_was_to(how: str) -> None:
     limited = allowance(Clock(), flops=8000)
-    charge, future = Charge(limited, 8000), Future[object]()
+    charge, future = Charge(limited, 8000), Future[Any]()
     charge.take(1)
     future.cancel() if how == "cancelled" else future.set_exception(RuntimeError())
-    charge.settle(future)  # type: ignore[arg-type]
+    charge.settle(future)
     with pytest.raises(KeyLimitError):
         limited.take_flops(1.0)
 
