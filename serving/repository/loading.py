@@ -98,7 +98,7 @@ def _load(
         opener.announce(live.slot(found.name))
     else:
         for version in opened.values():
-            version.model.close(drain=False)
+            opener.discard(version)
 
 
 def _open(

@@ -149,6 +149,11 @@ class Opener(Generic[Loaded]):
         with self._lock:
             self._held.pop(version, None)
 
+    def discard(self, version: Version[Loaded]) -> None:
+        """Close a version that never answered anybody."""
+        version.model.close(drain=False)
+        self.closed(version)
+
     @property
     def held_bytes(self) -> int:
         """What all versions took that were opened and not closed."""

@@ -7,7 +7,7 @@ place by one assignment; whatever fails before that changes nothing.
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -165,7 +165,7 @@ class Repository(Generic[Loaded]):
                 self._beside(found, number)
                 return
             want = wanted(found, policy_of(name, self._options.policies or {}))
-            versions = {each: self._opened(found, each) for each in (want.current, *want.others)}
+            versions = self._all_opened(found, (want.current, *want.others))
             slot = self._joined(found, versions)
             kept = {n: v for n, v in slot.versions.items() if n in versions or n != slot.current}
             self._put(replace(_turned(slot, want.current), versions=kept, pinned=False))
@@ -235,8 +235,9 @@ class Repository(Generic[Loaded]):
             if canary is not None:
                 if canary.version == slot.current:
                     raise RepositoryError(f"version {canary.version} answers for {name!r} already")
-                self._beside(self._find(name), canary.version)
-                slot = self._live.slot(name)
+                if canary.version not in slot.versions:
+                    self._beside(self._find(name), canary.version)
+                    slot = self._live.slot(name)
             self._put(replace(slot, canary=canary))
             share = None if canary is None else canary.share
             version = None if canary is None else canary.version
@@ -302,6 +303,25 @@ class Repository(Generic[Loaded]):
             names = ", ".join(found) or "nothing"
             raise UnknownModelError(f"no bundle {name[:60]!r} in the folder of models, which has {names}")
         return found[name]
+
+    def _all_opened(self, found: FoundModel, numbers: Sequence[str]) -> dict[str, Version[Loaded]]:
+        """Return versions that are loaded already or opened now; all of them, or none.
+
+        Raises:
+            UnusableBundleError, ModelMemoryError: one cannot be.
+        """
+        opened: dict[str, Version[Loaded]] = {}
+        try:
+            for number in numbers:
+                opened[number] = self._opened(found, number)
+        except OfframpError:
+            before = self._live.slots.get(found.name)
+            for version in opened.values():
+                if before is None or version not in before.versions.values():
+                    self._opener.discard(version)
+            self._free()
+            raise
+        return opened
 
     def _opened(self, found: FoundModel, number: str) -> Version[Loaded]:
         """Return a version that is loaded already, or open it.

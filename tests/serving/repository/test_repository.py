@@ -127,6 +127,26 @@ def test_versions_load_as_the_settings_want_and_others_beside_them(tmp_path: Pat
         fixture.repository.load("pets", "9")
 
 
+def test_versions_that_belong_together_load_together_or_not_at_all(tmp_path: Path) -> None:
+    opened: list[Fake] = []
+
+    def noted(folder: Path, name: str, number: str) -> Fake:
+        opened.append(open_fake(folder, name, number))
+        return opened[-1]
+
+    for number in ("1", "2"):
+        write(tmp_path / "pets" / number, number)
+    fixture = Fixture(tmp_path, open_model=noted, model_version="pets=1+2")
+    held = fixture.opener.held_bytes
+    write(tmp_path / "pets" / "1", "new")
+    write(tmp_path / "pets" / "2", BROKEN)
+    with pytest.raises(UnusableBundleError):
+        fixture.repository.load("pets")
+    assert fixture.revisions() == {"1": "1", "2": "2"}
+    assert [fake.revision for fake in opened if fake.closed] == ["new"]
+    assert fixture.opener.held_bytes == held
+
+
 def test_rolling_back_needs_a_version_before(pets: Fixture) -> None:
     with pytest.raises(RepositoryError, match="no version of 'pets' answered before"):
         pets.repository.rollback("pets")
