@@ -33,8 +33,9 @@ from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
+from serving.telemetry.tracing import open_tracing
 from serving.web.access import Access, default_hosts
-from serving.web.app import create_app
+from serving.web.app import create_app, server_version
 from serving.web.keys import KeyRing
 from serving.web.server import Beside, Server, reserve
 from serving.web.service import Service
@@ -129,6 +130,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
 
         service = Service(models, settings, metrics, emit, statistics=statistics, live=live)
         service.show()
+        service.tracing = open_tracing(server_version())
         service.labels = stack.enter_context(_label_book(settings, emit, logger))
         heartbeat = Heartbeat(models, settings.stall_seconds, emit)
         access = Access(
