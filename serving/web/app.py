@@ -1,9 +1,12 @@
 """Puts the HTTP application together."""
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from serving.telemetry.logs import get_logger
 from serving.web import (
@@ -27,6 +30,13 @@ from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
 ANYBODY = Access()
+_LENGTH = "Inference-Header-Content-Length"
+_ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "traceparent", "tracestate", _LENGTH)
+_EXPOSED_HEADERS = (
+    *("Offramp-Request-ID", "Offramp-Brownout", "Server-Timing", "X-Request-ID", "Retry-After"),
+    _LENGTH,
+)
+"""Of requests and answers of pages from other origins, where such may ask (`--cors-origins`)."""
 
 
 def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ServerMiddleware:
@@ -68,6 +78,19 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
     return ServerMiddleware(
         app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
+    )
+
+
+def open_to_origins(app: ServerMiddleware, origins: Sequence[str] | None) -> ASGIApp:
+    """Let pages of other origins ask an application; None lets none."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=_ALLOWED_HEADERS,
+        expose_headers=_EXPOSED_HEADERS,
     )
 
 
