@@ -212,7 +212,7 @@ def torch_flops(net: nn.Module, size: int) -> int | str:
         torch.backends.mha.set_fastpath_enabled(fused)
     if unknown:
         return f"no rule for {', '.join(sorted(unknown))}"
-    return found[1] - found[0]
+    return int(found[1] - found[0])
 
 
 def page(rows: Sequence[Row]) -> str:

@@ -29,7 +29,7 @@ def present(done: Done, answers: tuple[Probabilities, Labels] | None) -> list[Pa
     bundle, data_set = done.written.bundle, done.test.data_set
     settings = EvaluateConfig(budgets=card_budgets(bundle))
     card = write_card(bundle, evaluation_of(bundle, data_set, answers, settings))
-    probabilities, labels = (values[:DRAWN_FROM] for values in answers)
+    probabilities, labels = answers[0][:DRAWN_FROM], answers[1][:DRAWN_FROM]
     pixels = decode(done.test.part, done.test.rows[:DRAWN_FROM], bundle.manifest.preprocessing)
     config = GalleryConfig()
     picture = bundle.folder / "gallery.png"

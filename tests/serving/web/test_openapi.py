@@ -31,7 +31,7 @@ def described() -> Any:
 schema = described()
 
 
-@schema.parametrize()
+@schema.parametrize()  # type: ignore[untyped-decorator]
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_every_answer_is_one_that_the_description_names(case: Any) -> None:
     case.call_and_validate()

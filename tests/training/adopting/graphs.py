@@ -79,7 +79,7 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = made.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
-    constants = {
+    constants: dict[str, Any] = {
         "step": np.float32(0.05),
         "middle": np.uint8(128),
         "zero": np.int8(0),
