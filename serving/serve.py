@@ -30,8 +30,9 @@ from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
+from serving.telemetry.tracing import open_tracing
 from serving.web.access import Access, default_hosts
-from serving.web.app import create_app
+from serving.web.app import create_app, server_version
 from serving.web.keys import KeyRing
 from serving.web.server import Beside, Server, reserve
 from serving.web.service import Service
@@ -98,6 +99,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             models, settings, metrics, emit, statistics=statistics, live=live, repository=hosting.repository
         )
         service.show()
+        service.tracing = open_tracing(server_version())
         service.labels = stack.enter_context(_label_book(settings, emit, logger))
         every: EveryVersion[Model] = EveryVersion(models, by_current)
         heartbeat = Heartbeat(every, settings.stall_seconds, emit)

@@ -8,9 +8,18 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from serving.events import (
@@ -296,10 +305,19 @@ class Metrics:
         self._runs_on.remove_by_labels({"model": model})
         self._runs_on.labels(model, providers[0], features).set(1)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Count one HTTP answer; `route` is the template, never the path."""
+    def answered(
+        self, route: str, status: int, seconds: float, exemplar: dict[str, str] | None = None
+    ) -> None:
+        """Count one HTTP answer.
+
+        Args:
+            route: the template, never the path.
+            status: of the answer.
+            seconds: from the end of the request's headers to its end.
+            exemplar: the trace that it is an example of.
+        """
         self._http_requests_of[route, str(status)].inc()
-        self._http_seconds_of[(route,)].observe(seconds)
+        self._http_seconds_of[(route,)].observe(seconds, exemplar)
 
     def watch(self, name: str, help_text: str, value: Callable[[], float], *, counts: bool = False) -> None:
         """Show a value that is looked up whenever the metrics are asked for.
@@ -314,4 +332,16 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return self.exposition("")[0]
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics, and their media type.
+
+        Args:
+            accept: the media types that the caller takes: OpenMetrics, which has exemplars, where it is
+                named; else Prometheus' text format.
+        """
+        taken = {part.partition(";")[0].strip() for part in accept.lower().split(",")}
+        if "application/openmetrics-text" in taken:
+            return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

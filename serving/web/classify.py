@@ -115,6 +115,7 @@ class Classify:
             classes=model.manifest.classes,
             form=form,
             failures=failures or NO_FAILURES,
+            times=job.times if form.timings else None,
         )
 
     async def run(
@@ -141,7 +142,10 @@ class Classify:
             ClientDisconnect: the caller has gone.
         """
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
-        notes = None
+        tracing, notes = self._service.tracing, None
+        traced = tracing is not None and tracing.sampled
+        if traced:
+            ask = replace(ask, timings=True)
         if self._service.labels is not None and request_id is not None and not ask.explain:
             max_drop, failures = self._service.settings.max_drop, partial(_failures_of, reader)
             notes = LabelNotes(self._service.labels.store, model, request_id, ask, max_drop, failures)
@@ -159,8 +163,12 @@ class Classify:
         await self._end(job, caller, late_at)
         if job.refusal is not None:
             raise job.refusal
+        if job.times is not None:
+            job.times.answered_at = time.monotonic()
         if notes is not None and job.succeeded:
             notes.note(job.answers())
+        if tracing is not None and traced and job.times is not None:
+            tracing.answered(job.times, job.answers() if job.succeeded else ())
         return job
 
     async def body(
@@ -225,6 +233,8 @@ class Classify:
         ask = read_options(given)
         if form.needs_probabilities:
             ask = replace(ask, probabilities=True)
+        if form.timings:
+            ask = replace(ask, timings=True)
         return ask, PLAIN if form == PLAIN else form, given.get("version")
 
     def _mailbox_of_this_loop(self) -> LoopMailbox:

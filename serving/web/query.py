@@ -93,6 +93,12 @@ FORM_PARAMETERS = [
         "schema": {"type": "integer", "enum": [0, 1], "default": 0},
     },
     {
+        "name": "timings",
+        "in": "query",
+        "description": "1: the header `Server-Timing` says where the time went: decode, queue, each stage.",
+        "schema": {"type": "integer", "enum": [0, 1], "default": 0},
+    },
+    {
         "name": "on_error",
         "in": "query",
         "description": "`item`: an image of a JSON list that cannot be read gets a `problem` in its place, "

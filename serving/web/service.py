@@ -1,6 +1,6 @@
 """The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,10 +19,12 @@ from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.repository.live import LiveModels, Version
 from serving.repository.repository import Repository
+from serving.scheduler.request import StageTime
 from serving.settings import Settings
 from serving.telemetry.live import Live
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
+from serving.telemetry.tracing import Tracing
 from serving.web.byte_budget import ByteBudget
 from serving.web.decode_pool import DecodePool
 from serving.web.reading import ReadLimits
@@ -34,6 +36,10 @@ class Work(Protocol):
     @property
     def future(self) -> Future[Any]:
         """Gets the answers, `list[serving.answer.Answer]`, or an error."""
+
+    @property
+    def stage_times(self) -> Sequence[StageTime] | None:
+        """Its runs of stages so far; None where they are not noted."""
 
     def cancel(self) -> None:
         """Drop its rows: their caller has gone."""
@@ -109,6 +115,7 @@ class Service:
         draining: True once the server is to stop: it still answers, but is not ready.
         statistics: totals of the models; its maker connects it to the core's events.
         labels: takes labels for answers; None where nobody may send any.
+        tracing: makes spans; None where nobody gathers them.
         live: what the models did of late.
         repository: changes the models; None where they stay as they are.
     """
@@ -126,6 +133,7 @@ class Service:
     labels: LabelBook | None = None
     repository: Repository[Any] | None = None
     loaded: LiveModels[ServedModel] = field(init=False)
+    tracing: Tracing | None = None
 
     def __post_init__(self) -> None:
         models = self.models

@@ -543,3 +543,11 @@ def test_the_class_of_a_request_is_read_and_checked() -> None:
     refused = post(service, "/classify?priority=urgent")
     assert refused.status_code == 422
     assert "priority=high or priority=normal or priority=low, found 'urgent'" in refused.json()["detail"]
+
+
+def test_where_the_time_went_is_told_where_it_is_asked_for() -> None:
+    header = post(fake_service()[0], "/classify?timings=1").headers["server-timing"]
+    assert header.startswith("decode;dur=")
+    assert "stage1;dur=2.000" in header
+    assert "server-timing" not in post(fake_service()[0], "/classify?timings=0").headers
+    assert post(fake_service()[0], "/classify?timings=yes").status_code == 422
