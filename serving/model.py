@@ -4,8 +4,10 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
     answers = model.classify(images, budget="50%")  # uint8 [N, H, W, 3]
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +25,15 @@ from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
 from serving.engine.rest import Rest, no_rest
-from serving.errors import TermsError
+from serving.errors import OverloadedError, TermsError
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
+from serving.images.inputs import Images, OneImage, pixels_of
 from serving.interfaces import NO_FAST_PATHS, FastPaths
 from serving.judgements import refuse_unfit
 from serving.monitoring.health import Health
 from serving.options import Budget, ClassifyOptions, ServingConfig
+from serving.policy.budget import format_flops
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.runtime import Runtime, RuntimeOptions
@@ -261,27 +265,130 @@ class Model:
         self._machinery.watcher.follow(stacked, request.future, thresholds, told)
         return request
 
-    def classify(
-        self, images: npt.NDArray[np.uint8], budget: ClassifyOptions | Budget | None = None
-    ) -> list[Answer]:
+    def classify(self, images: Images, budget: ClassifyOptions | Budget | None = None) -> list[Answer]:
         """Answer images, however many: more than the queue holds go in one queueful after the other.
 
         Args:
-            images: uint8 [N, H, W, 3], or one, [H, W, 3].
+            images: a path, an encoded image (bytes), a Pillow image, an array uint8 [H, W, 3], or a list of
+                such; or an array uint8 [N, H, W, 3]. Other sizes than the model's are resized as its bundle
+                says.
             budget: a budget, as for `plan`, or all that is asked for, as for `submit`.
 
+        Returns:
+            One answer per image.
+
         Raises:
-            ImageError, BudgetError, TermsError, OverloadedError, ClosedError: as for `submit`.
+            ImageError: one that cannot be read; in a list it is named by its index.
+            BudgetError, TermsError, OverloadedError, ClosedError: as for `submit`.
             DeadlineError: at the deadline an image had no answer.
             EngineError: the engine failed on them.
         """
-        stacked = stack(images, self.name, self._image_shape)
         started = self._clock()
         answers: list[Answer] = []
-        for start in range(0, len(stacked), self._max_queue_rows):
-            part = stacked[start : start + self._max_queue_rows]
+        for part in self._queuefuls(images):
             answers += self.submit(part, budget, received_at=started).future.result()
         return answers
+
+    async def classify_async(
+        self, images: Images, budget: ClassifyOptions | Budget | None = None
+    ) -> list[Answer]:
+        """Answer images as `classify` does, without holding up the event loop.
+
+        Images are read in a thread. When the task is cancelled, the images are dropped at the stage they have
+        reached.
+
+        Args:
+            images: as for `classify`.
+            budget: as for `classify`.
+
+        Raises:
+            OfframpError: as for `classify`.
+        """
+        started = self._clock()
+        answers: list[Answer] = []
+        for part in await asyncio.to_thread(self._queuefuls, images):
+            # In a thread: planning a new budget takes milliseconds.
+            admitting = asyncio.ensure_future(
+                asyncio.to_thread(self.submit, part, budget, received_at=started)
+            )
+            try:
+                request = await asyncio.shield(admitting)
+            except asyncio.CancelledError:
+                admitting.add_done_callback(_drop)
+                raise
+            answers += await asyncio.wrap_future(request.future)  # which a cancellation cancels, too
+        return answers
+
+    def stream(
+        self,
+        images: Iterable[OneImage],
+        budget: ClassifyOptions | Budget | None = None,
+        *,
+        ahead: int = 64,
+    ) -> Iterator[Answer]:
+        """Answer images one after the other, from a source however long, in its order.
+
+        Up to `ahead` images are under way at a time, so that batches fill; no more of the source is read than
+        that. When the iterator is closed, or the source fails, what is under way is dropped.
+
+        Args:
+            images: each as for `classify`.
+            budget: as for `classify`; a deadline counts for each image from when it is read.
+            ahead: how many images may be under way, 1 or more.
+
+        Yields:
+            An answer for each image.
+
+        Raises:
+            ValueError: `ahead` is not 1 or more.
+            OfframpError: as for `classify`.
+        """
+        if ahead < 1:
+            raise ValueError(f"expected ahead of 1 or more, found {ahead}")
+        return self._stream(images, budget, min(ahead, self._max_queue_rows))
+
+    def _stream(
+        self, images: Iterable[OneImage], budget: ClassifyOptions | Budget | None, ahead: int
+    ) -> Iterator[Answer]:
+        under_way: deque[Request[list[Answer]]] = deque()
+        try:
+            for image in images:
+                if len(under_way) >= ahead:
+                    yield under_way[0].future.result()[0]
+                    under_way.popleft()
+                pixels = pixels_of([image], self.manifest.preprocessing)
+                while True:
+                    try:
+                        under_way.append(self.submit(pixels, budget))
+                        break
+                    except OverloadedError:
+                        if not under_way:
+                            raise
+                    yield under_way[0].future.result()[0]
+                    under_way.popleft()
+            while under_way:
+                yield under_way[0].future.result()[0]
+                under_way.popleft()
+        finally:
+            for request in under_way:
+                request.cancel()
+
+    def _queuefuls(self, images: Images) -> list[npt.NDArray[np.uint8]]:
+        """Read images, and divide them into as many as the queue holds."""
+        stacked = pixels_of(images, self.manifest.preprocessing)
+        starts = range(0, len(stacked), self._max_queue_rows)
+        return [stacked[start : start + self._max_queue_rows] for start in starts]
+
+    def __repr__(self) -> str:
+        """Name, exits and their cost, precision, and what it runs on."""
+        costs = [format_flops(flops) for flops in (self.exit_flops[0], self.exit_flops[-1])]
+        size = self.manifest.preprocessing
+        state = "" if self.alive else ", closed"
+        return (
+            f"<Model {self.name!r}: {len(self.exit_flops)} exits, {' to '.join(costs)}, "
+            f"{len(self.manifest.classes)} classes, {size.height}x{size.width}, {self.manifest.precision}, "
+            f"{self.providers[0]}{state}>"
+        )
 
     def health(self) -> Health:
         """The model's health: corrections of budgets, drift, agreement of early answers."""
@@ -316,3 +423,9 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(drain=error is None)
+
+
+def _drop(admitting: asyncio.Future[Request[list[Answer]]]) -> None:
+    """Drop the images of a request, if it was admitted."""
+    if not admitting.cancelled() and admitting.exception() is None:
+        admitting.result().cancel()
