@@ -46,6 +46,9 @@ _SERVICE_LINK = re.compile(r"[a-z]+://.*")
 _SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
 
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
+
+
 class Settings(BaseSettings):
     """Serve multi-exit models: every request says what it may cost."""
 
@@ -75,6 +78,8 @@ class Settings(BaseSettings):
     """A port for the Open Inference Protocol over gRPC, on the same address; needs offramp[grpc]."""
     allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
     """Host names to answer to, by commas (`*.example.com`); else the loopback's where bound to it, or any."""
+    cors_origins: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Origins, by commas, whose pages in a browser may ask (`https://app.example.com`), or `*`; else none."""
     api_keys_file: Path | None = None
     """A file of `name:class:sha256` lines: callers must then send a key; read again when it changes."""
     tls_cert: Path | None = None
@@ -266,7 +271,17 @@ class Settings(BaseSettings):
             _versions(given)
         return value
 
-    @field_validator("providers", "allowed_hosts", "model_version", "canary", "shadow", mode="before")
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for origin in value or ():
+            if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+                raise ValueError(f"expected origins such as https://app.example.com, or *, found {origin!r}")
+        return value
+
+    @field_validator(
+        *("providers", "allowed_hosts", "cors_origins", "model_version", "canary", "shadow"), mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -4,6 +4,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from serving.telemetry.logs import get_logger
 from serving.web import (
@@ -27,9 +29,14 @@ from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
 ANYBODY = Access()
+_ALLOWED_HEADERS = ("Authorization", "Content-Type", "Inference-Header-Content-Length", "X-Request-ID")
+_ALLOWED_HEADERS += ("traceparent", "tracestate")
+_EXPOSED_HEADERS = ("Offramp-Request-ID", "Offramp-Brownout", "Server-Timing", "X-Request-ID", "Retry-After")
+_EXPOSED_HEADERS += ("Inference-Header-Content-Length",)
+"""Of requests and answers of pages from other origins, where such may ask (`--cors-origins`)."""
 
 
-def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ServerMiddleware:
+def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ASGIApp:
     """Build the application over one service; nothing is global, so that tests may hold several.
 
     Args:
@@ -66,8 +73,17 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         service.metrics.loaded(model.name, model.exit_flops, heads)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
-    return ServerMiddleware(
+    gate = ServerMiddleware(
         app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
+    )
+    if not service.settings.cors_origins:
+        return gate
+    return CORSMiddleware(
+        gate,
+        allow_origins=service.settings.cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=_ALLOWED_HEADERS,
+        expose_headers=_EXPOSED_HEADERS,
     )
 
 
