@@ -316,7 +316,9 @@ class Model:
             except asyncio.CancelledError:
                 admitting.add_done_callback(_drop)
                 raise
-            answers += await asyncio.wrap_future(request.future)  # which a cancellation cancels, too
+            # A cancellation cancels the request, too.
+            found: list[Answer] = await asyncio.wrap_future(request.future)
+            answers += found
         return answers
 
     def stream(

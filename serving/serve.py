@@ -32,7 +32,7 @@ from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
 from serving.telemetry.tracing import open_tracing
 from serving.web.access import Access, default_hosts
-from serving.web.app import create_app, server_version
+from serving.web.app import create_app, open_to_origins, server_version
 from serving.web.keys import KeyRing
 from serving.web.server import Beside, Server, reserve
 from serving.web.service import Service
@@ -111,7 +111,8 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         )
         grpc_port = 0 if grpc_socket is None else grpc_socket.getsockname()[1]
         beside = None if grpc_socket is None else _grpc_server(service, access, grpc_socket, certificate)
-        server = Server(create_app(service, access), service, started, certificate, beside)
+        app = open_to_origins(create_app(service, access), settings.cors_origins)
+        server = Server(app, service, started, certificate, beside)
         # The objects of now stay: a garbage collection over them would hold up every thread for 0.1 s.
         gc.collect()
         gc.freeze()

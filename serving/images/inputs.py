@@ -54,11 +54,12 @@ def pixels_of(images: Images, spec: Preprocessing) -> npt.NDArray[np.uint8]:
     return np.stack(found)
 
 
-def _one(image: OneImage, spec: Preprocessing) -> npt.NDArray[np.uint8]:
+def _one(image: object, spec: Preprocessing) -> npt.NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         if image.ndim != 3:
             raise ImageError(f"expected one image, uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        return _array(image, spec)[0]
+        only: npt.NDArray[np.uint8] = _array(image, spec)[0]
+        return only
     if isinstance(image, Image.Image):
         return _fitted(_upright(image), spec)
     if isinstance(image, bytes):

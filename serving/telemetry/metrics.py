@@ -343,5 +343,6 @@ class Metrics:
         """
         taken = {part.partition(";")[0].strip() for part in accept.lower().split(",")}
         if "application/openmetrics-text" in taken:
-            return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST
+            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

@@ -1,5 +1,6 @@
 """Puts the HTTP application together."""
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
@@ -29,14 +30,16 @@ from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
 ANYBODY = Access()
-_ALLOWED_HEADERS = ("Authorization", "Content-Type", "Inference-Header-Content-Length", "X-Request-ID")
-_ALLOWED_HEADERS += ("traceparent", "tracestate")
-_EXPOSED_HEADERS = ("Offramp-Request-ID", "Offramp-Brownout", "Server-Timing", "X-Request-ID", "Retry-After")
-_EXPOSED_HEADERS += ("Inference-Header-Content-Length",)
+_LENGTH = "Inference-Header-Content-Length"
+_ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "traceparent", "tracestate", _LENGTH)
+_EXPOSED_HEADERS = (
+    *("Offramp-Request-ID", "Offramp-Brownout", "Server-Timing", "X-Request-ID", "Retry-After"),
+    _LENGTH,
+)
 """Of requests and answers of pages from other origins, where such may ask (`--cors-origins`)."""
 
 
-def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ASGIApp:
+def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ServerMiddleware:
     """Build the application over one service; nothing is global, so that tests may hold several.
 
     Args:
@@ -73,14 +76,18 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         service.metrics.loaded(model.name, model.exit_flops, heads)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
-    gate = ServerMiddleware(
+    return ServerMiddleware(
         app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
     )
-    if not service.settings.cors_origins:
-        return gate
+
+
+def open_to_origins(app: ServerMiddleware, origins: Sequence[str] | None) -> ASGIApp:
+    """Let pages of other origins ask an application; None lets none."""
+    if not origins:
+        return app
     return CORSMiddleware(
-        gate,
-        allow_origins=service.settings.cors_origins,
+        app,
+        allow_origins=origins,
         allow_methods=("GET", "POST"),
         allow_headers=_ALLOWED_HEADERS,
         expose_headers=_EXPOSED_HEADERS,

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from serving.command_line import SettingsValueError
 from serving.web.access import Access, default_hosts
-from serving.web.app import create_app
+from serving.web.app import create_app, open_to_origins
 from serving.web.keys import KeyRing, read_keys
 from tests.bundles import tiny_images
 from tests.serving.web.fakes import FakeModel, fake_service
@@ -169,7 +169,8 @@ def test_pages_of_origins_that_are_allowed_may_ask_and_no_others(tmp_path: Path)
     keys = tmp_path / "keys"
     keys.write_text(line("ann", "secret"))
     service, _ = fake_service(cors_origins="https://app.example.com,http://localhost:3000")
-    http = TestClient(create_app(service, Access(keys=KeyRing(keys, structlog.get_logger()))))
+    app = create_app(service, Access(keys=KeyRing(keys, structlog.get_logger())))
+    http = TestClient(open_to_origins(app, service.settings.cors_origins))
     ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     allowed = http.options("/classify", headers={"Origin": "https://app.example.com"} | ask)
     assert allowed.status_code == 200  # a browser asks without the key
