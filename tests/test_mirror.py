@@ -21,6 +21,7 @@ EXCEPTIONS = {
     "serving/web/console/test_in_a_browser.py": "the pages in a real browser",
     "serving/web/grpc/test_grpc.py": "the package as its clients use it",
     "serving/web/oip/test_http.py": "the package as its clients use it",
+    "serving/web/test_openapi.py": "the whole of HTTP as it describes itself",
     "serving/web/test_coalescing.py": "a class of protocol.py",
     "serving/web/test_connections.py": "limits of a connection, on a real server",
     "training/demo/test_main.py": "the command, whose module has no name of its own",
