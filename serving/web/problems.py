@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.errors import BodyTimeoutError, OfframpError, OverloadedError
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SERVER_ERRORS = {
     500: "the engine failed on a batch that this request was part of; the server's log says why",
     503: "the model takes no more requests: it is shutting down, or its worker died (see /v2/health/ready)",
@@ -104,8 +105,12 @@ def shown_text(error: OfframpError) -> str:
 
 def _allowed(app: FastAPI, request: Request) -> list[str]:
     """Return the methods that any route allows at a request's path."""
-    matching = [route for route in app.routes if route.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    asked = ({**request.scope, "method": method} for method in _METHODS)
+    return [
+        str(scope["method"])
+        for scope in asked
+        if any(route.matches(scope)[0] == Match.FULL for route in app.routes)
+    ]
 
 
 def install(app: FastAPI, logger: FilteringBoundLogger) -> None:
