@@ -6,6 +6,7 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from serving.engine.device_stages import padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
+from serving.engine.rest import Rest, no_rest
 from serving.errors import TermsError
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
@@ -38,6 +40,7 @@ from serving.scheduler.request import Request
 __all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "RuntimeOptions", "ServingConfig"]
 
 _OPTIONS = RuntimeOptions()
+OnSubmit = Callable[[npt.NDArray[np.uint8], ClassifyOptions, Request[list[Answer]]], None]
 
 
 class Model:
@@ -51,6 +54,9 @@ class Model:
         options: the default budget, how promises are kept, sizes of batches and queues, clock and listener.
         cost: how long stages take, for deadlines; without one it is learned from the first batches.
         shortcuts: what can be run where heads are not needed.
+
+    Attributes:
+        on_submit: told of the images, the options and the request, of every request that is admitted.
 
     Raises:
         BudgetError, TermsError: a default of the rules cannot be used.
@@ -70,6 +76,7 @@ class Model:
         self.exit_flops = bundle.manifest.exit_flops
         self.providers, self.missing_providers = engine.providers, engine.missing
         self.features_on = engine.features_on
+        self.on_submit: OnSubmit | None = None
         self._image_shape = image_shape(bundle.manifest.preprocessing)
         self._max_queue_rows = options.max_queue_rows
         self._clock = options.clock
@@ -94,6 +101,8 @@ class Model:
         emit: Listener | None = None,
         warm_up_seconds: float = 300.0,
         links_below: Path | None = None,
+        name: str | None = None,
+        pause: Rest = no_rest,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
 
@@ -110,13 +119,16 @@ class Model:
             emit: gets the events of `serving.events`.
             warm_up_seconds: how long the first runs may take together.
             links_below: the folder that links of the bundle's files may not lead out of (see `read_bundle`).
+            name: in requests; the bundle's own name if None.
+            pause: called after each of the first runs, with its seconds; `serving.engine.rest` has one that
+                leaves the cores to models that answer requests.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
             EngineError: a provider is missing and `strict` is set, or `device_features` is on and cannot be.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
-        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below)
+        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below, name)
         refuse_unfit(whole)
         engine = Engine(
             whole,
@@ -125,17 +137,21 @@ class Model:
             strict=strict,
             device_features=device_features,
             warm_up_seconds=warm_up_seconds,
+            pause=pause,
         )
         shortcuts = shorten(whole, engine)
         largest = min(most_rows(whole.manifest.segments, max_batch, max_batch_bytes))
         run = engine.make_run(lambda stage: (), max_batch=max_batch)
+        sizes = sorted({min(size, largest) for size in padded_sizes(largest)})
+        shape = image_shape(whole.manifest.preprocessing)
         cost = measure(
             run,
-            image_shape(whole.manifest.preprocessing),
+            shape,
             engine.stages,
-            sorted({min(size, largest) for size in padded_sizes(largest)}),
+            sizes,
             clock=time.monotonic,
             whole=shortcuts.whole,
+            pause=engine.pause,
         )
         options = RuntimeOptions(
             rules=rules,
@@ -150,6 +166,11 @@ class Model:
     def alive(self) -> bool:
         """Whether requests are answered."""
         return self._worker.alive
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many images were admitted and are not answered."""
+        return self._worker.waiting_rows
 
     @property
     def stalled_seconds(self) -> float:
@@ -195,6 +216,7 @@ class Model:
         ask: ClassifyOptions | Budget | None = None,
         *,
         received_at: float | None = None,
+        shadow: bool = False,
         told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> Request[list[Answer]]:
         """Admit images without waiting for the answers.
@@ -205,6 +227,7 @@ class Model:
             ask: what is asked for; a budget alone, as for `plan`, asks for no more than that.
             received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now
                 if None.
+            shadow: whether nobody waits for the answers, which then count neither as spent nor as drift.
             told: told, for each image of the random sample that is run to the end, of its place and of the
                 class that the last exit gives to it; from the worker's thread.
 
@@ -225,7 +248,12 @@ class Model:
         explained = terms.kind == "explain"
         if explained and len(stacked) != 1:
             raise TermsError(f"explain is of one image a request, found {len(stacked)}")
-        request = self._worker.submit((stacked,), terms, barrier=explained or terms.kind == "hard")
+        barrier = explained or terms.kind == "hard"
+        if shadow:
+            return self._worker.submit((stacked,), replace(terms, kind="shadow"), barrier=barrier)
+        request = self._worker.submit((stacked,), terms, barrier=barrier)
+        if self.on_submit is not None:
+            self.on_submit(stacked, wanted, request)
         if explained:
             return request
         by_thresholds = terms.kind in ("average", "guarantee")

@@ -6,12 +6,21 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from serving.telemetry.logs import get_logger
-from serving.web import classify_route, health_routes, labels_route, live_route, models_routes, problems
+from serving.web import (
+    classify_route,
+    compare_route,
+    health_routes,
+    labels_route,
+    live_route,
+    models_routes,
+    problems,
+)
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.console import pages
 from serving.web.examples import show_examples
 from serving.web.gate import ServerMiddleware
+from serving.web.oip import repository_routes
 from serving.web.oip import routes as oip_routes
 from serving.web.query import PARAMETERS
 from serving.web.request_ids import RequestIds
@@ -41,9 +50,11 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         classify_route.router(hot),
         models_routes.router(service),
         live_route.router(service),
+        compare_route.router(service),
         labels_route.router(service),
         health_routes.router(service),
         oip_routes.router(service, hot, server_version()),
+        repository_routes.router(service),
     ):
         app.include_router(routes)
     if service.settings.console:

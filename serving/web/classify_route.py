@@ -7,7 +7,13 @@ from starlette.responses import Response
 from serving.images.decode import CONTENT_TYPES, UNTYPED
 from serving.web.classify import Classify
 from serving.web.problems import documented
-from serving.web.query import BUDGET_PARAMETER, FORM_PARAMETERS, MODEL_PARAMETER, TERMS_PARAMETERS
+from serving.web.query import (
+    BUDGET_PARAMETER,
+    FORM_PARAMETERS,
+    MODEL_PARAMETER,
+    TERMS_PARAMETERS,
+    VERSION_PARAMETER,
+)
 from serving.web.reading import JSON_TYPE, NPY_TYPE
 from serving.web.schemas import AnswerBody, AnswersBody, ImagesBody, binary
 
@@ -32,7 +38,13 @@ def router(classify: Classify) -> APIRouter:
             **documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
         },
         openapi_extra={
-            "parameters": [BUDGET_PARAMETER, *TERMS_PARAMETERS, MODEL_PARAMETER, *FORM_PARAMETERS],
+            "parameters": [
+                BUDGET_PARAMETER,
+                *TERMS_PARAMETERS,
+                MODEL_PARAMETER,
+                VERSION_PARAMETER,
+                *FORM_PARAMETERS,
+            ],
             "requestBody": _BODY,
         },
     )

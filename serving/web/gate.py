@@ -13,6 +13,7 @@ from serving.web.problems import CLIENT_GONE, problem
 from serving.web.request_ids import ECHOED, HEADER, RequestIds, echoed
 from serving.web.service import Service
 
+_VERSION = b"offramp-model-version"
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -89,6 +90,8 @@ class ServerMiddleware:
         headers = [_NOSNIFF, (HEADER, request_id.encode())]
         if (callers := echoed(scope)) is not None:
             headers.append((ECHOED, callers))
+        if (version := scope["state"].get("model_version")) is not None:
+            headers.append((_VERSION, version.encode()))
         if self._service.draining:
             headers.append((b"connection", b"close"))
         return headers

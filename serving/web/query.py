@@ -59,6 +59,14 @@ MODEL_PARAMETER = {
     "schema": {"type": "string"},
 }
 
+VERSION_PARAMETER = {
+    "name": "version",
+    "in": "query",
+    "description": "Which version of the model, where its folder has several; else the current one, or a "
+    "canary's share.",
+    "schema": {"type": "string"},
+}
+
 MAX_QUERY_BYTES = 1024
 _NUMBER = re.compile(
     r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.ASCII | re.I
@@ -93,7 +101,10 @@ FORM_PARAMETERS = [
     },
 ]
 
-PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model", "explain", "priority", *FORM_NAMES)
+PARAMETERS = (
+    *("budget", "max_drop", "mode", "deadline_ms", "model", "version", "explain", "priority"),
+    *FORM_NAMES,
+)
 """The query parameters of `/classify`."""
 
 
