@@ -184,6 +184,8 @@ class Settings(BaseSettings):
 
     console: bool = True
     """Serve the console, pages for a browser, at /."""
+    keep_recent: int = Field(default=0, ge=0, le=100)
+    """Keep so many of the latest images of each exit, small, in memory, for the console; 0 keeps none."""
 
     log_format: Literal["json", "console"] = "json"
     """Format of log lines (on standard error)."""
