@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": Command("serving.__main__", "serve bundles over HTTP"),
     "check": Command("serving.check", "judge whether a bundle is fit to be served"),
     "fit": Command("training.fit", "train a multi-exit model"),
+    "watch": Command("training.watch", "show a run on a page while it trains"),
     "evaluate": Command("training.evaluate", "measure accuracy per exit and under budgets"),
     "export": Command("training.export", "export a run to a bundle"),
     "calibrate": Command("training.calibrate", "fit a bundle's thresholds to other images"),

@@ -36,6 +36,7 @@ from serving.options import Budget, ClassifyOptions, ServingConfig
 from serving.policy.budget import format_flops
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
+from serving.rich_display import Bar, card, kept
 from serving.runtime import Runtime, RuntimeOptions
 from serving.scheduler.cost import CostModel, measure
 from serving.scheduler.deadlines import refuse_if_late
@@ -286,7 +287,7 @@ class Model:
         started = self._clock()
         answers: list[Answer] = []
         for part in self._queuefuls(images):
-            answers += self.submit(part, budget, received_at=started).future.result()
+            answers += _pictured(self.submit(part, budget, received_at=started).future.result(), part)
         return answers
 
     async def classify_async(
@@ -318,7 +319,7 @@ class Model:
                 raise
             # A cancellation cancels the request, too.
             found: list[Answer] = await asyncio.wrap_future(request.future)
-            answers += found
+            answers += _pictured(found, part)
         return answers
 
     def stream(
@@ -392,6 +393,23 @@ class Model:
             f"{self.providers[0]}{state}>"
         )
 
+    def _repr_html_(self) -> str:
+        """Show the model in a notebook: its exits, their cost, their accuracy on validation images."""
+        size, full = self.manifest.preprocessing, self.exit_flops[-1]
+        facts = [
+            f"{self.manifest.architecture.name}, {self.manifest.precision}, "
+            f"{len(self.manifest.classes)} classes, images of {size.height} × {size.width}",
+            f"{', '.join(self.providers)}{'' if self.alive else '; closed'}",
+        ]
+        right = "as the last exit" if self.manifest.truth == "own" else "right"
+        bars = []
+        for number, (flops, segment) in enumerate(
+            zip(self.exit_flops, self.manifest.segments, strict=True), 1
+        ):
+            words = f"{format_flops(flops)} · {segment.validation_accuracy:.1%} {right}"
+            bars.append(Bar(f"exit {number}", flops / full, words))
+        return card(self.name, facts, bars)
+
     def health(self) -> Health:
         """The model's health: corrections of budgets, drift, agreement of early answers."""
         return self._machinery.health()
@@ -431,3 +449,10 @@ def _drop(admitting: asyncio.Future[Request[list[Answer]]]) -> None:
     """Drop the images of a request, if it was admitted."""
     if not admitting.cancelled() and admitting.exception() is None:
         admitting.result().cancel()
+
+
+def _pictured(answers: list[Answer], images: npt.NDArray[np.uint8]) -> list[Answer]:
+    """Keep the image of the one answer that was explained; of others the memory would add up."""
+    if len(answers) == 1 and answers[0].exits is not None:
+        return [replace(answers[0], image=kept(images[0]))]
+    return answers

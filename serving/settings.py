@@ -32,7 +32,7 @@ _OTHER_COMMANDS = tuple(
     f"{_PREFIX}{name}_"
     for name in (
         *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
-        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT"),
+        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT", "WATCH"),
     )
 )
 """The variables of the other commands begin so."""
@@ -184,6 +184,8 @@ class Settings(BaseSettings):
 
     console: bool = True
     """Serve the console, pages for a browser, at /."""
+    keep_recent: int = Field(default=0, ge=0, le=100)
+    """Keep so many of the latest images of each exit, small, in memory, for the console; 0 keeps none."""
 
     log_format: Literal["json", "console"] = "json"
     """Format of log lines (on standard error)."""

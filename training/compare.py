@@ -1,7 +1,8 @@
 """`offramp compare`: train a model by several methods and write one report of what came of it.
 
 OUT/runs/LABEL-SEED      one run folder each; finished ones are kept, begun ones are gone on with
-OUT/report.md            accuracies, times and what differs from the poster
+OUT/report.html          the report as one page that brings all it shows, to be read and sent
+OUT/report.md            the same as Markdown: accuracies, times and what differs from the poster
 OUT/report.json          the same as numbers
 OUT/budgeted-*.png …     the figures
 
@@ -43,7 +44,7 @@ def _compare(words: Sequence[str]) -> None:
     config = given.read(CompareConfig)
     command = f"{command_line.program('compare')} {shlex.join(words)}"
     write_report(compare(config, given.of(SharedSettings), command), config.out)
-    Console().print(f"wrote {config.out}/report.md", soft_wrap=True, highlight=False)
+    Console().print(f"wrote {config.out}/report.html and report.md", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,8 @@ from serving.errors import OfframpError
 
 EXTRAS = dict.fromkeys(
     (
-        *(
-            "datasets",
-            "httpx",
-            "matplotlib",
-            "onnxscript",
-            "pyarrow",
-            "rich",
-            "safetensors",
-            "scipy",
-            "sklearn",
-        ),
-        *("tensorboard", "torch", "torchjd", "torchvision"),
+        *("datasets", "httpx", "markdown_it", "matplotlib", "onnxscript", "pyarrow", "rich", "safetensors"),
+        *("scipy", "sklearn", "tensorboard", "torch", "torchjd", "torchvision"),
     ),
     "training",
 )

@@ -17,6 +17,7 @@ from serving.web import (
     live_route,
     models_routes,
     problems,
+    recent_route,
 )
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
@@ -61,14 +62,18 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         models_routes.router(service),
         live_route.router(service),
         compare_route.router(service),
+        recent_route.router(service),
         labels_route.router(service),
         health_routes.router(service),
         oip_routes.router(service, hot, server_version()),
         repository_routes.router(service),
     ):
         app.include_router(routes)
-    if service.settings.console:
-        app.include_router(pages.router({"explain": "yes" if "explain" in PARAMETERS else "no"}))
+    settings = service.settings
+    if settings.console:
+        gallery = settings.keep_recent and (settings.allow_admin or settings.admin_port is not None)
+        features = {"explain": "explain" in PARAMETERS, "gallery": gallery}
+        app.include_router(pages.router({name: "yes" if on else "no" for name, on in features.items()}))
     show_examples(app, service)
     problems.install(app, logger)
     for model in service.models.values():

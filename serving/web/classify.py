@@ -157,6 +157,7 @@ class Classify:
             charge=charge_of(ask, model.exit_flops),
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
+            recent=self._service.recent,
             **({} if notes is None else {"told": notes.told}),
         )
         del reader

@@ -16,6 +16,7 @@ from serving.scheduler.deadlines import TOO_LATE
 from serving.telemetry.request_times import RequestTimes
 from serving.web.limits import Charge
 from serving.web.mailbox import LoopMailbox
+from serving.web.recent import RecentImages
 from serving.web.service import ServedModel, Work
 
 
@@ -38,6 +39,7 @@ class ClassifyJob:
         mailbox: brings the end into the event loop.
         woken: set at the end.
         told: told of images of the random sample (see `serving.model.Model.submit`).
+        recent: follows the images, where the operator keeps some.
 
     Attributes:
         over: whether it has ended.
@@ -56,7 +58,9 @@ class ClassifyJob:
         mailbox: LoopMailbox,
         woken: asyncio.Event,
         told: Callable[[int, int], None] = lambda place, class_index: None,
+        recent: RecentImages | None = None,
     ) -> None:
+        self._recent = recent
         self.over = False
         self.refusal: Exception | None = None
         self.times = RequestTimes() if ask.timings else None
@@ -148,6 +152,8 @@ class ClassifyJob:
             raise
         if charge is not None:
             work.future.add_done_callback(charge.settle)
+        if self._recent is not None:
+            self._recent.follow(self._model.name, pixels, work.future)
         return work
 
     def _wait_for(self, work: Work) -> None:

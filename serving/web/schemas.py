@@ -204,6 +204,28 @@ class HealthBody(BaseModel):
     unchecked: int = Field(description="Sampled early answers that found no idle time.")
 
 
+class RecentImageBody(BaseModel):
+    """An image that was answered of late, and its answer."""
+
+    class_name: str
+    confidence: float
+    picture: str = Field(description="A data: address of a PNG, at most 64 × 64.")
+
+
+class RecentExitBody(BaseModel):
+    """The latest images that left at an exit, newest first."""
+
+    exit: int = Field(description="From 1.")
+    images: list[RecentImageBody]
+
+
+class RecentBody(BaseModel):
+    """The latest images that left at each exit of a model."""
+
+    model: str
+    exits: list[RecentExitBody]
+
+
 class LiveBody(BaseModel):
     """A model's last minutes: lists have one value for each whole second, from second `first` on."""
 

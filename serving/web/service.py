@@ -28,6 +28,7 @@ from serving.telemetry.tracing import Tracing
 from serving.web.byte_budget import ByteBudget
 from serving.web.decode_pool import DecodePool
 from serving.web.reading import ReadLimits
+from serving.web.recent import RecentImages
 
 
 class Work(Protocol):
@@ -127,6 +128,7 @@ class Service:
     pool: DecodePool = field(init=False)
     bodies: ByteBudget = field(init=False)
     read_limits: ReadLimits = field(init=False)
+    recent: RecentImages | None = field(init=False)
     draining: bool = False
     statistics: Statistics = field(default_factory=Statistics)
     live: Live = field(default_factory=Live)
@@ -141,6 +143,7 @@ class Service:
         settings = self.settings
         self.pool = DecodePool(settings.decode_threads, settings.max_queue_rows)
         self.bodies = ByteBudget(settings.waiting_bytes)
+        self.recent = RecentImages(settings.keep_recent) if settings.keep_recent else None
         self.read_limits = ReadLimits(settings.max_images, settings.max_pixels, settings.max_request_pixels)
 
     def show(self) -> None:

@@ -60,11 +60,14 @@ def test_the_report_holds_every_run(compared: Path) -> None:
 
 def test_the_files_are_there(compared: Path) -> None:
     text = (compared / "report.md").read_text()
+    html = (compared / "report.html").read_text()
 
     assert "offramp compare --dataset digits" in text
     for name in ("budgeted", "exits", "learning"):
         assert (compared / f"{name}-epochs.png").read_bytes().startswith(b"\x89PNG")
         assert f"({name}-epochs.png)" in text
+    assert html.count("data:image/svg+xml") == 3
+    assert "epochs.png" not in html
 
 
 def test_finished_runs_are_not_trained_again(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

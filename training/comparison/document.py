@@ -1,4 +1,4 @@
-"""A comparison as it is written down: report.json, report.md and the figures."""
+"""A comparison as it is written down: report.json, report.md, figures, and report.html with all in one."""
 
 import json
 from collections.abc import Sequence
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from serving.atomic import write_atomically
 from training.comparison import figures
 from training.comparison.markdown import markdown
+from training.comparison.page import page
 from training.comparison.poster import Table, differences
 from training.comparison.summary import MethodSummary, Spread, View
 from training.config import FitConfig
@@ -51,19 +54,24 @@ class Comparison:
 
 
 def write_report(comparison: Comparison, folder: Path) -> None:
-    """Write `report.json`, `report.md` and three figures per view into `folder`."""
+    """Write `report.json`, `report.md`, three figures per view, and `report.html` into `folder`."""
+    drawn: dict[str, Figure] = {}
     for view in comparison.views:
         seeds = len(view.standings[0].outcomes)
         title = f"{comparison.facts['data set']}, {comparison.facts['model']}, {view.title}" + (
             f" (mean ± std of {seeds} seeds)" if seeds > 1 else " (one seed)"
         )
-        figures.budgeted(folder / f"budgeted-{view.key}.png", view, title)
-        figures.exits(folder / f"exits-{view.key}.png", view, title, comparison.poster)
-        figures.learning(folder / f"learning-{view.key}.png", view, title)
+        drawn[f"budgeted-{view.key}.png"] = figures.budgeted(view, title)
+        drawn[f"exits-{view.key}.png"] = figures.exits(view, title, comparison.poster)
+        drawn[f"learning-{view.key}.png"] = figures.learning(view, title)
+    for name, figure in drawn.items():
+        figures.save(figure, folder / name)
     write_atomically(folder / "report.json", json.dumps(as_json(comparison), indent=1) + "\n")
     differs = [comparison.differs(view) for view in comparison.views]
     text = markdown(comparison.command, comparison.facts, comparison.views, comparison.poster, differs)
     write_atomically(folder / "report.md", text)
+    pictures = {name: figures.svg(figure) for name, figure in drawn.items()}
+    write_atomically(folder / "report.html", page(text, pictures))
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 // The frame: which view is open, which model is looked at, light or dark.
 import { get } from "./api.js";
 import { byId, h } from "./dom.js";
+import { gallery } from "./gallery.js";
 import { live } from "./live.js";
 import { plan } from "./plan.js";
 import { tryIt } from "./try.js";
 
 const THEMES = { auto: "Auto", light: "Light", dark: "Dark" };
-const TITLES = { try: "Try it", plan: "Plan", live: "Live" };
+const TITLES = { try: "Try it", plan: "Plan", live: "Live", gallery: "Gallery" };
 const told = document.documentElement.dataset;
 
 export const context = {
@@ -93,6 +94,10 @@ async function start() {
   views.try = tryIt(byId("view-try"), context);
   views.plan = plan(byId("view-plan"), context);
   views.live = live(byId("view-live"), context);
+  if (told.gallery === "yes") {
+    views.gallery = gallery(byId("view-gallery"), context);
+    document.querySelector('[data-view="gallery"]').hidden = false;
+  }
   select.addEventListener("change", () => {
     context.model = context.models.find((model) => model.name === select.value);
     showStatus();

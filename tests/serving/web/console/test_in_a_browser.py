@@ -191,6 +191,36 @@ def test_live_shows_traffic_and_asks_for_no_more_than_is_new(chrome: Browser, ur
         assert seen.errors == []
 
 
+def test_the_gallery_shows_what_left_where_and_is_sound(chrome: Browser, tmp_path: Path) -> None:
+    one = ROOT / "exported_models" / "cifar10-ladder-int8"
+    flags = ("--threads", "1", "--keep-recent", "2", "--allow-admin")
+    with (
+        running_server(one, tmp_path / "log", *flags) as address,
+        watched(chrome, f"{address}/#gallery") as seen,
+    ):
+        expect(seen.page.locator("#view-gallery .card").first).to_contain_text("Nothing left here yet")
+        classify(address, HORSE, 3)
+        expect(seen.page.locator("#view-gallery img").first).to_be_visible()
+        shown = [
+            image["class_name"]
+            for exit_ in httpx.get(f"{address}/models/{one.name}/recent").json()["exits"]
+            for image in exit_["images"]
+        ]
+        assert 1 <= len(shown) <= 3
+        assert set(shown) == {"horse"}
+        seen.page.evaluate(AXE.read_text())
+        found = seen.page.evaluate("axe.run().then(found => found.violations)")
+        assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+        assert seen.errors == []
+
+
+def test_without_recent_images_there_is_no_gallery(chrome: Browser, url: str) -> None:
+    with watched(chrome, f"{url}/#gallery") as seen:
+        expect(seen.page.locator("#view-try")).to_be_visible()
+        expect(seen.page.locator('nav a[data-view="gallery"]')).to_be_hidden()
+        assert seen.errors == []
+
+
 def test_a_key_is_asked_for_once_and_kept_in_the_tab(chrome: Browser, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"ann:normal:{hashlib.sha256(b'secret').hexdigest()}\n")

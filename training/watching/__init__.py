@@ -1,0 +1,1 @@
+"""A page that shows a run while it trains, from the files that it writes."""
