@@ -32,7 +32,7 @@ _OTHER_COMMANDS = tuple(
     f"{_PREFIX}{name}_"
     for name in (
         *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
-        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT"),
+        *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT", "CLASSIFY"),
     )
 )
 """The variables of the other commands begin so."""
