@@ -152,6 +152,11 @@ class Model:
         return self._worker.alive
 
     @property
+    def waiting_rows(self) -> int:
+        """Number of images that were admitted and have no answer yet."""
+        return self._machinery.waiting_rows
+
+    @property
     def stalled_seconds(self) -> float:
         """For how long there has been work and none of it was finished; 0 where there is none."""
         return self._worker.stalled_seconds

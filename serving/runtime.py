@@ -111,6 +111,7 @@ class Runtime:
             emit=fan_out(*learners, emit),
             shortcuts=shortcuts,
         )
+        self._served = served
         self._idle = _idle_scheduler(bundle, make_run, options, largest=largest, shortcuts=shortcuts)
         self.watcher = ShadowEvaluator(
             bundle.name,
@@ -122,6 +123,11 @@ class Runtime:
             observe=self._agreement.observe,
         )
         self.worker = Worker(served, name=bundle.name, emit=emit, idle=self._idle)
+
+    @property
+    def waiting_rows(self) -> int:
+        """Number of rows that were admitted and have no answer yet."""
+        return self._served.waiting_rows
 
     def health(self) -> Health:
         """The health of all parts."""
