@@ -18,7 +18,7 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test figures test-clients stubs fuzz attack soak bench sbom audit lint format docs lock pin-image clean
+.PHONY: help demo serve test figures test-clients stubs fuzz attack soak adopted bench sbom audit lint format docs lock pin-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ attack: $(EVERYTHING) ## attack a server as one would from outside, under five m
 SOAK_ARGS ?=
 soak: $(EVERYTHING) ## 20,000 mixed requests; does anything grow? (SOAK_ARGS="--requests 1000000" for the long one)
 	$(BIN)/python -m benchmarks.attack.soak $(SOAK_ARGS)
+
+adopted: $(EVERYTHING) ## adopt networks of torchvision, timm and transformers, random weights: docs/models.md's tables
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adopted_networks
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.network_families
 
 sbom: $(EVERYTHING) ## write a CycloneDX bill of materials of what .venv holds to sbom.json
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python

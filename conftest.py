@@ -13,7 +13,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
-import tests.shapes  # noqa: F401 - installs its hook before the packages are imported
+from tests import shapes  # isort: skip - installs its hook before the packages are imported
 from tests.bundles import tiny_bundle
 
 ROOT = Path(__file__).parent
@@ -40,6 +40,11 @@ _public_docstrings = Sybil(
 )
 
 pytest_collect_file = SybilCollection([_markdown, _docstrings, _public_docstrings]).pytest()
+
+
+@pytest.fixture(autouse=True)
+def _check_the_shapes_of_this_test() -> None:
+    shapes.CALLS.clear()
 
 
 @pytest.fixture(scope="module")

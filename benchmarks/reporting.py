@@ -74,3 +74,17 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
         "|" + "---|" * len(head),
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
+
+
+def replaced_table(text: str, made_by: str, rows: str) -> str:
+    """Return a page with what stands between `<!-- made by … -->` and `<!-- end -->` replaced.
+
+    Raises:
+        ValueError: the page has no such place.
+    """
+    start, end = f"<!-- made by {made_by} -->\n", "<!-- end -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"expected a place between {start.strip()} and {end}")
+    return f"{before}{start}\n{rows}\n\n{end}{after}"

@@ -118,7 +118,7 @@ class AnswerBuilder:
         thresholds: list[Thresholds] = []
         for terms, exits, *_ in requests:
             comparable = self._straight_is_calibrated or terms.next_exits[:1] < (last,)
-            if terms.thresholds and terms.kind != "explain" and comparable and last in exits:
+            if terms.thresholds and terms.kind not in ("explain", "shadow") and comparable and last in exits:
                 found = [place + index for index, exit_index in enumerate(exits) if exit_index == last]
                 there += found
                 thresholds += [terms.thresholds] * len(found)

@@ -11,6 +11,9 @@ OfframpError
 │   │   └── VersionError (404)     a version that it does not have
 │   ├── UnknownRequestError (404)  a label for an answer that is not kept
 │   ├── AdminOnlyError (403)       a change to the server, which callers may not make
+│   ├── UnusableBundleError (422)  a model that was to be loaded and cannot be
+│   ├── ModelMemoryError (409)     a model for which there is no memory
+│   ├── RepositoryError (409)      a change to the models that does not fit how they are now
 │   ├── ImageError (422)           an image or array that cannot be read
 │   │   ├── ImageTypeError (415)   a format that is not served
 │   │   └── ImageSizeError (413)   more pixels than are allowed, refused from the header
@@ -101,6 +104,27 @@ class AdminOnlyError(RequestError):
 
     status = 403
     title = "not allowed"
+
+
+class UnusableBundleError(RequestError):
+    """A model that was to be loaded and cannot be; what answered before still does."""
+
+    status = 422
+    title = "unusable bundle"
+
+
+class ModelMemoryError(RequestError):
+    """A model for which the limit on loaded models leaves no memory."""
+
+    status = 409
+    title = "no memory for the model"
+
+
+class RepositoryError(RequestError):
+    """A change to the models that does not fit how they are now."""
+
+    status = 409
+    title = "conflict with the loaded models"
 
 
 class ImageError(RequestError):

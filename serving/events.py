@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-BudgetKind = Literal["average", "hard", "deadline", "guarantee", "explain"]
-"""The promise of a request; the closed loop of budgets counts `average` alone."""
+BudgetKind = Literal["average", "hard", "deadline", "guarantee", "explain", "shadow"]
+"""The promise of a request; the closed loop of budgets counts `average` alone. `explain` comes on top of an
+answer, and nobody waits for that of a `shadow`: neither counts as spent."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class RequestDone:
     `kind` says which promise it was given (`serving.events.Kind`), `planned_flops` the budget that its
     thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
     admitted. `budget_share` is less than 1 where a brown-out lowered the budget, to `budget_flops`.
+    `full_flops` is the cost of leaving at the last exit.
     """
 
     model: str
@@ -64,6 +66,7 @@ class RequestDone:
     planned_flops: float | None = None
     number: int | None = None
     budget_share: float = 1.0
+    full_flops: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,74 @@ class DriftMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """A version of a model was opened, checked and warmed, in so many seconds, and takes so much memory."""
+
+    model: str
+    version: str
+    seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentVersion:
+    """From now on this version answers who names none; its exits' and heads' FLOPs, and what it runs on."""
+
+    model: str
+    version: str
+    exit_flops: tuple[int, ...]
+    head_flops: tuple[int, ...]
+    providers: tuple[str, ...]
+    features: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRefused:
+    """A version of a model could not be loaded; what answered before still does."""
+
+    model: str
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnloaded:
+    """A version has answered what it had and is closed; `last` where no other answers to the model's name."""
+
+    model: str
+    version: str
+    memory_bytes: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersCompared:
+    """While versions are compared: one answered so many images, with FLOPs and confidences in all, or failed.
+
+    `role` is `current`, `canary` or `shadow`.
+    """
+
+    model: str
+    version: str
+    role: str
+    images: int
+    flops: int
+    confidence: float
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowCompared:
+    """A shadow saw so many images that the current version answered, and agreed on some, or missed them."""
+
+    model: str
+    version: str
+    images: int
+    agreed: int
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerLabelled:
     """The true class of an image that left at an exit was sent back: was the answer right?"""
 
@@ -217,6 +288,12 @@ Event = (
     | ExitShadowed
     | AgreementMeasured
     | DriftMeasured
+    | ModelLoaded
+    | CurrentVersion
+    | ModelRefused
+    | ModelUnloaded
+    | AnswersCompared
+    | ShadowCompared
     | AnswerLabelled
     | AccuracyMeasured
 )

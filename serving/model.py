@@ -4,8 +4,11 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
     answers = model.classify(images, budget="50%")  # uint8 [N, H, W, 3]
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,13 +24,16 @@ from serving.engine.device_stages import padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
-from serving.errors import TermsError
+from serving.engine.rest import Rest, no_rest
+from serving.errors import OverloadedError, TermsError
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
+from serving.images.inputs import Images, OneImage, pixels_of
 from serving.interfaces import NO_FAST_PATHS, FastPaths
 from serving.judgements import refuse_unfit
 from serving.monitoring.health import Health
 from serving.options import Budget, ClassifyOptions, ServingConfig
+from serving.policy.budget import format_flops
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.runtime import Runtime, RuntimeOptions
@@ -38,6 +44,7 @@ from serving.scheduler.request import Request
 __all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "RuntimeOptions", "ServingConfig"]
 
 _OPTIONS = RuntimeOptions()
+OnSubmit = Callable[[npt.NDArray[np.uint8], ClassifyOptions, Request[list[Answer]]], None]
 
 
 class Model:
@@ -51,6 +58,9 @@ class Model:
         options: the default budget, how promises are kept, sizes of batches and queues, clock and listener.
         cost: how long stages take, for deadlines; without one it is learned from the first batches.
         shortcuts: what can be run where heads are not needed.
+
+    Attributes:
+        on_submit: told of the images, the options and the request, of every request that is admitted.
 
     Raises:
         BudgetError, TermsError: a default of the rules cannot be used.
@@ -70,6 +80,7 @@ class Model:
         self.exit_flops = bundle.manifest.exit_flops
         self.providers, self.missing_providers = engine.providers, engine.missing
         self.features_on = engine.features_on
+        self.on_submit: OnSubmit | None = None
         self._image_shape = image_shape(bundle.manifest.preprocessing)
         self._max_queue_rows = options.max_queue_rows
         self._clock = options.clock
@@ -94,6 +105,8 @@ class Model:
         emit: Listener | None = None,
         warm_up_seconds: float = 300.0,
         links_below: Path | None = None,
+        name: str | None = None,
+        pause: Rest = no_rest,
     ) -> Self:
         """Load a bundle, or the folder of one, and time its stages.
 
@@ -110,13 +123,16 @@ class Model:
             emit: gets the events of `serving.events`.
             warm_up_seconds: how long the first runs may take together.
             links_below: the folder that links of the bundle's files may not lead out of (see `read_bundle`).
+            name: in requests; the bundle's own name if None.
+            pause: called after each of the first runs, with its seconds; `serving.engine.rest` has one that
+                leaves the cores to models that answer requests.
 
         Raises:
             BundleError: the bundle cannot be used; the text says why.
             EngineError: a provider is missing and `strict` is set, or `device_features` is on and cannot be.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
-        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below)
+        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below, name)
         refuse_unfit(whole)
         engine = Engine(
             whole,
@@ -125,17 +141,21 @@ class Model:
             strict=strict,
             device_features=device_features,
             warm_up_seconds=warm_up_seconds,
+            pause=pause,
         )
         shortcuts = shorten(whole, engine)
         largest = min(most_rows(whole.manifest.segments, max_batch, max_batch_bytes))
         run = engine.make_run(lambda stage: (), max_batch=max_batch)
+        sizes = sorted({min(size, largest) for size in padded_sizes(largest)})
+        shape = image_shape(whole.manifest.preprocessing)
         cost = measure(
             run,
-            image_shape(whole.manifest.preprocessing),
+            shape,
             engine.stages,
-            sorted({min(size, largest) for size in padded_sizes(largest)}),
+            sizes,
             clock=time.monotonic,
             whole=shortcuts.whole,
+            pause=engine.pause,
         )
         options = RuntimeOptions(
             rules=rules,
@@ -153,8 +173,8 @@ class Model:
 
     @property
     def waiting_rows(self) -> int:
-        """Number of images that were admitted and have no answer yet."""
-        return self._machinery.waiting_rows
+        """How many images were admitted and are not answered."""
+        return self._worker.waiting_rows
 
     @property
     def stalled_seconds(self) -> float:
@@ -200,6 +220,7 @@ class Model:
         ask: ClassifyOptions | Budget | None = None,
         *,
         received_at: float | None = None,
+        shadow: bool = False,
         told: Callable[[int, int], None] = lambda place, class_index: None,
     ) -> Request[list[Answer]]:
         """Admit images without waiting for the answers.
@@ -210,6 +231,7 @@ class Model:
             ask: what is asked for; a budget alone, as for `plan`, asks for no more than that.
             received_at: the clock's seconds (`time.monotonic` as a rule) from which a deadline counts; now
                 if None.
+            shadow: whether nobody waits for the answers, which then count neither as spent nor as drift.
             told: told, for each image of the random sample that is run to the end, of its place and of the
                 class that the last exit gives to it; from the worker's thread.
 
@@ -230,7 +252,12 @@ class Model:
         explained = terms.kind == "explain"
         if explained and len(stacked) != 1:
             raise TermsError(f"explain is of one image a request, found {len(stacked)}")
-        request = self._worker.submit((stacked,), terms, barrier=explained or terms.kind == "hard")
+        barrier = explained or terms.kind == "hard"
+        if shadow:
+            return self._worker.submit((stacked,), replace(terms, kind="shadow"), barrier=barrier)
+        request = self._worker.submit((stacked,), terms, barrier=barrier)
+        if self.on_submit is not None:
+            self.on_submit(stacked, wanted, request)
         if explained:
             return request
         by_thresholds = terms.kind in ("average", "guarantee")
@@ -238,27 +265,132 @@ class Model:
         self._machinery.watcher.follow(stacked, request.future, thresholds, told)
         return request
 
-    def classify(
-        self, images: npt.NDArray[np.uint8], budget: ClassifyOptions | Budget | None = None
-    ) -> list[Answer]:
+    def classify(self, images: Images, budget: ClassifyOptions | Budget | None = None) -> list[Answer]:
         """Answer images, however many: more than the queue holds go in one queueful after the other.
 
         Args:
-            images: uint8 [N, H, W, 3], or one, [H, W, 3].
+            images: a path, an encoded image (bytes), a Pillow image, an array uint8 [H, W, 3], or a list of
+                such; or an array uint8 [N, H, W, 3]. Other sizes than the model's are resized as its bundle
+                says.
             budget: a budget, as for `plan`, or all that is asked for, as for `submit`.
 
+        Returns:
+            One answer per image.
+
         Raises:
-            ImageError, BudgetError, TermsError, OverloadedError, ClosedError: as for `submit`.
+            ImageError: one that cannot be read; in a list it is named by its index.
+            BudgetError, TermsError, OverloadedError, ClosedError: as for `submit`.
             DeadlineError: at the deadline an image had no answer.
             EngineError: the engine failed on them.
         """
-        stacked = stack(images, self.name, self._image_shape)
         started = self._clock()
         answers: list[Answer] = []
-        for start in range(0, len(stacked), self._max_queue_rows):
-            part = stacked[start : start + self._max_queue_rows]
+        for part in self._queuefuls(images):
             answers += self.submit(part, budget, received_at=started).future.result()
         return answers
+
+    async def classify_async(
+        self, images: Images, budget: ClassifyOptions | Budget | None = None
+    ) -> list[Answer]:
+        """Answer images as `classify` does, without holding up the event loop.
+
+        Images are read in a thread. When the task is cancelled, the images are dropped at the stage they have
+        reached.
+
+        Args:
+            images: as for `classify`.
+            budget: as for `classify`.
+
+        Raises:
+            OfframpError: as for `classify`.
+        """
+        started = self._clock()
+        answers: list[Answer] = []
+        for part in await asyncio.to_thread(self._queuefuls, images):
+            # In a thread: planning a new budget takes milliseconds.
+            admitting = asyncio.ensure_future(
+                asyncio.to_thread(self.submit, part, budget, received_at=started)
+            )
+            try:
+                request = await asyncio.shield(admitting)
+            except asyncio.CancelledError:
+                admitting.add_done_callback(_drop)
+                raise
+            # A cancellation cancels the request, too.
+            found: list[Answer] = await asyncio.wrap_future(request.future)
+            answers += found
+        return answers
+
+    def stream(
+        self,
+        images: Iterable[OneImage],
+        budget: ClassifyOptions | Budget | None = None,
+        *,
+        ahead: int = 64,
+    ) -> Iterator[Answer]:
+        """Answer images one after the other, from a source however long, in its order.
+
+        Up to `ahead` images are under way at a time, so that batches fill; no more of the source is read than
+        that. When the iterator is closed, or the source fails, what is under way is dropped.
+
+        Args:
+            images: each as for `classify`.
+            budget: as for `classify`; a deadline counts for each image from when it is read.
+            ahead: how many images may be under way, 1 or more.
+
+        Yields:
+            An answer for each image.
+
+        Raises:
+            ValueError: `ahead` is not 1 or more.
+            OfframpError: as for `classify`.
+        """
+        if ahead < 1:
+            raise ValueError(f"expected ahead of 1 or more, found {ahead}")
+        return self._stream(images, budget, min(ahead, self._max_queue_rows))
+
+    def _stream(
+        self, images: Iterable[OneImage], budget: ClassifyOptions | Budget | None, ahead: int
+    ) -> Iterator[Answer]:
+        under_way: deque[Request[list[Answer]]] = deque()
+        try:
+            for image in images:
+                if len(under_way) >= ahead:
+                    yield under_way[0].future.result()[0]
+                    under_way.popleft()
+                pixels = pixels_of([image], self.manifest.preprocessing)
+                while True:
+                    try:
+                        under_way.append(self.submit(pixels, budget))
+                        break
+                    except OverloadedError:
+                        if not under_way:
+                            raise
+                    yield under_way[0].future.result()[0]
+                    under_way.popleft()
+            while under_way:
+                yield under_way[0].future.result()[0]
+                under_way.popleft()
+        finally:
+            for request in under_way:
+                request.cancel()
+
+    def _queuefuls(self, images: Images) -> list[npt.NDArray[np.uint8]]:
+        """Read images, and divide them into as many as the queue holds."""
+        stacked = pixels_of(images, self.manifest.preprocessing)
+        starts = range(0, len(stacked), self._max_queue_rows)
+        return [stacked[start : start + self._max_queue_rows] for start in starts]
+
+    def __repr__(self) -> str:
+        """Name, exits and their cost, precision, and what it runs on."""
+        costs = [format_flops(flops) for flops in (self.exit_flops[0], self.exit_flops[-1])]
+        size = self.manifest.preprocessing
+        state = "" if self.alive else ", closed"
+        return (
+            f"<Model {self.name!r}: {len(self.exit_flops)} exits, {' to '.join(costs)}, "
+            f"{len(self.manifest.classes)} classes, {size.height}x{size.width}, {self.manifest.precision}, "
+            f"{self.providers[0]}{state}>"
+        )
 
     def health(self) -> Health:
         """The model's health: corrections of budgets, drift, agreement of early answers."""
@@ -293,3 +425,9 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(drain=error is None)
+
+
+def _drop(admitting: asyncio.Future[Request[list[Answer]]]) -> None:
+    """Drop the images of a request, if it was admitted."""
+    if not admitting.cancelled() and admitting.exception() is None:
+        admitting.result().cancel()

@@ -28,6 +28,7 @@ class ClassifyOptions:
         max_drop: a guarantee: the share of answers that may be lost by leaving early. A budget beside it is a
             cap on what that may cost.
         probabilities: whether answers bring the probabilities of all classes.
+        timings: whether the request notes its runs of stages (`Request.stage_times`).
         priority: the class of the request: while too much waits, budgets of `low` are lowered first, then
             those of `normal`, which is the default. Hard budgets, deadlines and guarantees never are.
         explain: whether the answer says what every exit makes of the image, of which there is one. It runs
@@ -43,6 +44,7 @@ class ClassifyOptions:
     probabilities: bool = False
     explain: bool = False
     priority: Priority | None = None
+    timings: bool = False
 
 
 def check(ask: ClassifyOptions, model: str | None = None) -> None:

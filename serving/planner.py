@@ -104,7 +104,9 @@ class Planner:
         terms = self._terms(ask, received_at)
         if ask.explain:
             terms = replace(terms, kind="explain", next_exits=())
-        return replace(terms, probabilities=True) if ask.probabilities else terms
+        if ask.probabilities or ask.timings:
+            terms = replace(terms, probabilities=ask.probabilities, timed=ask.timings)
+        return terms
 
     def _terms(self, ask: ClassifyOptions, received_at: float) -> Constraints:
         alone = ask.budget is None and ask.mode == "average" and ask.deadline_seconds is None

@@ -43,6 +43,15 @@ def resources() -> Resources:
     return within(affine, machine, _read)
 
 
+def resident_bytes() -> int | None:
+    """What this process occupies in memory; None where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def within(affine_cores: int, machine_bytes: int | None, read: ReadText) -> Resources:
     """Limit what the machine offers by what control groups allow.
 

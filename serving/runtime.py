@@ -111,23 +111,18 @@ class Runtime:
             emit=fan_out(*learners, emit),
             shortcuts=shortcuts,
         )
-        self._served = served
-        self._idle = _idle_scheduler(bundle, make_run, options, largest=largest, shortcuts=shortcuts)
+        idle = _idle_scheduler(bundle, make_run, options, largest=largest, shortcuts=shortcuts)
+        self.worker = Worker(served, name=bundle.name, emit=emit, idle=idle)
         self.watcher = ShadowEvaluator(
             bundle.name,
             exit_flops,
             share=rules.sample_share,
             seed=rules.sample_seed,
-            submit=self._submit_idle,
+            # Not a method: what holds itself keeps its sessions until the next search for garbage.
+            submit=partial(_submit_idle, idle, self.worker, exit_flops),
             emit=emit,
             observe=self._agreement.observe,
         )
-        self.worker = Worker(served, name=bundle.name, emit=emit, idle=self._idle)
-
-    @property
-    def waiting_rows(self) -> int:
-        """Number of rows that were admitted and have no answer yet."""
-        return self._served.waiting_rows
 
     def health(self) -> Health:
         """The health of all parts."""
@@ -145,12 +140,19 @@ class Runtime:
         rates = [self._cost.expected(stage) for stage in range(len(self._exit_flops))]
         return tuple(rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates)
 
-    def _submit_idle(self, inputs: Tensors) -> Request[Sequence[int]]:
-        last = len(self._exit_flops) - 1
-        terms = Constraints(float(self._exit_flops[-1]), (), next_exits=(last,) * (last + 1))
-        request = self._idle.submit(inputs, terms)
-        self.worker.wake()
-        return request
+
+def _submit_idle(
+    idle: Scheduler[Sequence[int]],
+    worker: Worker[list[Answer]],
+    exit_flops: Sequence[int],
+    inputs: Tensors,
+) -> Request[Sequence[int]]:
+    """Send images to the last exit when a worker has nothing else to do."""
+    last = len(exit_flops) - 1
+    terms = Constraints(float(exit_flops[-1]), (), next_exits=(last,) * (last + 1))
+    request = idle.submit(inputs, terms)
+    worker.wake()
+    return request
 
 
 def _brownout(model: str, options: RuntimeOptions, waiting: Callable[[], int]) -> BrownOut:

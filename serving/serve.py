@@ -5,25 +5,22 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
-from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from serving.address_lock import only_server
-from serving.bundle.files import links_root
 from serving.errors import OfframpError
 from serving.events import Listener, fan_out
-from serving.model import Model, ServingConfig
+from serving.hosting import Listeners, host
+from serving.model import Model
 from serving.monitoring.heartbeat import Heartbeat
 from serving.monitoring.label_book import LabelBook
 from serving.monitoring.label_store import LabelStore
-from serving.monitoring.state import keep_state
-from serving.repository import load_models
+from serving.repository.live import EveryVersion, by_current
 from serving.resources import resources
 from serving.settings import DAY_SECONDS, Settings, unknown_variables
 from serving.telemetry import logs
@@ -33,8 +30,9 @@ from serving.telemetry.malloc import set_thresholds
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
+from serving.telemetry.tracing import open_tracing
 from serving.web.access import Access, default_hosts
-from serving.web.app import create_app
+from serving.web.app import create_app, open_to_origins, server_version
 from serving.web.keys import KeyRing
 from serving.web.server import Beside, Server, reserve
 from serving.web.service import Service
@@ -73,47 +71,17 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         metrics.watch(
             "offramp_log_lines_dropped", "Log lines that were dropped.", lambda: writer.dropped, counts=True
         )
-    statistics, live = Statistics(), Live()
-    emit = fan_out(metrics, statistics, live, logs.EventLog(logger))
+    statistics, live, log = Statistics(), Live(), logs.EventLog(logger)
+    emit = fan_out(metrics, live, log)  # of events that are no model's
     keys, certificate = _who_may_ask(settings, logger, emit)
-    rules = ServingConfig(
-        default_budget=settings.default_budget,
-        policy=settings.policy,
-        max_drop=settings.max_drop,
-        delta=settings.guarantee_delta,
-        controller=settings.controller == "on",
-        brownout=settings.brownout == "on",
-        brownout_floor=settings.brownout_floor,
-        brownout_queue_share=settings.brownout_queue_share,
-        sample_share=settings.sample_share,
-        sample_seed=settings.sample_seed,
-        drift_window_rows=settings.drift_window_images,
-    )
-
-    def load(folder: Path) -> Model:
-        return Model.load(
-            folder,
-            threads=settings.threads,
-            max_queue_rows=settings.max_queue_rows,
-            max_batch=settings.max_batch,
-            max_batch_bytes=settings.max_batch_bytes,
-            providers=settings.providers,
-            strict=settings.strict_providers,
-            device_features=settings.device_features,
-            rules=rules,
-            emit=emit,
-            links_below=links_root(settings.models),
-            warm_up_seconds=settings.load_timeout_seconds,
-        )
-
     unknown = unknown_variables(os.environ)
     if unknown:
         logger.warning("unknown_variables", variables=unknown)
     with ExitStack() as stack:
         sockets = _take_ports(settings, stack)
         grpc_socket = _take_grpc_port(settings, stack)
-        models = load_models(settings, load, logger)
-        keeper = keep_state(settings.state_dir, settings.state_interval_seconds, models, logger)
+        hosting = host(settings, Listeners(metrics, statistics, live), logger)
+        models = hosting.live
         logger.info("resources", waiting_bytes=settings.waiting_bytes, **asdict(resources()))
         scheme = "http" if certificate is None else "https"
 
@@ -127,10 +95,14 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
                 line |= {"grpc_port": grpc_port}
             announce(json.dumps(line))
 
-        service = Service(models, settings, metrics, emit, statistics=statistics, live=live)
+        service = Service(
+            models, settings, metrics, emit, statistics=statistics, live=live, repository=hosting.repository
+        )
         service.show()
+        service.tracing = open_tracing(server_version())
         service.labels = stack.enter_context(_label_book(settings, emit, logger))
-        heartbeat = Heartbeat(models, settings.stall_seconds, emit)
+        every: EveryVersion[Model] = EveryVersion(models, by_current)
+        heartbeat = Heartbeat(every, settings.stall_seconds, emit)
         access = Access(
             hosts=settings.allowed_hosts or default_hosts(settings.host),
             keys=keys,
@@ -139,10 +111,13 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
         )
         grpc_port = 0 if grpc_socket is None else grpc_socket.getsockname()[1]
         beside = None if grpc_socket is None else _grpc_server(service, access, grpc_socket, certificate)
-        server = Server(create_app(service, access), service, started, certificate, beside)
+        app = open_to_origins(create_app(service, access), settings.cors_origins)
+        server = Server(app, service, started, certificate, beside)
         # The objects of now stay: a garbage collection over them would hold up every thread for 0.1 s.
         gc.collect()
         gc.freeze()
+        if hosting.watcher is not None:
+            hosting.watcher.start()
         try:
             server.run(sockets)
         except OSError as error:
@@ -150,11 +125,7 @@ def _serve(settings: Settings, writer: LogWriter | None) -> int:
             raise OfframpError(f"cannot listen on {listening}: {error.strerror}") from error
         finally:
             heartbeat.close()
-            until = time.monotonic() + (0 if server.force_exit else _CLOSE_SECONDS)
-            for model in models.values():  # No request waits any more: at most one batch is under way.
-                model.close(drain=False, timeout_seconds=max(0.0, until - time.monotonic()))
-            if keeper is not None:
-                keeper.close()
+            hosting.close(0 if server.force_exit else _CLOSE_SECONDS)
     logger.info("stopped", graceful=not server.force_exit)
     return 0
 

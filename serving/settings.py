@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -37,9 +37,16 @@ _OTHER_COMMANDS = tuple(
 )
 """The variables of the other commands begin so."""
 
+_VERSIONS = re.compile(r"latest|all|(0|[1-9][0-9]{0,17})(\+(0|[1-9][0-9]{0,17}))*", re.ASCII)
+
+_SHARE = re.compile(r"[0-9]*\.?[0-9]+", re.ASCII)
+
 # Variables that a Kubernetes Service "offramp" or "offramp-…" puts into every pod of its namespace.
 _SERVICE_LINK = re.compile(r"[a-z]+://.*")
 _SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
+
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -71,6 +78,8 @@ class Settings(BaseSettings):
     """A port for the Open Inference Protocol over gRPC, on the same address; needs offramp[grpc]."""
     allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
     """Host names to answer to, by commas (`*.example.com`); else the loopback's where bound to it, or any."""
+    cors_origins: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Origins, by commas, whose pages in a browser may ask (`https://app.example.com`), or `*`; else none."""
     api_keys_file: Path | None = None
     """A file of `name:class:sha256` lines: callers must then send a key; read again when it changes."""
     tls_cert: Path | None = None
@@ -80,11 +89,26 @@ class Settings(BaseSettings):
     max_connections: int = Field(default=0, ge=0, le=2**20)
     """The most connections at a time; 0 takes what the limit on open files allows."""
     allow_admin: bool = False
-    """Let callers of the public port send labels back, where there is no second port."""
+    """Let callers of the public port, and of gRPC, change models and send labels back."""
     default_budget: str = "100%"
     """The budget of a request that names none."""
     default_model: str | None = None
     """The model of a request that names none; needed only where several are loaded."""
+
+    model_version: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Versions by commas: `pets=2`, `pets=2+3` (2 answers, 3 by its number), `pets=all`; else the latest."""
+    canary: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """`pets=3:0.1`, by commas: version 3 answers a tenth of the requests that name no version."""
+    shadow: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """`pets=3:0.1`, or `pets=cats:0.1`: what also sees a tenth of the requests, when there is time."""
+    watch: bool = False
+    """Load, replace and unload models as their folders change."""
+    watch_interval_seconds: float = Field(default=2, gt=0, le=DAY_SECONDS)
+    """How often to look; a folder is taken once it was the same twice."""
+    max_model_memory: ByteSize = Field(default=ByteSize(0), ge=0, le=2**50)
+    """The most memory of all loaded models (`2GB`), measured as they load; 0 is without a limit."""
+    evict_models: bool = False
+    """Make room under that limit by unloading the models that were asked longest ago."""
 
     policy: Literal["geometric", "searched"] | None = None
     """Policy that turns budgets into thresholds, for every model; each bundle's own if not given."""
@@ -169,6 +193,21 @@ class Settings(BaseSettings):
     """Log one line for each request."""
 
     @property
+    def version_policies(self) -> dict[str, str]:
+        """The versions of models, by name: `latest`, `all`, or numbers with `+` between them."""
+        return dict(_versions(given) for given in self.model_version or ())
+
+    @property
+    def canaries(self) -> dict[str, tuple[str, float]]:
+        """The version and the share of each model's canary, by name."""
+        return dict(_split_share(given) for given in self.canary or ())
+
+    @property
+    def shadows(self) -> dict[str, tuple[str, float]]:
+        """What sees a share of each model's requests, and the share, by name."""
+        return dict(_split_share(given) for given in self.shadow or ())
+
+    @property
     def waiting_bytes(self) -> int:
         """The most bytes of all requests' bodies at a time."""
         if self.max_waiting_bytes:
@@ -218,12 +257,64 @@ class Settings(BaseSettings):
             raise ValueError(f"expected an address or the name of a host ({error})") from error
         return value
 
-    @field_validator("providers", "allowed_hosts", mode="before")
+    @field_validator("canary", "shadow")
+    @classmethod
+    def _name_shares(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for given in value or ():
+            _split_share(given)
+        return value
+
+    @field_validator("model_version")
+    @classmethod
+    def _name_versions(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for given in value or ():
+            _versions(given)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for origin in value or ():
+            if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+                raise ValueError(f"expected origins such as https://app.example.com, or *, found {origin!r}")
+        return value
+
+    @field_validator(
+        *("providers", "allowed_hosts", "cors_origins", "model_version", "canary", "shadow"), mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(name for name in map(str.strip, value.split(",")) if name) or None
+
+
+def _versions(given: str) -> tuple[str, str]:
+    """Take `name=2+3` apart.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    name, _, versions = given.rpartition("=")
+    if not name or not _VERSIONS.fullmatch(versions):
+        raise ValueError(f"expected NAME=latest, NAME=all or NAME=2 (or 2+3), found {given[:60]!r}")
+    return name, versions
+
+
+def _split_share(given: str) -> tuple[str, tuple[str, float]]:
+    """Take `name=version:share` apart.
+
+    Raises:
+        ValueError: it is not of that form, or the share is not in (0, 1].
+    """
+    name, _, rest = given.rpartition("=")
+    version, _, share = rest.rpartition(":")
+    found = float(share) if _SHARE.fullmatch(share) else 0.0
+    if not (name and version and 0 < found <= 1):
+        raise ValueError(
+            f"expected NAME=VERSION:SHARE, with a share over 0 and up to 1, found {given[:60]!r}"
+        )
+    return name, (version, found)
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:

@@ -16,15 +16,19 @@ from serving.events import (
     AccuracyMeasured,
     AgreementMeasured,
     AnswerLabelled,
+    AnswersCompared,
     BudgetCorrected,
     BudgetsLowered,
     DriftMeasured,
     Event,
     ExitShadowed,
     KeyLimited,
+    ModelLoaded,
+    ModelRefused,
     RequestDone,
     RequestFailed,
     RequestRefused,
+    ShadowCompared,
     StageRan,
 )
 from serving.telemetry.metrics import KINDS, Metrics
@@ -64,6 +68,10 @@ def exposition() -> str:
         ExitShadowed("m", 0, agreed=True, extra_flops=80),
         AgreementMeasured("m", 0, share=0.9, expected=0.9, alarm=False, changed=False, images=100),
         DriftMeasured("m", 0, score=0.1, limit=0.2, alarm=False, changed=False, of="scores", rows=9),
+        ModelLoaded("m", "2", seconds=0.1, memory_bytes=100),
+        ModelRefused("m", "3", "no segments"),
+        AnswersCompared("m", "2", "shadow", images=1, flops=10, confidence=0.5),
+        ShadowCompared("m", "2", images=1, agreed=1, missed=0),
     )
     for event in events:
         metrics(event)

@@ -21,12 +21,14 @@ EXCEPTIONS = {
     "serving/web/console/test_in_a_browser.py": "the pages in a real browser",
     "serving/web/grpc/test_grpc.py": "the package as its clients use it",
     "serving/web/oip/test_http.py": "the package as its clients use it",
+    "serving/web/test_openapi.py": "the whole of HTTP as it describes itself",
     "serving/web/test_coalescing.py": "a class of protocol.py",
     "serving/web/test_connections.py": "limits of a connection, on a real server",
     "training/demo/test_main.py": "the command, whose module has no name of its own",
     "training/methods/test_feature_split.py": "methods on a model with split features",
     "training/models/test_backbone_road.py": "from any backbone to a bundle",
     "training/models/test_sdn.py": "both SDN architectures",
+    "training/runs/test_made_before.py": "a run of an earlier version, as it was written",
     "training/test_loss_weighting.py": "the weightings of schedules.py",
 }
 

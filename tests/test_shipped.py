@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable, Sequence
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -16,6 +17,7 @@ from serving.bundle import Bundle, read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.model import Model, ServingConfig
+from training.data.feeds import Batch
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.measure import data_of, served
 
@@ -89,9 +91,26 @@ def test_the_card_says_what_was_measured(bundle: Bundle) -> None:
         assert f"| {row['exit']} | {row['flops'] / 1e6:.2f} | {100 * row['accuracy']:.2f} |" in card
 
 
-def test_every_exit_is_right_as_often_as_the_card_says(bundle: Bundle, cifar_root: Path) -> None:
-    data = data_of(bundle, EvaluateConfig(dataset=str(cifar_root / "cifar10"), batch_size=32))
-    probabilities, labels = served(Engine(bundle, threads=1), islice(data.test(), ceil(TEST_IMAGES / 32)))
+@pytest.fixture(scope="module")
+def batches(cifar_root: Path) -> Callable[[Bundle], Sequence[Batch]]:
+    """Return a function from a bundle to its test images; bundles of the same data share them."""
+    config = EvaluateConfig(dataset=str(cifar_root / "cifar10"), batch_size=32)
+    known: dict[str, Sequence[Batch]] = {}
+
+    def batches_of(bundle: Bundle) -> Sequence[Batch]:
+        facts, spec = bundle.manifest.data_set, bundle.manifest.preprocessing
+        key = f"{facts} {spec} {bundle.manifest.classes}"
+        if key not in known:
+            known[key] = list(islice(data_of(bundle, config).test(), ceil(TEST_IMAGES / 32)))
+        return known[key]
+
+    return batches_of
+
+
+def test_every_exit_is_right_as_often_as_the_card_says(
+    bundle: Bundle, batches: Callable[[Bundle], Sequence[Batch]]
+) -> None:
+    probabilities, labels = served(Engine(bundle, threads=1), batches(bundle))
     found = (probabilities.argmax(axis=2) == labels[:, None]).mean(axis=0)
     measured = json.loads((bundle.folder / "evaluation.json").read_text())
     assert measured["images"] == ALL_TEST_IMAGES

@@ -5,7 +5,6 @@ costs and gets right, and what it is not for. All numbers come from the manifest
 which is kept beside the card as `evaluation.json` (`training.evaluate` has its format).
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,20 +36,14 @@ def _card(arguments: Arguments) -> None:
     from serving.bundle import read_bundle
     from training.evaluation.config import EvaluateConfig
     from training.evaluation.measure import evaluate_bundle
-    from training.evaluation.model_card import BUDGETS, card
+    from training.evaluation.model_card import card_budgets, write_card
 
     bundle = read_bundle(arguments.bundle)
-    cheapest, *_, full = bundle.manifest.exit_flops
-    budgets = [share * full for share in BUDGETS if share * full >= cheapest]
     settings = EvaluateConfig(
-        dataset=arguments.dataset,
-        threads=arguments.threads,
-        budgets=tuple(f"{flops!r}" for flops in budgets),
+        dataset=arguments.dataset, threads=arguments.threads, budgets=card_budgets(bundle)
     )
     evaluation, _ = evaluate_bundle(bundle, settings)
-    points = [point for point in evaluation.curve if point.budget_flops in budgets]
-    (bundle.folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")
-    (bundle.folder / "README.md").write_text(card(bundle, evaluation, points))
+    write_card(bundle, evaluation)
     Console().print(f"wrote {bundle.folder}/README.md", soft_wrap=True, highlight=False)
 
 

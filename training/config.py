@@ -33,6 +33,22 @@ class OptionConfig(BaseModel):
     )
     distil: float = Field(0.0, ge=0, description="weight of learning from the last exit's prediction")
     distil_temperature: float = Field(TEMPERATURE, gt=0, description="temperature of that prediction")
+    distil_from: Literal["last", "original"] = Field(
+        "last",
+        description="teacher of --distil: the last exit as it is trained, or the network that the run "
+        "started from, which teaches the last exit as well",
+    )
+    freeze: str = Field(
+        "none",
+        description="layers that keep weights and BatchNorm: none, backbone (all but the heads of early "
+        "exits), until:LAYER or until:exitN",
+    )
+    backbone_lr: float = Field(
+        1.0, gt=0, description="factor on --lr of all but the early exits' heads, which begin untrained"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor on --lr of each segment, over that of the next one"
+    )
     weight_ema: Annotated[float | None, BeforeValidator(_none)] = Field(
         None,
         gt=0,
@@ -85,6 +101,7 @@ def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) ->
         "--backbone-epochs": options.backbone_epochs,
         "--distil": options.distil,
         "--feature-split": options.feature_split,
+        "--freeze backbone": options.freeze == "backbone",
     }
     for flag, given in among_exits.items():
         if given and exits == 1:
@@ -101,12 +118,22 @@ def _problems(options: OptionConfig, exits: int, epochs: int, stepwise: bool) ->
         )
     if options.distil_temperature != TEMPERATURE and not options.distil:
         yield "--distil-temperature changes nothing without --distil WEIGHT: give both or neither"
+    yield from _fine_tuning_problems(options)
     decay = options.weight_ema
     if decay and not stepwise and epochs > 1 and decay > 1 - 1 / epochs:
         yield (
             f"--weight-ema {decay:g} averages over {1 / (1 - decay):.0f} outer epochs of meta-gf, and the "
             f"run has {epochs}: expected at most {1 - 1 / epochs:.3g}"
         )
+
+
+def _fine_tuning_problems(options: OptionConfig) -> Iterator[str]:
+    if options.distil_from == "original" and not options.distil:
+        yield "--distil-from original changes nothing without --distil WEIGHT: give both or neither"
+    if options.whiten and options.freeze != "none":
+        yield "--whiten would replace a layer that --freeze keeps: leave one out"
+    if options.backbone_epochs and options.freeze == "backbone":
+        yield "--backbone-epochs trains the backbone alone, --freeze backbone none of it: leave one out"
 
 
 Divide = Literal["batches", "tasks"]
@@ -124,7 +151,9 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
         "plain",
         description="settings to begin with; a flag beside it wins. fast: for few epochs, see docs/recipe.md",
     )
-    method: str = Field("meta-gf", description="joint, ge, pcgrad, cagrad, meta-gf or torchjd:NAME")
+    method: str = Field(
+        "meta-gf", description="joint, ge, pcgrad, cagrad, online-gf, meta-gf or torchjd:NAME"
+    )
     method_option: dict[str, str] = Field({}, description="key=value options of the method")
     loss_weighting: LossWeightingName = Field(
         "plain", description=f"weight of each exit's loss: {', '.join(LOSS_WEIGHTINGS)}"
@@ -148,11 +177,23 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
         description="run folder, of other classes or depth perhaps, whose layers this run starts from where "
         "names and shapes are the same",
     )
+    init_weights: str | None = Field(
+        None,
+        description="file of the weights of the network that exits are added to, or torchvision for its "
+        "ImageNet weights",
+    )
+    normalise: str | None = Field(
+        None,
+        description="how weights to start from take their pixels: imagenet, half, 0..1, 0..255, clip, "
+        "MEAN:STD, weights (as they say themselves) or data (by the training images' own mean)",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _begin_with_recipe(cls, given: Any) -> Any:
-        """Fill in the recipe's values for options that were not given."""
+        """Fill in the recipe's values for options that were not given; read `pretrained`'s other name."""
+        if isinstance(given, dict) and given.get("init_weights") == "torchvision":
+            given = {**given, "init_weights": None, "pretrained": True}
         recipe = RECIPES.get(given.get("recipe")) if isinstance(given, dict) else None
         if recipe is None:
             return given

@@ -102,6 +102,7 @@ class Work:
 
     def __init__(self) -> None:
         self.future: Future[Any] = Future()
+        self.stage_times = None
 
     def cancel(self) -> None:
         """Drop it."""

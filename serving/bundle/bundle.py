@@ -40,17 +40,19 @@ class Bundle:
         manifest: what `manifest.json` says.
         calibration: what every exit said of held-out images.
         links_below: the folder that links of its files may not lead out of.
+        named: what it is asked for by, where that is not its folder's name, which is then its version.
     """
 
     folder: Path
     manifest: Manifest
     calibration: Calibration
     links_below: Path
+    named: str | None = None
 
     @property
     def name(self) -> str:
-        """Return the name the bundle is asked for by: that of its folder."""
-        return self.folder.name
+        """Return the name the bundle is asked for by: that of its folder, or of that of its versions."""
+        return self.named or self.folder.name
 
     @property
     def scorer(self) -> Scorer:
@@ -74,13 +76,14 @@ class Bundle:
             )
 
 
-def read_bundle(folder: Path | str, links_below: Path | None = None) -> Bundle:
+def read_bundle(folder: Path | str, links_below: Path | None = None, name: str | None = None) -> Bundle:
     """Read a bundle and check all of it, short of running it.
 
     Args:
         folder: where it is.
         links_below: the folder that links of its files may not lead out of; what `links_root` says of the
             bundle if None.
+        name: what it is asked for by; its folder's name if None.
 
     Raises:
         BundleError: names the bundle and the file, what was expected and found, and what to do.
@@ -110,7 +113,22 @@ def read_bundle(folder: Path | str, links_below: Path | None = None) -> Bundle:
     if manifest.samples is not None:
         with _blamed(folder, manifest.samples.file):
             _read_checked(folder / manifest.samples.file, manifest.samples.sha256, _MAX_SAMPLES_BYTES, root)
-    return Bundle(folder, manifest, calibration, root)
+    return Bundle(folder, manifest, calibration, root, name)
+
+
+def peek_manifest(folder: Path, links_below: Path | None = None) -> Manifest:
+    """Read the manifest of a bundle alone.
+
+    Args:
+        folder: of the bundle.
+        links_below: as for `read_bundle`.
+
+    Raises:
+        BundleError: as `read_bundle`, for the manifest.
+    """
+    root = links_root(folder) if links_below is None else links_below
+    with _blamed(folder, MANIFEST):
+        return _parse_manifest(read_plain_file(folder / MANIFEST, _MAX_MANIFEST_BYTES, root))
 
 
 def bundle_folders(models: Path | str) -> list[Path]:
@@ -125,14 +143,15 @@ def bundle_folders(models: Path | str) -> list[Path]:
     models = Path(models)
     if not models.is_dir():
         raise BundleError(f"no folder of models at {str(models)!r}; give one that holds bundles")
-    if _looks_like_a_bundle(models):
+    if looks_like_a_bundle(models):
         return [models]
     return sorted(
-        path for path in models.iterdir() if not path.name.startswith(".") and _looks_like_a_bundle(path)
+        path for path in models.iterdir() if not path.name.startswith(".") and looks_like_a_bundle(path)
     )
 
 
-def _looks_like_a_bundle(folder: Path) -> bool:
+def looks_like_a_bundle(folder: Path) -> bool:
+    """Whether a folder holds files of a bundle, its manifest or others."""
     traces = (MANIFEST, "calibration.npz", "*.onnx")
     return any(any(folder.glob(trace)) for trace in traces)
 

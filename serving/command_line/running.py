@@ -13,7 +13,17 @@ from serving.errors import OfframpError
 
 EXTRAS = dict.fromkeys(
     (
-        *("datasets", "httpx", "matplotlib", "onnxscript", "pyarrow", "rich", "scipy", "sklearn"),
+        *(
+            "datasets",
+            "httpx",
+            "matplotlib",
+            "onnxscript",
+            "pyarrow",
+            "rich",
+            "safetensors",
+            "scipy",
+            "sklearn",
+        ),
         *("tensorboard", "torch", "torchjd", "torchvision"),
     ),
     "training",

@@ -11,6 +11,7 @@ from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
 from serving.engine.providers import CPU, CUDA, DeviceFeatures, listed, wanted
+from serving.engine.rest import Rest, no_rest, resting
 from serving.engine.row_parallel import RowParallelSession, can_slice
 from serving.engine.sessions import (
     available_providers,
@@ -38,8 +39,10 @@ class Engine:
         strict: every provider wanted must be had.
         device_features: whether features stay where the provider works (see `features_on`).
         warm_up_seconds: how long the first runs may take together: a graph may hold a loop without an end.
+        pause: called after each of the first runs, with its seconds; `rest` leaves the cores to others.
 
     Attributes:
+        pause: as it was given.
         providers: what all segments run on, best first.
         missing: what was wanted and not had.
         features_on: where features wait: `host`, or `device`.
@@ -61,6 +64,7 @@ class Engine:
         strict: bool = False,
         device_features: DeviceFeatures = "auto",
         warm_up_seconds: float = 300.0,
+        pause: Rest = no_rest,
     ) -> None:
         available = available_providers()
         names = wanted(providers, available)
@@ -71,6 +75,7 @@ class Engine:
         self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
         self._threads, self._tried = threads or cores(), tried
         self._binds = device_features == "on"  # features on a device are bound to plain sessions
+        self.pause = pause
         self._helpers = DaemonPool(self._threads - 1)
         self._memory = BufferPool()
         self._ended_by: tuple[Any, ...] = ()  # run options that can end a run, while there are such
@@ -152,7 +157,9 @@ class Engine:
         timer.start()
         self._ended_by = (options,)
         try:
-            return try_out(self.run, self._segments, sizes, same_bits=self.providers == (CPU,))
+            return try_out(
+                resting(self.run, self.pause), self._segments, sizes, same_bits=self.providers == (CPU,)
+            )
         except BundleError as error:
             took = f"; its first runs took more than {seconds:g} s" if options.terminate else ""
             raise BundleError(f"bundle {bundle.name!r}: {error}{took}") from error

@@ -76,6 +76,13 @@ def run_options() -> Any:
     return onnxruntime.RunOptions()
 
 
+def shrinking_run_options() -> Any:
+    """Make `onnxruntime.RunOptions` of a run that gives the arena's free memory back when it ends."""
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
 def device_tensor(shape: Sequence[int], dtype: str, kind: str) -> Any:
     """Make a tensor in a device's memory, an OrtValue; its content is left open.
 

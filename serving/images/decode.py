@@ -113,7 +113,7 @@ def to_array(still: Still, spec: Preprocessing) -> npt.NDArray[np.uint8]:
         ImageError: the pixels are not all there.
     """
     target = spec.resize or max(spec.height, spec.width)
-    return np.array(_fit(upright_rgb(still, 2 * target), spec))
+    return np.array(fit(upright_rgb(still, 2 * target), spec))
 
 
 def upright_rgb(still: Still, shorter_side: int | None = None) -> Image.Image:
@@ -149,7 +149,7 @@ def sniff(data: bytes) -> Literal["PNG", "JPEG", "WEBP"]:
     raise ImageTypeError("expected a PNG, JPEG or WebP image, found bytes that start like none of them")
 
 
-def _fit(image: Image.Image, spec: Preprocessing) -> Image.Image:
+def fit(image: Image.Image, spec: Preprocessing) -> Image.Image:
     """Resize and crop in one step: only the pixels of the crop are ever computed.
 
     Scaling a 1 x 100,000 image before cropping it would need gigabytes; resampling the crop's own region

@@ -16,11 +16,13 @@ from serving.plain_file import read_plain
 
 _FORMAT = 1
 _MOST_BYTES = 4 * 2**20
+_MOST_FILES = 10_000
 
 
 class _Document(msgspec.Struct):
     format: int
     budget_classes: dict[str, dict[str, float]]
+    model: str = ""
 
 
 _DOCUMENT = msgspec.json.Decoder(_Document)
@@ -48,6 +50,8 @@ def bundle_hash(manifest: Manifest) -> str:
 class StateFolder:
     """One JSON file per bundle, named by the bundle's hash: a new bundle under an old name starts anew.
 
+    The file of the bundle that had the name before is discarded then, which the log says.
+
     Args:
         folder: where; made if it is not there.
         logger: where a file that cannot be used is named.
@@ -57,9 +61,15 @@ class StateFolder:
         self._folder = folder
         self._logger = logger
 
-    def load(self, model: Stateful) -> None:
-        """Give a model its state back; one that cannot be used is logged, and the model starts without."""
+    def load(self, model: Stateful, name: str) -> None:
+        """Give a model its state back; one that cannot be used is logged, and the model starts without.
+
+        Args:
+            model: whose.
+            name: of the model, with its version where there are several.
+        """
         path = self._path(model)
+        self._discard_others(path, name)
         try:
             document = _DOCUMENT.decode(read_plain(path, _MOST_BYTES))
             if document.format != _FORMAT:
@@ -70,15 +80,26 @@ class StateFolder:
         except Exception as error:  # no file, whatever it is, keeps a server from starting
             self._logger.warning("state_unusable", file=path.name, reason=f"{type(error).__name__}: {error}")
 
-    def save(self, model: Stateful) -> None:
+    def save(self, model: Stateful, name: str) -> None:
         """Write a model's state, whole or not at all; what goes wrong is logged, and serving goes on."""
         path = self._path(model)
-        document = {"format": _FORMAT, "budget_classes": model.state()}
+        document = {"format": _FORMAT, "budget_classes": model.state(), "model": name}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(document, allow_nan=False))
         except (OSError, ValueError) as error:
             self._logger.error("state_not_written", file=path.name, reason=str(error))
+
+    def _discard_others(self, path: Path, name: str) -> None:
+        """Delete what another bundle of this name had learned."""
+        for other in sorted(self._folder.glob("*.json"))[:_MOST_FILES]:
+            try:
+                if other.name == path.name or _DOCUMENT.decode(read_plain(other, _MOST_BYTES)).model != name:
+                    continue
+                other.unlink()
+            except (OSError, ValueError, msgspec.DecodeError):  # none of ours, or not to be had
+                continue
+            self._logger.warning("state_discarded", bundle=name, file=other.name, reason="the bundle changed")
 
     def _path(self, model: Stateful) -> Path:
         return self._folder / f"{bundle_hash(model.manifest)}.json"
@@ -89,7 +110,7 @@ class StateKeeper:
 
     Args:
         folder: where to.
-        models: whose state.
+        models: whose state, by their names; looked at anew each time.
         interval_seconds: between two saves.
     """
 
@@ -112,30 +133,5 @@ class StateKeeper:
             self._save()
 
     def _save(self) -> None:
-        for model in self._models.values():
-            self._folder.save(model)
-
-
-def keep_state(
-    state_dir: Path | None,
-    interval_seconds: float,
-    models: Mapping[str, Stateful],
-    logger: FilteringBoundLogger,
-) -> StateKeeper | None:
-    """Give models back what they had learned, and keep what they learn.
-
-    Args:
-        state_dir: where it is kept; None keeps nothing.
-        interval_seconds: between two saves.
-        models: whose state.
-        logger: where a file that cannot be used is named.
-
-    Returns:
-        An object that saves until it is closed; None where no folder is set.
-    """
-    if state_dir is None:
-        return None
-    folder = StateFolder(state_dir, logger)
-    for model in models.values():
-        folder.load(model)
-    return StateKeeper(folder, models, interval_seconds)
+        for name, model in self._models.items():
+            self._folder.save(model, name)

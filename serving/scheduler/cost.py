@@ -177,6 +177,7 @@ def measure(
     clock: Callable[[], float],
     repeats: int = 2,
     whole: Callable[[Tensors], object] | None = None,
+    pause: Callable[[float], None] = lambda seconds: None,
 ) -> CostModel:
     """Time every stage at a few batch sizes on black images; the quickest of some runs counts.
 
@@ -188,20 +189,24 @@ def measure(
         clock: seconds from any origin.
         repeats: runs of each; the first of a size may pay for memory.
         whole: runs all stages at once, and is timed as one more of them.
+        pause: called after each run, with its seconds; the time that it takes is not counted.
     """
     model = CostModel(stages)
+    taken = 0.0
 
     def quickest(job: Callable[[], Result]) -> tuple[float, Result]:
+        nonlocal taken
         best = math.inf
         for _ in range(repeats):
             started = clock()
             result = job()
-            best = min(best, clock() - started)
+            seconds = clock() - started
+            pause(seconds)
+            best, taken = min(best, seconds), taken + seconds
         return best, result
 
-    begun = clock()
     for size in sizes:
-        if clock() - begun > _WARM_UP_SECONDS:
+        if taken > _WARM_UP_SECONDS:
             break
         images: Tensors = (np.zeros((size, *image_shape), np.uint8),)
         if whole is not None:

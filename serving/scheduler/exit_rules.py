@@ -39,7 +39,12 @@ class ThresholdRule:
         thresholds = [row.request.terms.thresholds for row in rows]
         scores = self._scorer(stage, probabilities)
         if self._observe is not None:
-            self._observe(stage, scores, probabilities.argmax(axis=1), thresholds)
+            counted = [index for index, row in enumerate(rows) if row.request.terms.kind != "shadow"]
+            if len(counted) == len(rows):
+                self._observe(stage, scores, probabilities.argmax(axis=1), thresholds)
+            elif counted:
+                classes = probabilities[counted].argmax(axis=1)
+                self._observe(stage, scores[counted], classes, [thresholds[index] for index in counted])
         limits = np.fromiter((vector[stage] for vector in thresholds), np.float64, count=len(rows))
         return np.asarray(scores >= limits)
 

@@ -18,6 +18,25 @@ ExitAnswer = tuple[int, FloatArray, int]
 
 
 @dataclass(frozen=True, slots=True)
+class StageTime:
+    """A run of a stage that rows of a request were part of.
+
+    Attributes:
+        name: `stage k`, from 1, or `stage whole` where all stages ran in one.
+        begun: the clock's seconds.
+        seconds: how long it took.
+        rows: of the request.
+        batch_rows: of all requests.
+    """
+
+    name: str
+    begun: float
+    seconds: float
+    rows: int
+    batch_rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Constraints:
     """The constraints of a request, frozen at admission; exit rules read them, the scheduler does not.
 
@@ -32,6 +51,7 @@ class Constraints:
             `serving.scheduler.head_skipping`; empty where every exit counts.
         probabilities: whether answers bring those of all classes.
         budget_share: what a brown-out left of the budget asked for; 1 where nothing lowered it.
+        timed: whether runs of stages are noted.
     """
 
     budget_flops: float
@@ -43,6 +63,7 @@ class Constraints:
     planned_flops: float | None = None
     probabilities: bool = False
     budget_share: float = 1.0
+    timed: bool = False
 
 
 class Request(Generic[ResultT]):
@@ -60,12 +81,13 @@ class Request(Generic[ResultT]):
         unanswered: how many rows have not left yet.
         notes_all: whether every exit's answer is kept until the next one replaces it, not only the last: for
             deadlines, and for decisions over the whole request.
+        stage_times: its runs of stages so far; None where they are not noted.
         history: the answer of every exit to the only row, by the exit's index; None if not asked for.
     """
 
     __slots__ = (
-        *("_answers", "admitted_at", "barrier", "future", "history", "notes_all", "number", "size", "terms"),
-        "unanswered",
+        *("_answers", "admitted_at", "barrier", "future", "history", "notes_all", "number", "size"),
+        *("stage_times", "terms", "unanswered"),
     )
 
     def __init__(self, size: int, terms: Constraints, *, barrier: bool, admitted_at: float) -> None:
@@ -78,6 +100,7 @@ class Request(Generic[ResultT]):
         self.unanswered = size
         self.notes_all = barrier or terms.answer_at < math.inf
         self.history: dict[int, ExitAnswer] | None = {} if terms.kind == "explain" else None
+        self.stage_times: list[StageTime] | None = [] if terms.timed else None
         self._answers: list[ExitAnswer | None] = [None] * size
 
     @property
@@ -93,6 +116,11 @@ class Request(Generic[ResultT]):
     def exits(self) -> tuple[int, ...]:
         """The deepest exit index that each row has an answer of, -1 for none."""
         return tuple(-1 if answer is None else answer[0] for answer in self._answers)
+
+    def note_run(self, run: StageTime) -> None:
+        """Note a run of a stage, where runs are noted."""
+        if self.stage_times is not None:
+            self.stage_times.append(run)
 
     def note(self, position: int, answer: ExitAnswer) -> None:
         """Keep what an exit says of one row, in place of what the exit before said."""

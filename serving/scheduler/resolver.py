@@ -87,6 +87,7 @@ class Resolver(Generic[ResultT]):
                         planned_flops=terms.planned_flops,
                         number=request.number,
                         budget_share=terms.budget_share,
+                        full_flops=self._exit_flops[-1],
                     )
                 )
                 request.future.set_result(result)

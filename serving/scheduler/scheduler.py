@@ -20,7 +20,7 @@ from serving.scheduler.deadlines import Deadlines
 from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch, StageLoad
 from serving.scheduler.head_skipping import goes_straight, needs_head
 from serving.scheduler.hooks import Decide, Start, checked, everybody_starts
-from serving.scheduler.request import Batch, Constraints, Request, ResultT, Row, requests_of
+from serving.scheduler.request import Batch, Constraints, Request, ResultT, Row, StageTime, requests_of
 from serving.scheduler.resolver import MakeAnswers, Resolver, deadline_error, engine_error
 from serving.scheduler.stage_queue import StageQueue
 from serving.scheduler.turns import Turns
@@ -256,12 +256,20 @@ class Scheduler(Generic[ResultT]):
             )
             return
         self._emit(StageRan(self._name, stage, len(rows), seconds, queue_seconds, skipped))
+        self._note_times(stage, rows, started, seconds)
         if broken.size:
             rows, probabilities, features = self._fail_broken(
                 exit_index, rows, broken, probabilities, features
             )
         answered_rows = self._go_on(exit_index, rows, probabilities, features) if rows else 0
         self._admission.note_throughput(answered_rows, seconds)
+
+    def _note_times(self, stage: int, rows: Sequence[Row], started: float, seconds: float) -> None:
+        """Note a run with the requests that want to know."""
+        timed = [row.request for row in rows if row.request.stage_times is not None]
+        for request in dict.fromkeys(timed):
+            name = "stage whole" if stage > self._last else f"stage {stage + 1}"
+            request.note_run(StageTime(name, started, seconds, timed.count(request), len(rows)))
 
     def _go_on(
         self, exit_index: int, rows: list[Row], probabilities: FloatArray | None, features: Tensors

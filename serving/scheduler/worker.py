@@ -105,6 +105,11 @@ class Worker(Generic[ResultT]):
         return self._thread.is_alive() and not (self._dead or self._draining)
 
     @property
+    def waiting_rows(self) -> int:
+        """How many rows were admitted and neither answered nor dropped."""
+        return self._scheduler.waiting_rows
+
+    @property
     def stalled_seconds(self) -> float:
         """For how long there has been work and no step of it was finished; 0 where there is none."""
         return self._clock() - self._progress_at if self._busy else 0.0

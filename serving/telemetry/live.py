@@ -88,6 +88,8 @@ class Live:
     def __call__(self, event: Event) -> None:
         """Count one event."""
         match event:
+            case RequestDone(kind="shadow"):
+                pass  # nobody waited for it
             case RequestDone(model, exits, flops, budget_flops, seconds):
                 latency = bisect_left(_BOUNDS, seconds)
                 with self._lock:

@@ -8,16 +8,29 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from serving.events import (
     BudgetKind,
+    CurrentVersion,
     Event,
     KeyLimited,
+    ModelLoaded,
+    ModelRefused,
     ModelStalled,
+    ModelUnloaded,
     RequestDone,
     RequestFailed,
     RequestRefused,
@@ -26,9 +39,12 @@ from serving.events import (
     WorkerDied,
 )
 from serving.telemetry.batch_histogram import BatchHistogram
+from serving.telemetry.comparison_metrics import ComparisonMetrics
 from serving.telemetry.monitoring_metrics import MonitoringMetrics
+from serving.telemetry.repository_metrics import RepositoryMetrics
 
-KINDS = tuple(kind for kind in get_args(BudgetKind) if kind != "explain")
+_ON_TOP = ("explain", "shadow")  # of what answers cost
+KINDS = tuple(kind for kind in get_args(BudgetKind) if kind not in _ON_TOP)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -128,6 +144,8 @@ class Metrics:
         self._full_flops: dict[str, int] = {}
         self._head_flops: dict[str, tuple[int, ...]] = {}
         self._promises = MonitoringMetrics(registry)
+        self._repository = RepositoryMetrics(registry)
+        self._comparisons = ComparisonMetrics(registry)
         self._request_seconds = Histogram(
             "offramp_request_seconds",
             "From admission to answer.",
@@ -219,10 +237,11 @@ class Metrics:
                 self._batch_rows_of[labels].observe(rows)
                 self._stage_seconds_of[labels].observe(seconds)
                 self._queue_seconds.observe(labels, queue_seconds)
-                for exit_index in skipped_heads if model in self._head_flops else ():
-                    head_flops = self._head_flops[model][exit_index]
+                heads = self._head_flops.get(model, ())  # the current version's; another may have more
+                for exit_index in (index for index in skipped_heads if index < len(heads)):
+                    head_flops = heads[exit_index]
                     self._skipped_of[model, str(exit_index + 1)].inc(rows * head_flops)
-            case RequestDone() if event.kind != "explain":  # which comes on top of what answers cost
+            case RequestDone() if event.kind not in _ON_TOP:
                 self._count_answers(event)
             case RequestFailed(model, error, rows):
                 self._errors.labels(error).inc()
@@ -235,8 +254,22 @@ class Metrics:
                 self._key_limited.labels(key, limit).inc()
             case WorkerDied() | ModelStalled():
                 self._note_worker(event)
+            case ModelLoaded() | ModelRefused() | ModelUnloaded() | CurrentVersion():
+                self._note_repository(event)
             case _:
                 self._promises(event)
+                self._comparisons(event)
+
+    def _note_repository(self, event: ModelLoaded | ModelRefused | ModelUnloaded | CurrentVersion) -> None:
+        self._repository(event)
+        match event:
+            case CurrentVersion(model, _, exit_flops, head_flops, providers, features):
+                self.loaded(model, exit_flops, head_flops)
+                self.runs_on(model, providers, features)
+            case ModelUnloaded(model, last=True):
+                self._forget(model)
+            case _:
+                pass
 
     def _note_worker(self, event: WorkerDied | ModelStalled) -> None:
         if isinstance(event, WorkerDied):
@@ -253,8 +286,9 @@ class Metrics:
         self._asked_of[model, done.kind].inc(done.budget_flops * len(exits))
         if done.budget_share < 1:
             self._promises.lowered(model, len(exits))
-        if model in self._full_flops:
-            self._saved_of[(model,)].inc(self._full_flops[model] * len(exits) - sum(flops))
+        full_flops = done.full_flops or self._full_flops.get(model)
+        if full_flops is not None:
+            self._saved_of[(model,)].inc(full_flops * len(exits) - sum(flops))
         self._request_seconds_of[(model,)].observe(done.seconds)
 
     def loaded(self, model: str, exit_flops: Sequence[int], head_flops: Sequence[int] = ()) -> None:
@@ -281,14 +315,30 @@ class Metrics:
             for number in range(1, len(exit_flops)):
                 self._skipped_of[model, str(number)].inc(0)
 
+    def _forget(self, model: str) -> None:
+        """Show no state of a model that is gone; what was counted stays."""
+        for gauge in (self._up, self._runs_on):
+            gauge.remove_by_labels({"model": model})
+        self._promises.forget(model)
+
     def runs_on(self, model: str, providers: Sequence[str], features: str) -> None:
         """Say what a model runs on, best first, and where its features wait."""
+        self._runs_on.remove_by_labels({"model": model})
         self._runs_on.labels(model, providers[0], features).set(1)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Count one HTTP answer; `route` is the template, never the path."""
+    def answered(
+        self, route: str, status: int, seconds: float, exemplar: dict[str, str] | None = None
+    ) -> None:
+        """Count one HTTP answer.
+
+        Args:
+            route: the template, never the path.
+            status: of the answer.
+            seconds: from the end of the request's headers to its end.
+            exemplar: the trace that it is an example of.
+        """
         self._http_requests_of[route, str(status)].inc()
-        self._http_seconds_of[(route,)].observe(seconds)
+        self._http_seconds_of[(route,)].observe(seconds, exemplar)
 
     def watch(self, name: str, help_text: str, value: Callable[[], float], *, counts: bool = False) -> None:
         """Show a value that is looked up whenever the metrics are asked for.
@@ -317,4 +367,17 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return self.exposition("")[0]
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics, and their media type.
+
+        Args:
+            accept: the media types that the caller takes: OpenMetrics, which has exemplars, where it is
+                named; else Prometheus' text format.
+        """
+        taken = {part.partition(";")[0].strip() for part in accept.lower().split(",")}
+        if "application/openmetrics-text" in taken:
+            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

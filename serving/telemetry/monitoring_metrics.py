@@ -100,7 +100,7 @@ class MonitoringMetrics:
         )
         self._watch_flops = Counter(
             "offramp_watch_flops",
-            "Nominal FLOPs spent on watching and explaining.",
+            "Nominal FLOPs spent on watching, explaining and shadows.",
             ("model",),
             registry=registry,
         )
@@ -144,7 +144,7 @@ class MonitoringMetrics:
                 self._watched.labels(*labels).inc()
                 self._agreed.labels(*labels).inc(agreed)
                 self._watch_flops.labels(model).inc(extra_flops)
-            case RequestDone(model, flops=flops, kind="explain"):
+            case RequestDone(model, flops=flops, kind="explain" | "shadow"):
                 self._watch_flops.labels(model).inc(sum(flops))
             case AgreementMeasured(model, exit_index, expected=expected, alarm=alarm):
                 labels = (model, str(exit_index + 1))
@@ -176,3 +176,17 @@ class MonitoringMetrics:
                 self._watched.labels(*labels)
                 self._agreed.labels(*labels)
                 self._low.labels(*labels).set(0)
+
+    def forget(self, model: str) -> None:
+        """Show no state of a model that is gone."""
+        gauges = (
+            self._correction,
+            self._error,
+            self._expected,
+            self._low,
+            self._drift,
+            self._limit,
+            self._alarm,
+        )
+        for gauge in gauges:
+            gauge.remove_by_labels({"model": model})

@@ -61,32 +61,41 @@ class Statistics:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._lock = threading.Lock()
-        self._models: dict[str, ModelStatistics] = defaultdict(ModelStatistics)
+        self._models: dict[tuple[str, str], ModelStatistics] = defaultdict(ModelStatistics)
 
     def __call__(self, event: Event) -> None:
-        """Count one event."""
+        """Count one event of a model that has one version."""
+        self._count(event, "1")
+
+    def version(self, name: str, number: str) -> Callable[[Event], None]:
+        """Return what counts the events of a version, from the beginning."""
+        with self._lock:
+            self._models.pop((name, number), None)
+        return lambda event: self._count(event, number)
+
+    def _count(self, event: Event, number: str) -> None:
         match event:
             case RequestDone(model, exits, seconds=seconds):
                 with self._lock:
-                    found = self._models[model]
+                    found = self._models[model, number]
                     found.images += len(exits)
                     found.success.add(1, seconds)
                     found.last_at = self._now()
             case RequestFailed(model):
                 with self._lock:
-                    self._models[model].fail.add(1, 0.0)
+                    self._models[model, number].fail.add(1, 0.0)
             case StageRan(model, _, rows, seconds, queue_seconds):
                 with self._lock:
-                    found = self._models[model]
+                    found = self._models[model, number]
                     found.queue.add(rows, sum(queue_seconds))
                     found.stages[rows].add(1, seconds)
             case _:
                 pass
 
-    def of(self, model: str) -> ModelStatistics:
-        """Return what a model has done so far: a copy, which stays as it is."""
+    def of(self, model: str, number: str = "1") -> ModelStatistics:
+        """Return what a version of a model has done so far: a copy, which stays as it is."""
         with self._lock:
-            found = self._models[model]
+            found = self._models[model, number]
             stages = {rows: Durations(run.count, run.seconds) for rows, run in found.stages.items()}
             return ModelStatistics(
                 found.images,

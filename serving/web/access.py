@@ -19,7 +19,7 @@ HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
 """Paths that need no key: a health probe has none, and often no name for the server."""
 
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
-_ADMIN = re.compile(r"/models/[^/]+/labels")
+_ADMIN = re.compile(r"/models/[^/]+/labels|/v2/repository/models/.*")
 """Paths that change the server's state: on the second port, or where callers may."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 

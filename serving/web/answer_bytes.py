@@ -10,6 +10,7 @@ from types import MappingProxyType
 from starlette.responses import Response
 
 from serving.answer import Answer, ExitReport
+from serving.telemetry.request_times import RequestTimes
 from serving.web.answer_form import PLAIN, AnswerForm
 
 _KEPT_TEXTS = 65_536  # class names, mostly: the largest label sets in use have some twenty thousand
@@ -31,6 +32,7 @@ class AnswerResponse(Response):
         classes: the names of all classes, by index.
         form: what answers say.
         failures: problems in place of the images that could not be read, by their index.
+        times: where the time went, for the header `Server-Timing`; None for no such header.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class AnswerResponse(Response):
         classes: Sequence[str] = (),
         form: AnswerForm = PLAIN,
         failures: Mapping[int, str] = NO_FAILURES,
+        times: RequestTimes | None = None,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -49,6 +52,8 @@ class AnswerResponse(Response):
             told.insert(index, f'{{"problem": {failures[index]}}}')
         self.body = (as_list(told) if listed else told[0]).encode()
         self.raw_headers = [(b"content-length", b"%d" % len(self.body)), _JSON]
+        if times is not None:
+            self.raw_headers.append((b"server-timing", times.server_timing().encode()))
         if answers and answers[0].budget_share < 1:
             self.raw_headers.append((BROWNOUT_HEADER, b"%.3g" % answers[0].budget_share))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from serving.errors import QueryError
 
-FORM_NAMES = ("top_k", "probabilities", "on_error")
+FORM_NAMES = ("top_k", "probabilities", "on_error", "timings")
 _MOST_CLASSES = 1_000_000
 
 
@@ -18,11 +18,13 @@ class AnswerForm:
         probabilities: whether those of all classes, in their order.
         item_errors: whether an image of a list that cannot be read gets a problem of its own, in its place;
             else the request fails whole.
+        timings: whether the header `Server-Timing` says where the time went.
     """
 
     top_k: int | None = None
     probabilities: bool = False
     item_errors: bool = False
+    timings: bool = False
 
     @property
     def needs_probabilities(self) -> bool:
@@ -47,7 +49,9 @@ def read_form(query: Mapping[str, str]) -> AnswerForm:
         if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:10]) <= _MOST_CLASSES:
             raise QueryError(f"expected top_k to be a number of classes, 1 or more, found {text[:60]!r}")
         top_k = int(text[:10])
-    return AnswerForm(top_k, read_switch(query, "probabilities"), on_error == "item")
+    return AnswerForm(
+        top_k, read_switch(query, "probabilities"), on_error == "item", read_switch(query, "timings")
+    )
 
 
 def read_switch(query: Mapping[str, str], name: str) -> bool:

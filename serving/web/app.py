@@ -1,24 +1,43 @@
 """Puts the HTTP application together."""
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from serving.telemetry.logs import get_logger
-from serving.web import classify_route, health_routes, labels_route, live_route, models_routes, problems
+from serving.web import (
+    classify_route,
+    compare_route,
+    health_routes,
+    labels_route,
+    live_route,
+    models_routes,
+    problems,
+)
 from serving.web.access import Access
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.console import pages
 from serving.web.examples import show_examples
 from serving.web.gate import ServerMiddleware
+from serving.web.oip import repository_routes
 from serving.web.oip import routes as oip_routes
 from serving.web.query import PARAMETERS
 from serving.web.request_ids import RequestIds
 from serving.web.service import Service
 
 ANYBODY = Access()
+_LENGTH = "Inference-Header-Content-Length"
+_ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "traceparent", "tracestate", _LENGTH)
+_EXPOSED_HEADERS = (
+    *("Offramp-Request-ID", "Offramp-Brownout", "Server-Timing", "X-Request-ID", "Retry-After"),
+    _LENGTH,
+)
+"""Of requests and answers of pages from other origins, where such may ask (`--cors-origins`)."""
 
 
 def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ServerMiddleware:
@@ -42,9 +61,11 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         classify_route.router(hot),
         models_routes.router(service),
         live_route.router(service),
+        compare_route.router(service),
         labels_route.router(service),
         health_routes.router(service),
         oip_routes.router(service, hot, server_version()),
+        repository_routes.router(service),
     ):
         app.include_router(routes)
     if service.settings.console:
@@ -59,6 +80,19 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
     return ServerMiddleware(
         app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
+    )
+
+
+def open_to_origins(app: ServerMiddleware, origins: Sequence[str] | None) -> ASGIApp:
+    """Let pages of other origins ask an application; None lets none."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=_ALLOWED_HEADERS,
+        expose_headers=_EXPOSED_HEADERS,
     )
 
 

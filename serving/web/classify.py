@@ -37,13 +37,14 @@ class Classify:
     """Reads a request, has its images decoded and answered by other threads, and waits.
 
     Args:
-        service: models, settings and threads; the models stay the same.
+        service: models, settings and threads.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._mailbox: LoopMailbox | None = None
         self._kept = lru_cache(_KEPT_QUERIES)(self._read_query)
+        self._check_budget = lru_cache(_KEPT_QUERIES)(parse_budget)
 
     async def __call__(self, scope: Scope, receive: Receive) -> AnswerResponse:
         """Answer one request.
@@ -64,7 +65,24 @@ class Classify:
         received_at = time.monotonic()
         query = scope["query_string"]
         # Impossible options are refused before the body is read.
-        model, ask, form = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
+        ask, form, version = self._kept(query) if len(query) <= _KEPT_QUERY_BYTES else self._read_query(query)
+        request_id = scope.get("state", {}).get("request_id")
+        with self._service.lease(ask.model, version, request_id) as chosen:
+            if chosen.versioned:
+                scope["state"]["model_version"] = chosen.number
+            return await self._answer(chosen.model, ask, form, scope, receive, received_at)
+
+    async def _answer(
+        self,
+        model: ServedModel,
+        ask: ClassifyOptions,
+        form: AnswerForm,
+        scope: Scope,
+        receive: Receive,
+        received_at: float,
+    ) -> Callable[[], AnswerResponse]:
+        if ask.budget is not None:
+            self._check_budget(str(ask.budget), model.exit_flops)
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
         if (allowed := scope.get("state", {}).get("priority")) is not None:
             ask = replace(ask, priority=lower_of(ask.priority, allowed))
@@ -97,6 +115,7 @@ class Classify:
             classes=model.manifest.classes,
             form=form,
             failures=failures or NO_FAILURES,
+            times=job.times if form.timings else None,
         )
 
     async def run(
@@ -123,7 +142,10 @@ class Classify:
             ClientDisconnect: the caller has gone.
         """
         late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
-        notes = None
+        tracing, notes = self._service.tracing, None
+        traced = tracing is not None and tracing.sampled
+        if traced:
+            ask = replace(ask, timings=True)
         if self._service.labels is not None and request_id is not None and not ask.explain:
             max_drop, failures = self._service.settings.max_drop, partial(_failures_of, reader)
             notes = LabelNotes(self._service.labels.store, model, request_id, ask, max_drop, failures)
@@ -141,8 +163,12 @@ class Classify:
         await self._end(job, caller, late_at)
         if job.refusal is not None:
             raise job.refusal
+        if job.times is not None:
+            job.times.answered_at = time.monotonic()
         if notes is not None and job.succeeded:
             notes.note(job.answers())
+        if tracing is not None and traced and job.times is not None:
+            tracing.answered(job.times, job.answers() if job.succeeded else ())
         return job
 
     async def body(
@@ -200,16 +226,16 @@ class Classify:
             if not job.over:
                 job.abandon()
 
-    def _read_query(self, query: bytes) -> tuple[ServedModel, ClassifyOptions, AnswerForm]:
+    @staticmethod
+    def _read_query(query: bytes) -> tuple[ClassifyOptions, AnswerForm, str | None]:
         given = read_query(query, *PARAMETERS)
         form = read_form(given)
         ask = read_options(given)
         if form.needs_probabilities:
             ask = replace(ask, probabilities=True)
-        model = self._service.choose(ask.model)
-        if ask.budget is not None:
-            parse_budget(str(ask.budget), model.exit_flops)
-        return model, ask, PLAIN if form == PLAIN else form
+        if form.timings:
+            ask = replace(ask, timings=True)
+        return ask, PLAIN if form == PLAIN else form, given.get("version")
 
     def _mailbox_of_this_loop(self) -> LoopMailbox:
         loop = asyncio.get_running_loop()

@@ -6,17 +6,31 @@ from starlette.responses import Response
 
 from serving.images.decode import CONTENT_TYPES, UNTYPED
 from serving.web.classify import Classify
+from serving.web.form_reader import FORM_TYPE
 from serving.web.problems import documented
-from serving.web.query import BUDGET_PARAMETER, FORM_PARAMETERS, MODEL_PARAMETER, TERMS_PARAMETERS
+from serving.web.query import (
+    BUDGET_PARAMETER,
+    FORM_PARAMETERS,
+    MODEL_PARAMETER,
+    TERMS_PARAMETERS,
+    VERSION_PARAMETER,
+)
 from serving.web.reading import JSON_TYPE, NPY_TYPE
 from serving.web.schemas import AnswerBody, AnswersBody, ImagesBody, binary
 
 PATH = "/classify"
 
+_FILE = {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "properties": {"image": _FILE, "images": {"type": "array", "items": _FILE, "minItems": 1}},
+    "oneOf": [{"required": ["image"]}, {"required": ["images"]}],
+    "additionalProperties": False,
+}
 _BODY = {
     "required": True,
     "content": binary(*CONTENT_TYPES.values(), *filter(None, UNTYPED), NPY_TYPE)
-    | {JSON_TYPE: {"schema": ImagesBody.model_json_schema()}},
+    | {JSON_TYPE: {"schema": ImagesBody.model_json_schema()}, FORM_TYPE: {"schema": _FORM}},
 }
 
 
@@ -32,12 +46,18 @@ def router(classify: Classify) -> APIRouter:
             **documented(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
         },
         openapi_extra={
-            "parameters": [BUDGET_PARAMETER, *TERMS_PARAMETERS, MODEL_PARAMETER, *FORM_PARAMETERS],
+            "parameters": [
+                BUDGET_PARAMETER,
+                *TERMS_PARAMETERS,
+                MODEL_PARAMETER,
+                VERSION_PARAMETER,
+                *FORM_PARAMETERS,
+            ],
             "requestBody": _BODY,
         },
     )
     async def route(request: Request) -> Response:
-        """Send one image as it is, several as JSON with base64 or as an `.npy` array.
+        """Send one image as it is, several as JSON with base64, as an `.npy` array, or as files of a form.
 
         One image is answered with one object, a list with `{"results": [...]}`. Where one image of a list
         cannot be read, the request fails whole and the problem names the image's index.

@@ -8,17 +8,18 @@ from typing import Any
 from fastapi import FastAPI
 from PIL import Image
 
+from serving.repository.folder import ONLY_VERSION
 from serving.web.service import Service
 
 _JSON = "application/json"
-_VERSION = "1"  # of every model in the Open Inference Protocol
 
 
 def show_examples(app: FastAPI, service: Service) -> None:
     """Give what must be filled in an example: a model that this server has, an image that it can read."""
     describe = app.openapi
     chosen = service.settings.default_model or next(iter(sorted(service.models)), "")
-    parameters = {"model": chosen, "version": _VERSION}
+    slot = service.loaded.slots.get(chosen)
+    parameters = {"model": chosen, "version": slot.current if slot is not None else ONLY_VERSION}
     bodies = _bodies(_image())
 
     def described() -> dict[str, Any]:

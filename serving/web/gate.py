@@ -13,6 +13,7 @@ from serving.web.problems import CLIENT_GONE, problem
 from serving.web.request_ids import ECHOED, HEADER, RequestIds, echoed
 from serving.web.service import Service
 
+_VERSION = b"offramp-model-version"
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -52,6 +53,23 @@ class ServerMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        tracing = self._service.tracing
+        if tracing is None:
+            await self._handle(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        method, path = scope["method"], scope["path"]
+        attributes = {"http.request.method": method, "url.path": path}
+        with tracing.request(method, headers, attributes) as ended:
+            status, route = await self._handle(scope, receive, send, tracing.exemplar)
+            ended(
+                f"{method} {route}", {"http.response.status_code": status, "http.route": route}, status >= 500
+            )
+
+    async def _handle(
+        self, scope: Scope, receive: Receive, send: Send, exemplar: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Handle one HTTP request; return the status of its answer, and the template of its path."""
         start, status, sent_bytes = self._clock(), 0, 0
         request_id = self._ids.make()
         scope.setdefault("state", {})["request_id"] = request_id
@@ -81,14 +99,17 @@ class ServerMiddleware:
         finally:
             route = scope["path"] if shortcut else getattr(scope.get("route"), "path", "unmatched")
             seconds = self._clock() - start
-            self._service.metrics.answered(route, status or 500, seconds)
+            self._service.metrics.answered(route, status or 500, seconds, exemplar)
             if self._service.settings.access_log:
                 self._log(scope, request_id, key, status or 500, sent_bytes, seconds)
+        return status or 500, route
 
     def _headers(self, scope: Scope, request_id: str) -> list[tuple[bytes, bytes]]:
         headers = [_NOSNIFF, (HEADER, request_id.encode())]
         if (callers := echoed(scope)) is not None:
             headers.append((ECHOED, callers))
+        if (version := scope["state"].get("model_version")) is not None:
+            headers.append((_VERSION, version.encode()))
         if self._service.draining:
             headers.append((b"connection", b"close"))
         return headers

@@ -1,11 +1,13 @@
 """`GET /v2/health/live`, `/v2/health/ready` (Open Inference Protocol v2) and `/metrics`."""
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving.web.problems import documented, problem
 from serving.web.service import Service
+
+_METRICS_TYPES = ("text/plain", "application/openmetrics-text")
 
 
 def router(service: Service) -> APIRouter:
@@ -27,8 +29,15 @@ def router(service: Service) -> APIRouter:
             return problem(503, service.unready, "not ready")
         return JSONResponse({"ready": True})
 
-    @routes.get("/metrics", summary="Prometheus metrics", response_class=Response)
-    async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    @routes.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in _METRICS_TYPES}}},
+    )
+    async def metrics(request: Request) -> Response:
+        """In the text format, or as OpenMetrics, with exemplars, where `Accept` names that."""
+        text, media_type = service.metrics.exposition(request.headers.get("accept", ""))
+        return Response(text, headers={"Content-Type": media_type})
 
     return routes

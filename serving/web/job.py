@@ -1,6 +1,7 @@
 """One request's images on their way through the threads: decoded, admitted, answered."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol
@@ -12,6 +13,7 @@ from serving.answer import Answer
 from serving.errors import ClosedError, DeadlineError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
+from serving.telemetry.request_times import RequestTimes
 from serving.web.limits import Charge
 from serving.web.mailbox import LoopMailbox
 from serving.web.service import ServedModel, Work
@@ -40,6 +42,7 @@ class ClassifyJob:
     Attributes:
         over: whether it has ended.
         refusal: why the request was not admitted; None where it was.
+        times: where its time went; None where nobody asked.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class ClassifyJob:
     ) -> None:
         self.over = False
         self.refusal: Exception | None = None
+        self.times = RequestTimes() if ask.timings else None
         self._model = model
         self._ask = ask
         self._received_at = received_at
@@ -77,6 +81,8 @@ class ClassifyJob:
         if self._abandoned or reader is None:
             self._reader = None
             return False
+        if self.times is not None and self.times.decoding_at is None:
+            self.times.decoding_at = time.monotonic()
         try:
             pixels = reader.step()
             if pixels is None:
@@ -85,6 +91,8 @@ class ClassifyJob:
             if not len(pixels):  # none of a list could be read
                 self._mailbox.post(self._end)
                 return False
+            if self.times is not None:
+                self.times.admitted_at = time.monotonic()
             work = self._submit(pixels)
         except BaseException as error:  # of any kind: the caller waits for an answer
             self._reader = None
@@ -108,7 +116,7 @@ class ClassifyJob:
 
     @property
     def succeeded(self) -> bool:
-        """Whether all images have answers, of a request that is over."""
+        """Whether all images have answers, where the request is over."""
         future = None if self._work is None else self._work.future
         return future is not None and not future.cancelled() and future.exception() is None
 
@@ -144,6 +152,8 @@ class ClassifyJob:
 
     def _wait_for(self, work: Work) -> None:
         self._work = work
+        if self.times is not None:
+            self.times.stages = work.stage_times or ()
         if self._abandoned:  # in the meantime; from now on `abandon` cancels the work itself
             work.cancel()
         work.future.add_done_callback(lambda _: self._mailbox.post(self._end))

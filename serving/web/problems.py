@@ -11,11 +11,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from structlog.typing import FilteringBoundLogger
 
 from serving.errors import BodyTimeoutError, OfframpError, OverloadedError
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SERVER_ERRORS = {
     500: "the engine failed on a batch that this request was part of; the server's log says why",
     503: "the model takes no more requests: it is shutting down, or its worker died (see /v2/health/ready)",
@@ -101,15 +103,27 @@ def shown_text(error: OfframpError) -> str:
     return _SERVER_ERRORS.get(error.status, str(error))
 
 
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods that any route allows at a request's path."""
+    asked = ({**request.scope, "method": method} for method in _METHODS)
+    return [
+        str(scope["method"])
+        for scope in asked
+        if any(route.matches(scope)[0] == Match.FULL for route in app.routes)
+    ]
+
+
 def install(app: FastAPI, logger: FilteringBoundLogger) -> None:
     """Make every error of `app` a problem; `logger` gets what clients are not to see."""
 
     async def ours(_: Request, error: Exception) -> Response:
         return problem_of(error, logger)
 
-    async def frameworks(_: Request, error: Exception) -> Response:
+    async def frameworks(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of one route
+            headers["Allow"] = ", ".join(_allowed(app, request))
         known = {404: "there is nothing at this path: see /docs"}
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             known[405] = f"this path allows {headers.get('Allow', headers.get('allow', 'another method'))}"

@@ -59,6 +59,14 @@ MODEL_PARAMETER = {
     "schema": {"type": "string"},
 }
 
+VERSION_PARAMETER = {
+    "name": "version",
+    "in": "query",
+    "description": "Which version of the model, where its folder has several; else the current one, or a "
+    "canary's share.",
+    "schema": {"type": "string"},
+}
+
 MAX_QUERY_BYTES = 1024
 _NUMBER = re.compile(
     r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:nan|inf)", re.ASCII | re.I
@@ -85,6 +93,12 @@ FORM_PARAMETERS = [
         "schema": {"type": "integer", "enum": [0, 1], "default": 0},
     },
     {
+        "name": "timings",
+        "in": "query",
+        "description": "1: the header `Server-Timing` says where the time went: decode, queue, each stage.",
+        "schema": {"type": "integer", "enum": [0, 1], "default": 0},
+    },
+    {
         "name": "on_error",
         "in": "query",
         "description": "`item`: an image of a JSON list that cannot be read gets a `problem` in its place, "
@@ -93,7 +107,10 @@ FORM_PARAMETERS = [
     },
 ]
 
-PARAMETERS = ("budget", "max_drop", "mode", "deadline_ms", "model", "explain", "priority", *FORM_NAMES)
+PARAMETERS = (
+    *("budget", "max_drop", "mode", "deadline_ms", "model", "version", "explain", "priority"),
+    *FORM_NAMES,
+)
 """The query parameters of `/classify`."""
 
 

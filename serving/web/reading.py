@@ -16,9 +16,10 @@ from serving.images.decode import CONTENT_TYPES, UNTYPED, decode
 from serving.images.headers import pixel_count
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
+from serving.web.form_reader import FORM_TYPE, FormReader
 
 JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
-MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, NPY_TYPE)
+MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, NPY_TYPE, FORM_TYPE)
 
 _FORM = '{"images": ["<base64>", ...]}'
 _SHOWN_CHARACTERS = 60
@@ -54,7 +55,7 @@ class BodyReader:
     """Decodes a body by its content type, an image at each step.
 
     Args:
-        body: one encoded image, JSON `{"images": [base64, ...]}`, or an `.npy` array.
+        body: one encoded image, JSON `{"images": [base64, ...]}`, an `.npy` array, or a form with files.
         content_type: the header, parameters and all; without one, or as `application/octet-stream`, the body
             is one image whose bytes tell its format.
         spec: what the model takes.
@@ -81,6 +82,8 @@ class BodyReader:
         self._media_type = media_type(content_type)
         self.listed = self._media_type in (JSON_TYPE, NPY_TYPE)
         self._list: EncodedReader | None = None
+        self._content_type = content_type
+        self._form: FormReader | None = None
 
     @property
     def failures(self) -> Mapping[int, ImageError]:
@@ -102,13 +105,29 @@ class BodyReader:
         """
         if self._media_type == NPY_TYPE:
             return decode_npy(self._taken(), self._spec, self._limits.images)
-        if self._media_type != JSON_TYPE:
+        if self._list is None and self._media_type == FORM_TYPE:
+            self._read_form()
+            return None
+        if self._list is None and self._media_type != JSON_TYPE:
             return self._decode_one()[np.newaxis]
         if self._list is None:
             texts = _listed(self._taken(), self._limits)
             self._list = EncodedReader(texts, self._spec, self._limits, item_errors=self._item_errors)
             return None
         return self._list.step()
+
+    def _read_form(self) -> None:
+        """Take the next part of a form; once it has ended its files are a list."""
+        if self._form is None:
+            self._form = FormReader(self._taken(), self._content_type, self._limits.images)
+        if self._form.step():
+            return
+        form, self._form = self._form, None
+        self.listed = form.listed
+        item_errors = self._item_errors and form.listed
+        self._list = EncodedReader(
+            form.files, self._spec, self._limits, types=form.types, item_errors=item_errors
+        )
 
     def _decode_one(self) -> Pixels:
         if self._media_type not in UNTYPED and self._media_type not in CONTENT_TYPES.values():
@@ -133,6 +152,7 @@ class EncodedReader:
         encoded: the images, as bytes or as text in base64.
         spec: what the model takes.
         limits: what is too much.
+        types: what the sender calls them, where it says so (see `serving.images.decode.decode`).
         item_errors: whether an image that cannot be read is left out, and named in `failures`.
 
     Attributes:
@@ -149,9 +169,11 @@ class EncodedReader:
         spec: Preprocessing,
         limits: ReadLimits,
         *,
+        types: Sequence[str] = (),
         item_errors: bool = False,
     ) -> None:
         self.failures: dict[int, ImageError] = {}
+        self._types = types
         self._spec, self._limits, self._item_errors = spec, limits, item_errors
         self._encoded: list[bytes] = []
         self._decoded: list[Pixels] = []
@@ -182,7 +204,7 @@ class EncodedReader:
         index, self._place = self._place, self._place + 1
         if index not in self.failures:
             try:
-                self._decoded.append(decode(self._encoded[index], self._spec, self._limits.pixels))
+                self._decoded.append(self._decode(index))
             except ImageError as error:
                 self._failed(index, error)
         self._encoded[index] = b""
@@ -190,6 +212,10 @@ class EncodedReader:
             return None
         decoded, self._decoded = self._decoded, []
         return np.stack(decoded) if decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
+
+    def _decode(self, index: int) -> Pixels:
+        declared = self._types[index] if self._types else None
+        return decode(self._encoded[index], self._spec, self._limits.pixels, declared)
 
     def _failed(self, index: int, error: ImageError) -> None:
         named = type(error)(f"images[{index}]: {error}")

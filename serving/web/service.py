@@ -1,7 +1,8 @@
 """The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,10 +17,14 @@ from serving.monitoring.label_book import LabelBook
 from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
+from serving.repository.live import LiveModels, Version
+from serving.repository.repository import Repository
+from serving.scheduler.request import StageTime
 from serving.settings import Settings
 from serving.telemetry.live import Live
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
+from serving.telemetry.tracing import Tracing
 from serving.web.byte_budget import ByteBudget
 from serving.web.decode_pool import DecodePool
 from serving.web.reading import ReadLimits
@@ -31,6 +36,10 @@ class Work(Protocol):
     @property
     def future(self) -> Future[Any]:
         """Gets the answers, `list[serving.answer.Answer]`, or an error."""
+
+    @property
+    def stage_times(self) -> Sequence[StageTime] | None:
+        """Its runs of stages so far; None where they are not noted."""
 
     def cancel(self) -> None:
         """Drop its rows: their caller has gone."""
@@ -110,7 +119,9 @@ class Service:
         draining: True once the server is to stop: it still answers, but is not ready.
         statistics: totals of the models; its maker connects it to the core's events.
         labels: takes labels for answers; None where nobody may send any.
+        tracing: makes spans; None where nobody gathers them.
         live: what the models did of late.
+        repository: changes the models; None where they stay as they are.
     """
 
     models: Mapping[str, ServedModel]
@@ -124,8 +135,13 @@ class Service:
     statistics: Statistics = field(default_factory=Statistics)
     live: Live = field(default_factory=Live)
     labels: LabelBook | None = None
+    repository: Repository[Any] | None = None
+    loaded: LiveModels[ServedModel] = field(init=False)
+    tracing: Tracing | None = None
 
     def __post_init__(self) -> None:
+        models = self.models
+        self.models = self.loaded = models if isinstance(models, LiveModels) else LiveModels(models)
         settings = self.settings
         self.pool = DecodePool(settings.decode_threads, settings.max_queue_rows)
         self.bodies = ByteBudget(settings.waiting_bytes)
@@ -165,15 +181,38 @@ class Service:
             UnknownModelError: no such model.
             ModelChoiceError: no name, no default, several models.
         """
+        return self.loaded.slot(self.name_of(name)).serving.model
+
+    def name_of(self, name: str | None) -> str:
+        """Return the name of the model that a request is for, whether there is one of that name or not.
+
+        Raises:
+            ModelChoiceError: no name, no default, and not one model.
+        """
         name = name or self.settings.default_model
-        if name is None and len(self.models) == 1:
-            return next(iter(self.models.values()))
-        loaded = ", ".join(sorted(self.models))
-        if name is None:
-            raise ModelChoiceError(f"several models are loaded: add ?model= with one of {loaded}")
-        if name not in self.models:
-            raise UnknownModelError(f"no model {name[:60]!r} is loaded: expected one of {loaded}")
-        return self.models[name]
+        if name is not None:
+            return name
+        names = sorted(self.loaded)
+        if not names:
+            raise UnknownModelError("no model is loaded")
+        if len(names) > 1:
+            raise ModelChoiceError(f"several models are loaded: add ?model= with one of {', '.join(names)}")
+        return names[0]
+
+    def lease(
+        self, name: str | None, version: str | None, request_id: str | None
+    ) -> AbstractContextManager[Version[ServedModel]]:
+        """Keep the version of a model that a request is for until the request is over.
+
+        Args:
+            name: of the model; None for the default, or the only one.
+            version: the one that the request names; None or empty where it names none.
+            request_id: the server's own name for the request, by which a canary gets its share.
+
+        Raises:
+            UnknownModelError, VersionError, ModelChoiceError: there is none.
+        """
+        return self.loaded.lease(self.name_of(name), version, request_id)
 
     def refuse_if_stalled(self, model: ServedModel) -> None:
         """Turn a request away from a model that does not answer, where it would wait for ever.
@@ -195,8 +234,11 @@ class Service:
         stall_seconds = self.settings.stall_seconds
         if self.pool.stalled_seconds > stall_seconds:
             return "the threads that decode hang"
-        out = [name for name, model in self.models.items() if not model.alive or _hangs(model, stall_seconds)]
-        if len(out) < len(self.models):
+        models = self.models.items()
+        if not models:
+            return "no model is loaded"
+        out = [name for name, model in models if not model.alive or _hangs(model, stall_seconds)]
+        if len(out) < len(models):
             return None
         return f"the worker of {', '.join(sorted(out))} has stopped or hangs"
 

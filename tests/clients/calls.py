@@ -16,6 +16,7 @@ class Asked:
     Attributes:
         url: of the HTTP server, without the scheme.
         grpc_url: of the gRPC server.
+        admin_url: of the port that changes models.
         model: the name of the model.
         pixels: images, as nested lists.
         files: the same images as PNG files, in hexadecimal digits.
@@ -24,6 +25,7 @@ class Asked:
 
     url: str
     grpc_url: str
+    admin_url: str
     model: str
     pixels: list[Any]
     files: list[str]

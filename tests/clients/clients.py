@@ -48,11 +48,12 @@ class Result:
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     bundle, log = ROOT / "exported_models" / MODEL, tmp_path_factory.mktemp("clients") / "server.log"
-    with started_server(bundle, log, "--threads", "1", "--grpc-port", "0") as server:
+    with started_server(bundle, log, "--threads", "1", "--grpc-port", "0", "--admin-port", "0") as server:
         yield json.dumps(
             {
                 "url": f"127.0.0.1:{server.port}",
                 "grpc_url": f"127.0.0.1:{server.said['grpc_port']}",
+                "admin_url": f"127.0.0.1:{server.said['admin_port']}",
                 "model": MODEL,
                 "pixels": pixels.tolist(),
                 "files": [png(image).hex() for image in pixels],

@@ -36,6 +36,11 @@ def classes(result: Any) -> Any:
     return same(result.as_numpy("class_index").tolist(), WHERE.classes)
 
 
+def load_and_ask() -> Any:
+    triton.InferenceServerClient(WHERE.admin_url).load_model(WHERE.model)
+    return client.is_model_ready(WHERE.model, "1")
+
+
 def infer(inputs: Any, binary: bool) -> Any:
     return classes(client.infer(WHERE.model, inputs, outputs=wanted(binary)))
 
@@ -110,4 +115,5 @@ call(
     ),
 )
 call(NAME, "load_model", lambda: refused(lambda: client.load_model(WHERE.model), "nothing at this path"))
+call(NAME, "load_model, on the second port", load_and_ask)
 call_async(f"{NAME}.aio", "ready, metadata, infer", over_asyncio)

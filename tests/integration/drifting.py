@@ -1,12 +1,10 @@
-"""Two processes that divide tasks, one of which rounds differently: run by torchrun in the tests."""
+"""Processes that divide tasks, one of which rounds differently."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from serving.command_line import leave
 from tests.training.fitting.test_problem import FakeImages
 from training.fitting.parallel import joined, tensors_in
 from training.fitting.problem import Recipe, TrainingProblem
@@ -16,7 +14,7 @@ from training.models.registry import architecture
 from training.schedules import constant
 
 
-def main(out: Path) -> None:
+def drift(out: Path) -> None:
     """Train an outer epoch and write what this process ends with."""
     with joined("tasks") as processes:
         torch.manual_seed(0)
@@ -36,8 +34,3 @@ def main(out: Path) -> None:
         problem.agree(tensors_in(how.state_dict()))
         ended = [*model.state_dict().values(), *tensors_in(how.state_dict())]
         torch.save({"apart": apart, "ended": ended}, out / f"{processes.number}.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    leave(0)

@@ -10,16 +10,13 @@ import pytest
 import torch
 
 from tests.training.small_runs import flags, trained
+from training import compare, fit
 from training.runs.checkpoint import Checkpoint
 
 
-def command(out: Path, *more: str, name: str = "fit") -> list[str]:
-    return [sys.executable, "-P", "-m", "offramp", name, "--out", str(out), *more]
-
-
-def kill_when_there(path: Path, words: list[str]) -> None:
+def kill_when_there(path: Path, command: str, words: list[str]) -> None:
     """Run a command, and kill it as soon as `path` exists."""
-    with subprocess.Popen(words) as process:
+    with subprocess.Popen([sys.executable, "-P", "-m", "offramp", command, *words]) as process:
         while not path.exists():
             assert process.poll() is None, "the command ended before it could be killed"
             time.sleep(0.01)
@@ -33,9 +30,10 @@ def test_kill_9_in_mid_epoch(method: str, tmp_path: Path) -> None:
     settings = {"method": method, "epochs": 3, "train_limit": 300, "batch_size": 8}
     trained(tmp_path / "whole", **settings)
 
-    kill_when_there(tmp_path / "killed" / "checkpoint.pt", command(tmp_path / "killed", *flags(**settings)))
+    words = ["--out", str(tmp_path / "killed"), *flags(**settings)]
+    kill_when_there(tmp_path / "killed" / "checkpoint.pt", "fit", words)
     assert Checkpoint.load(tmp_path / "killed" / "checkpoint.pt").epoch < 3
-    subprocess.run(command(tmp_path / "killed", "--resume"), check=True)
+    assert fit.main(["--out", str(tmp_path / "killed"), "--resume"]) == 0
 
     whole, killed = (Checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "killed"))
     assert all(torch.equal(killed.model[name], value) for name, value in whole.model.items())
@@ -49,12 +47,12 @@ def test_a_comparison_killed_in_its_second_run_goes_on_with_it(tmp_path: Path) -
     out = tmp_path / "compared"
     runs = [out / "runs" / f"{method}-0" for method in ("joint", "ge")]
     words = [*flags(**settings), "--methods", "joint", "ge", "--epochs", "2", "--seeds", "0"]
-    compare = command(out, *words, "--device", "cpu", name="compare")
+    words = ["--out", str(out), *words, "--device", "cpu"]
 
-    kill_when_there(runs[1] / "checkpoint.pt", compare)
+    kill_when_there(runs[1] / "checkpoint.pt", "compare", words)
     before = (runs[0] / "checkpoint.pt").stat().st_mtime_ns
     assert not (out / "report.md").exists()
-    subprocess.run(compare, check=True)
+    assert compare.main(words) == 0
 
     assert (runs[0] / "checkpoint.pt").stat().st_mtime_ns == before, "what was finished is not trained again"
     whole, killed = (Checkpoint.load(f / "checkpoint.pt") for f in (tmp_path / "whole", runs[1]))

@@ -33,7 +33,7 @@ def settings(method: str) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes: one per method, one to go on with alone, one that they resumed by its tasks."""
+    """Runs of two processes: one per method, one to go on with alone, one resumed by tasks; and `drift`."""
     folder = tmp_path_factory.mktemp("two")
     stopped = trained(folder / "tasks", max_minutes=1e-9)
     assert Checkpoint.load(stopped.checkpoint_path).epoch == 1
@@ -41,7 +41,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = flags(**{**settings("pcgrad"), "epochs": 2, "max_minutes": 1e-9})
     runs.append([*words, "--out", str(folder / "halfway")])
     runs.append(["--out", str(stopped.folder), "--resume", "--divide", "tasks", "--max-minutes", "60"])
-    done = subprocess.run([*TWO, "-m", RUNS, json.dumps(runs)], capture_output=True, text=True)
+    (folder / "drifting").mkdir()
+    words = [*TWO, "-m", RUNS, json.dumps(runs), str(folder / "drifting")]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -124,12 +126,8 @@ def test_divided_batches_equal_one_process_with_their_batchnorm(
         torch.testing.assert_close(two.model[parameter_name], parameter.detach(), rtol=1e-3, atol=1e-5)
 
 
-def test_processes_that_divide_tasks_end_an_epoch_alike(tmp_path: Path) -> None:
-    words = [*TWO, "-m", "tests.integration.drifting", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-    one, two = (torch.load(tmp_path / f"{number}.pt") for number in (0, 1))
+def test_processes_that_divide_tasks_end_an_epoch_alike(place: Path) -> None:
+    one, two = (torch.load(place / "drifting" / f"{number}.pt") for number in (0, 1))
 
     assert not all(torch.equal(a, b) for a, b in zip(one["apart"], two["apart"], strict=True))
     assert all(torch.equal(a, b) for a, b in zip(one["ended"], two["ended"], strict=True))

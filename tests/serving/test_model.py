@@ -1,11 +1,13 @@
 """The model in process: answers against a reference that knows no batches, budgets, bad input, closing."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from serving.bundle import Bundle
 from serving.engine.engine import Engine
@@ -18,10 +20,11 @@ from serving.errors import (
     ImageError,
     OverloadedError,
 )
-from serving.events import Event, RequestDone, StageRan
+from serving.events import Event, RequestDone, RequestFailed, StageRan
 from serving.interfaces import FloatArray, Tensors
 from serving.model import Answer, Model, RuntimeOptions, ServingConfig
 from serving.options import ClassifyOptions
+from serving.policy.budget import format_flops
 from serving.policy.confidence import score
 from serving.policy.plan import Plan, exits_taken
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
@@ -129,7 +132,6 @@ def test_a_budget_that_buys_nothing_is_refused(model: Model, budget: str | float
     "images",
     [
         tiny_images(2).astype(np.float32),
-        tiny_images(2)[:, :7],
         tiny_images(0),
         tiny_images(2)[..., :1],
         np.zeros(3, np.uint8),
@@ -137,13 +139,96 @@ def test_a_budget_that_buys_nothing_is_refused(model: Model, budget: str | float
     ],
 )
 def test_other_arrays_are_refused_with_what_was_expected_and_found(model: Model, images: np.ndarray) -> None:
-    with pytest.raises(ImageError, match=r"expected images uint8 \[N > 0, 8, 8, 3\], found "):
+    with pytest.raises(ImageError, match=r"expected images uint8 \[N > 0, H, W, 3\], or one of them, "):
         model.classify(images)
 
 
-def test_what_is_no_array_is_refused(model: Model) -> None:
+def test_what_is_no_array_of_the_models_size_is_not_submitted(model: Model) -> None:
     with pytest.raises(ImageError, match="expected a NumPy array of images, found str"):
-        model.classify("cat.png")  # type: ignore[arg-type]
+        model.submit("cat.png")  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match=r"expected images uint8 \[N > 0, 8, 8, 3\], found "):
+        model.submit(tiny_images(2)[:, :7])
+
+
+def test_a_path_bytes_a_pillow_image_and_an_array_of_any_size_are_classified_alike(
+    model: Model, tmp_path: Path
+) -> None:
+    large = np.repeat(np.repeat(tiny_images(1)[0], 3, axis=0), 3, axis=1)
+    image, path = Image.fromarray(large), tmp_path / "image.png"
+    image.save(path)
+    found = model.classify([path, str(path), path.read_bytes(), image, large])
+    assert len(found) == 5
+    assert len({(answer.class_index, answer.confidence) for answer in found}) == 1
+    assert [model.classify(each)[0] for each in (path, str(path), path.read_bytes(), image, large)] == found
+    assert model.classify(large[None]) == found[:1]
+
+
+def test_answers_come_to_a_task_as_to_a_caller_who_waits(model: Model) -> None:
+    images = tiny_images(20)
+    assert asyncio.run(model.classify_async(images, "50%")) == model.classify(images, "50%")
+
+
+def test_a_cancelled_task_drops_its_images(bundle: Bundle) -> None:
+    gate, told = threading.Event(), list[Event]()
+    gate.set()  # for the engine's own trial
+
+    class Held(Engine):
+        def run(self, stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+            gate.wait()
+            return super().run(stage, inputs)
+
+    async def cancelled(model: Model) -> None:
+        task = asyncio.create_task(model.classify_async(tiny_images(4)))
+        while not model.stalled_seconds:  # it is not admitted yet
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with Model(bundle, Held(bundle), RuntimeOptions(emit=told.append)) as model:
+        gate.clear()
+        try:
+            asyncio.run(cancelled(model))
+        finally:
+            gate.set()
+    assert [event.error for event in told if isinstance(event, RequestFailed)] == ["CancelledError"]
+
+
+def test_a_stream_is_answered_in_its_order_and_read_no_further_than_it_must(model: Model) -> None:
+    images, read = tiny_images(50), []
+
+    def source() -> Iterator[np.ndarray]:
+        for number, image in enumerate(images):
+            read.append(number)
+            yield image
+
+    answers = model.stream(source(), "50%", ahead=8)
+    first = next(answers)
+    assert len(read) <= 9
+    rest = list(answers)
+    assert [first, *rest] == model.classify(images, "50%")
+    assert list(model.stream([])) == []
+    with pytest.raises(ValueError, match="expected ahead of 1 or more, found 0"):
+        model.stream(images, ahead=0)
+
+
+def test_a_stream_whose_source_fails_drops_what_is_under_way(model: Model) -> None:
+    def source() -> Iterator[np.ndarray]:
+        yield from tiny_images(3)
+        raise RuntimeError("the camera is gone")
+
+    with pytest.raises(RuntimeError, match="the camera is gone"):
+        list(model.stream(source()))
+    assert model.classify(tiny_images(1))
+
+
+def test_a_model_says_what_it_is(bundle: Bundle) -> None:
+    with Model.load(bundle, threads=1, max_batch=8) as model:
+        costs = f"{format_flops(1_000)} to {format_flops(7_000)}"
+        assert repr(model) == (
+            f"<Model 'tiny': 3 exits, {costs}, 4 classes, 8x8, float32, CPUExecutionProvider>"
+        )
+    assert repr(model).endswith(", closed>")
 
 
 def test_one_image_needs_no_batch_dimension(model: Model) -> None:

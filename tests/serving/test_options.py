@@ -10,7 +10,14 @@ from serving.options import ClassifyOptions, check
 from serving.web.query import PARAMETERS, read_options
 
 GIVEN = {"budget": "50%", "max_drop": "0.02", "mode": "hard", "deadline_ms": "20", "model": "m"}
-GIVEN |= {"explain": "1", "top_k": "3", "probabilities": "1", "on_error": "item", "priority": "low"}
+GIVEN |= {
+    "explain": "1",
+    "top_k": "3",
+    "probabilities": "1",
+    "on_error": "item",
+    "priority": "low",
+    "timings": "1",
+}
 CONTRADICTIONS = {("max_drop", "mode"), ("max_drop", "deadline_ms")}
 CONTRADICTIONS |= {("mode", "explain"), ("deadline_ms", "explain")}
 

@@ -1,5 +1,7 @@
 """A run becomes a bundle that the judge passes, and that answers what torch answers."""
 
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from serving.bundle import Bundle, read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from tests.training.small_runs import trained
 from training.calibration.collect import Answers, engine_probabilities
-from training.errors import RunError
+from training.errors import ConfigError, RunError
 from training.export import main
 from training.exporting import export as module
 from training.exporting import trial
@@ -200,3 +203,48 @@ def test_what_a_command_line_gets_wrong(run: Run, tmp_path: Path, capsys: pytest
     )
     assert main([str(run.folder), "--out", str(tmp_path / "new"), "--max-drop", "-1"]) == 2
     assert "--max-drop: Input should be greater than or equal to 0" in capsys.readouterr().err
+
+
+OWN_NET = """
+from pathlib import Path
+
+import torch
+from torch import nn
+
+def net(num_classes):
+    weights = torch.load(Path(__file__).with_name("weights.pth"), weights_only=True)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+    body.load_state_dict(weights)
+    return nn.Sequential(body, nn.Conv2d(8, 8, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8,
+    num_classes))
+"""
+
+
+def test_a_network_of_ones_own_is_exported_without_its_code_and_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "own_net_gone_later.py").write_text(OWN_NET)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+    torch.save(body.state_dict(), code / "weights.pth")
+    monkeypatch.syspath_prepend(code)
+    run = trained(
+        tmp_path / "run", model="own_net_gone_later:net", model_option={"exits": "0"}, image_size=8, epochs=1
+    )
+    with torch.inference_mode():
+        images = next(iter(run.data().test())).images
+        expected = [logits.softmax(-1).numpy() for logits in run.trainable_model()(images)]
+    shutil.rmtree(code)
+    monkeypatch.delitem(sys.modules, "own_net_gone_later")
+
+    exported = export(Run.open(run.folder), tmp_path / "bundle")
+    served = engine_probabilities(Engine(exported.bundle), images.numpy())
+
+    np.testing.assert_allclose(served, np.stack(expected, axis=1), atol=1e-5)
+    assert exported.bundle.manifest.architecture.name == "own_net_gone_later:net"
+    with pytest.raises(ConfigError, match="cannot import 'own_net_gone_later'"):
+        run.trainable_model()
+    run.graph_path.write_bytes(b"nothing")
+    with pytest.raises(RunError, match=r"graph.pt: damaged"):
+        run.model()

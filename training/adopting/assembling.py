@@ -17,8 +17,8 @@ from serving.bundle import Preprocessing, TensorSpec
 from training.adopting import reading
 from training.adopting.batch import BATCH
 from training.adopting.network import Network
-from training.adopting.normalising import Normalisation
 from training.adopting.paths import Cut
+from training.data.normalising import Normalisation
 from training.exporting.graph import IMAGES, Boundary, refill
 from training.models.flops import SegmentFlops
 

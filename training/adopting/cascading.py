@@ -18,6 +18,7 @@ from training.adopting.config import AdoptingConfig
 from training.adopting.drafting import (
     Done,
     Prepared,
+    check_precision,
     check_rising,
     described,
     first_images,
@@ -44,6 +45,8 @@ def load_members(names: Sequence[str], config: AdoptingConfig) -> list[Network]:
             f"{len(files)}"
         )
     networks = [load_network(name, config.image_size) for name in names]
+    for network in networks:
+        check_precision(network.name, network.model, config)
     own = [read_names(file) for file in files] * (len(names) if len(files) == 1 else 1)
     if not own:
         return networks

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import CliPositionalArg
 
 from serving.bundle.manifest import Truth
-from training.adopting import normalising
+from training.data import normalising
 from training.exporting.config import ExportSettings
 from training.models.fields import Positive
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from pydantic import JsonValue
 
 from serving.bundle import NEWEST_FORMAT, UNSEALED, CalibrationSpec, DataSet, Manifest, Named, Preprocessing
+from training.adopting import reading
 from training.adopting.assembling import Assembled, Member
 from training.adopting.config import AdoptingConfig
 from training.adopting.images import Opened, Pictures, as_data
@@ -88,6 +90,19 @@ def first_images(pictures: Pictures, spec: Preprocessing, count: int, seed: int)
     return decode(few.part, few.rows, spec), few.labels if pictures.labelled else None
 
 
+def check_precision(name: str, model: onnx.ModelProto, config: AdoptingConfig) -> None:
+    """Refuse to bring down to fewer bits what computes in integers already.
+
+    Raises:
+        AdoptError: it does.
+    """
+    if config.precision != "float32" and reading.is_quantised(model):
+        raise AdoptError(
+            f"{name}: already quantised (QDQ): leave --precision {config.precision} out, and the bundle "
+            "computes as the file does"
+        )
+
+
 def write(
     folder: Path,
     prepared: Prepared,
@@ -111,8 +126,9 @@ def write(
         AdoptError: the last exit differs from the original.
         BundleError, DataError, RunError: as exporting.
     """
-    data, original = truthful(prepared, config, progress)
     assembled, member = prepared.assembled, prepared.member
+    check_precision(member.network.name, assembled.whole, config)
+    data, original = truthful(prepared, config, progress)
     last = LastExit(member.network.name, original)
     trial = Trial(_draft(prepared, data, config), data, gather_rows=config.gather_rows)
     written = write_trial(

@@ -1,6 +1,7 @@
 """Which images train heads, which calibrate and which judge: never the same ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,13 +14,13 @@ from training.calibration.collect import Labels
 from training.calibration.recalibrate import class_indices
 from training.data.batches import Data
 from training.data.columns import UNLABELLED
-from training.data.feeds import CachedFeed, Feed
-from training.data.images import Progress, decode
-from training.data.opening import CACHE_BYTES, CACHE_SIDE
+from training.data.feeds import Batch, CachedFeed, Draw, Feed
+from training.data.images import Progress, Statistics, channel_statistics, decode
+from training.data.opening import CACHE_BYTES
 from training.data.seeds import generator
 from training.data.source import Part, Source, load_source
 from training.data.split import Split, Subset, fingerprint
-from training.data.streaming import StreamedFeed
+from training.data.streaming import STATISTICS_IMAGES
 from training.data.unlabelled import load_images
 from training.errors import ConfigError
 
@@ -27,6 +28,7 @@ LARGEST_DRAW = 5_000
 """Images that are drawn from those of the heads to calibrate on, where none were given, at most."""
 
 BATCH_SIZE = 64
+_PIECE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +150,7 @@ def open_images(config: AdoptingConfig, *, trains: bool) -> Opened:
     test = None
     if config.test_dataset is not None:
         labelled = load_source(config.test_dataset, config.image_column, config.label_column)
-        test = _pictures(labelled, *_UNSEEN[::-1])
+        test = _pictures(labelled, "test", "validation", "train")
     return Opened(train, calibrate.some(config.limit, config.seed, "limit"), test, drawn)
 
 
@@ -179,17 +181,48 @@ def as_data(
         augment="none",
         batch_size=BATCH_SIZE,
         seed=seed,
-        feed=lambda name: feed_of(train if name == "train" else calibrate, spec, progress),
+        # Of the images for training few are asked for, once: int8 takes its ranges from them.
+        feed=lambda name: ReadFeed(train, spec) if name == "train" else feed_of(calibrate, spec, progress),
     )
 
 
 def feed_of(pictures: Pictures, spec: Preprocessing, progress: Progress | None = None) -> Feed:
-    """Return what feeds images: decoded once where they are small, read again every time where not."""
-    where = torch.device("cpu")
-    small = max(spec.height, spec.width) <= CACHE_SIDE
-    if small and 3 * len(pictures) * spec.height * spec.width <= CACHE_BYTES:
-        return CachedFeed(decode(pictures.part, pictures.rows, spec, progress), pictures.labels, where)
-    return StreamedFeed(pictures.part, pictures.rows, spec, where, cores())
+    """Return what feeds images: decoded once where they fit into memory, read again every time where not."""
+    if 3 * len(pictures) * spec.height * spec.width <= CACHE_BYTES:
+        images = decode(pictures.part, pictures.rows, spec, progress)
+        return CachedFeed(images, pictures.labels, torch.device("cpu"))
+    return ReadFeed(pictures, spec)
+
+
+class ReadFeed:
+    """Plain images, read and decoded by threads of this process whenever they are asked for.
+
+    Args:
+        pictures: which images.
+        spec: their preprocessing.
+    """
+
+    def __init__(self, pictures: Pictures, spec: Preprocessing) -> None:
+        self._pictures, self._spec = pictures, spec
+
+    def batches(self, groups: Sequence[Labels], draw: Draw | None) -> Iterator[Batch]:
+        """Yield a batch per group of image numbers.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        part = self._pictures.part
+        with ThreadPoolExecutor(cores()) as pool:
+            for group in groups:
+                rows = self._pictures.rows[group]
+                pieces = [rows[start : start + _PIECE] for start in range(0, len(rows), _PIECE)]
+                images = np.concatenate(list(pool.map(lambda piece: decode(part, piece, self._spec), pieces)))
+                yield Batch(torch.from_numpy(images), torch.from_numpy(part.labels[rows]))
+
+    def statistics(self, seed: int) -> Statistics:
+        """Return channel mean and standard deviation of a seeded sample, on the scale 0 … 1."""
+        sample = self._pictures.some(STATISTICS_IMAGES, seed, "statistics")
+        return channel_statistics([decode(sample.part, sample.rows, self._spec)])
 
 
 _UNSEEN = ("validation", "test", "train")

@@ -17,6 +17,7 @@ from training.adopting.config import EXPECTED
 from training.adopting.network import Network, network, read_network
 from training.errors import AdoptError, ConfigError
 from training.models import torchvision_nets
+from training.models.state_file import state_dict
 
 RANDOM = "random"
 """In place of weights: none, to try out whether a network can be used at all."""
@@ -24,8 +25,6 @@ RANDOM = "random"
 _OPSET = 20
 _MAX_BATCH = 2**20
 _IMAGE_SIZE = 224
-_NESTED = ("state_dict", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "_orig_mod.")
 
 
 def load_network(text: str, image_size: int | None = None) -> Network:
@@ -157,7 +156,7 @@ def _transformers(name: str, weights: str | None, image_size: int | None) -> Bui
         found["normalise"] = _said(reads.image_mean, reads.image_std)
     except Exception:  # a folder without a processor: --normalise says it, or the labels
         logging.getLogger(__name__).debug("no image processor in %s", name)
-    return _Logits(net), found
+    return Logits(net), found
 
 
 def _factory(place: str, weights: str | None, image_size: int | None) -> Built:
@@ -182,7 +181,7 @@ def _factory(place: str, weights: str | None, image_size: int | None) -> Built:
     return (net if state is None else _filled(net, state, str(weights))), {}
 
 
-class _Logits(nn.Module):
+class Logits(nn.Module):
     """A transformers classifier that answers with its logits alone."""
 
     def __init__(self, net: nn.Module) -> None:
@@ -193,34 +192,6 @@ class _Logits(nn.Module):
         """Return logits [N, C] of normalised images [N, 3, H, W]."""
         logits: Tensor = self.net(pixel_values=images).logits
         return logits
-
-
-def state_dict(path: Path) -> dict[str, Tensor]:
-    """Read weights, never unpickling code; keys that wrappers put before each name are dropped.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = _library("safetensors.torch", "hf").load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
-        raise ConfigError(
-            f"{path}: expected a file of weights (a state dict of tensors), found none that can be read "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    for key in _NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        raise ConfigError(f"{path}: expected a state dict of tensors; found {type(found).__name__}")
-    state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
 
 
 def _filled(net: nn.Module, state: Mapping[str, Tensor], weights: str) -> nn.Module:

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from serving.bundle import Preprocessing
 from training.adopting.assembling import Member
 from training.adopting.network import Network
-from training.adopting.normalising import HELP, Normalisation, candidates, normalisation
 from training.adopting.reference import Reference
 from training.calibration.collect import Labels
+from training.data.normalising import HELP, Normalisation, candidates, normalisation
 from training.errors import AdoptError, ConfigError
 
 TRIED_IMAGES = 500

@@ -21,6 +21,8 @@ _MAX_BYTES = 2**31 - 1
 _STANDARD = ("", "ai.onnx")
 _CHOOSING = ("If", "Loop", "Scan")
 _INTEGER = ("QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
+_PASSING_ON = ("Identity", "Reshape", "Flatten", "Squeeze", "Cast")
+_DECIDING = ("ArgMax", "TopK", "Hardmax")
 _WEIGHTS_APART = 8  # versions before 4 took weights for inputs; 8 belongs to the operator set
 _IR_VERSION = 10  # ONNX Runtime's releases lag behind the newest of onnx
 
@@ -89,6 +91,7 @@ def checked(name: str, model: onnx.ModelProto, sha256: str | None = None) -> Onn
         model = onnx.inliner.inline_local_functions(model)
     _check_operators(name, model)
     _check_ends(name, model)
+    _check_answer(name, model)
     model = _converted(name, model)
     forget_origin(model)
     model.ir_version = min(model.ir_version, _IR_VERSION)
@@ -197,7 +200,7 @@ def _check_ends(name: str, model: onnx.ModelProto) -> None:
         )
     halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     kind = found[0].type.tensor_type.elem_type
-    if kind in halves or any(tensor.data_type in halves for tensor in model.graph.initializer):
+    if kind in halves or any(tensor.data_type in halves for tensor in _constants(model)):
         raise AdoptError(
             f"{name}: in float16; give the float32 file, and --precision fp16 where the bundle should be in "
             "float16"
@@ -206,6 +209,44 @@ def _check_ends(name: str, model: onnx.ModelProto) -> None:
         raise AdoptError(
             f"{name}: expected images as float32 or uint8; found "
             f"{onnx.TensorProto.DataType.Name(kind).lower()}"
+        )
+
+
+def _check_answer(name: str, model: onnx.ModelProto) -> None:
+    """Refuse networks whose answer is no choice among classes."""
+    output = model.graph.output[0]
+    producers = {made: node for node in model.graph.node for made in node.output}
+    node = producers.get(output.name)
+    while node is not None and node.op_type in _PASSING_ON:
+        node = producers.get(node.input[0])
+    if node is not None and node.op_type == "Sigmoid":
+        raise AdoptError(
+            f"{name}: it answers for each class by itself (Sigmoid), as networks of several labels for one "
+            "image do; expected logits or a softmax over classes of which one is right"
+        )
+    if node is not None and node.op_type in _DECIDING:
+        raise AdoptError(
+            f"{name}: it answers with the class alone ({node.op_type}), which does not say how sure it is: "
+            "export it with the logits"
+        )
+    kind = output.type.tensor_type.elem_type
+    if kind not in (onnx.TensorProto.FLOAT, onnx.TensorProto.UNDEFINED):
+        raise AdoptError(
+            f"{name}: expected logits or probabilities as float32; found {output.name} as "
+            f"{onnx.TensorProto.DataType.Name(kind).lower()}"
+        )
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Say whether a graph computes in integers between QuantizeLinear and DequantizeLinear (QDQ)."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        yield from (
+            attribute.t for attribute in node.attribute if attribute.type == onnx.AttributeProto.TENSOR
         )
 
 

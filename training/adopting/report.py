@@ -5,7 +5,7 @@ than it.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from rich.table import Table
 from serving.bundle import Bundle
 from serving.bundle.served_policy import served_policy
 from serving.engine.engine import Engine
+from training.adopting import presenting
 from training.adopting.drafting import Done
 from training.adopting.images import BATCH_SIZE, feed_of
+from training.calibration.collect import Labels, Probabilities
 from training.data.batches import grouped
 from training.evaluation.curves import Point, budgeted_curve
 from training.evaluation.evaluation import Scored
@@ -30,6 +32,8 @@ _DROPS = (0.0, 0.005, 0.01, 0.02)
 _GRID = 200
 _TOO_GOOD = 0.995
 _ERRORS = 3
+_FEW = 50
+_ONE_ANSWER = 0.9
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Judged:
     accuracy: tuple[float, ...]
     points: tuple[Point, ...]
     least: dict[float, float | None]
+    answers: tuple[Probabilities, Labels] | None = field(default=None, repr=False, compare=False)
+    """Probabilities [N, K, C] and labels [N] of the test images; None where none were given."""
 
 
 def judge(done: Done) -> Judged:
@@ -64,10 +70,9 @@ def judge(done: Done) -> Judged:
         return judged(bundle, scored, "held-out images that certify")
     groups = grouped(np.arange(len(done.test), dtype=np.int64), BATCH_SIZE, least=1)
     batches = feed_of(done.test, manifest.preprocessing).batches(groups, None)
-    probabilities, labels = served(Engine(bundle, threads=0), batches)
-    return judged(
-        bundle, Scored.of(probabilities, labels, bundle.scorer), f"test images of {done.test.data_set}"
-    )
+    answers = served(Engine(bundle, threads=0), batches)
+    found = judged(bundle, Scored.of(*answers, bundle.scorer), f"test images of {done.test.data_set}")
+    return replace(found, answers=answers)
 
 
 def judged(bundle: Bundle, scored: Scored, source: str) -> Judged:
@@ -150,7 +155,7 @@ def honesty(done: Done, found: Judged) -> list[str]:
     """Warn where the calibration images look like images that the network was trained on."""
     bundle = done.written.bundle
     if bundle.manifest.truth == "own":
-        return []
+        return _domain(bundle)
     calibrated = bundle.calibration.accuracy[-1]
     count = len(bundle.calibration.labels)
     if done.test is not None:
@@ -173,6 +178,20 @@ def honesty(done: Done, found: Judged) -> list[str]:
     return []
 
 
+def _domain(bundle: Bundle) -> list[str]:
+    """Warn where the network gives nearly all images one answer, as it does to images of another domain."""
+    answers = bundle.calibration.prediction[:, -1]
+    classes, counts = np.unique(answers, return_counts=True)
+    share = counts.max() / len(answers)
+    if len(answers) < _FEW or share <= _ONE_ANSWER:
+        return []
+    name = bundle.manifest.classes[int(classes[counts.argmax()])]
+    return [
+        f"warning: the network answers {name} for {share:.0%} of {len(answers):,} images: are they of what "
+        "it was trained on, and normalised as it takes them (--normalise)?"
+    ]
+
+
 def as_json(done: Done, found: Judged) -> dict[str, Any]:
     """Return what came out as plain values."""
     manifest = done.written.bundle.manifest
@@ -184,7 +203,7 @@ def as_json(done: Done, found: Judged) -> dict[str, Any]:
         "changed_answers": done.last.changed,
         "compared_images": done.last.images,
         "largest_difference": done.last.largest,
-        **{key: value for key, value in asdict(found).items() if key != "least"},
+        **{key: value for key, value in asdict(found).items() if key not in ("least", "answers")},
         "least": {str(drop): share for drop, share in found.least.items()},
         "sentences": sentences(done, found),
     }
@@ -194,5 +213,7 @@ def write(done: Done, file: Path | None, console: Console) -> None:
     """Judge a bundle, print the tables, and write the figures as JSON where a file is named."""
     found = judge(done)
     show(done, found, console)
+    for path in presenting.present(done, found.answers):
+        console.print(f"wrote {path}", soft_wrap=True, highlight=False)
     if file is not None:
         file.write_text(json.dumps(as_json(done, found), indent=1) + "\n")

@@ -20,12 +20,12 @@ from training.adopting.classes import class_names, order_of
 from training.adopting.drafting import first_images, image_spec
 from training.adopting.images import Opened, Pictures, open_images
 from training.adopting.network import Network
-from training.adopting.normalising import normalisation
 from training.adopting.reference import Reference
 from training.advising import alternatives, plot, report
 from training.advising.config import AdviseConfig
 from training.advising.measure import measure
 from training.data.images import decode
+from training.data.normalising import normalisation
 from training.errors import ConfigError, DataError
 
 _KEY = ".key"

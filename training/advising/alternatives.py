@@ -156,7 +156,8 @@ def is_bundle(name: str) -> bool:
 def key_of(networks: Sequence[Network], opened: Opened, config: AdviseConfig) -> str:
     """Return what tells bundles of other networks, images or settings from these."""
     asked = {"budget", "latency_ms", "test_limit", "timed_images", "rounds", "cascades", "adopt", "precision"}
-    facts = [network.sha256 for network in networks] + [config.model_dump_json(exclude=asked)]
+    settings = config.model_dump_json(include=set(AdviseConfig.model_fields) - asked)
+    facts = [*(network.sha256 for network in networks), settings]
     rows = b"".join(part.rows.tobytes() for part in (opened.train, opened.calibrate))
     return hashlib.sha256("\n".join(facts).encode() + rows).hexdigest()
 

@@ -26,7 +26,7 @@ from training.advising.alternatives import Alternative
 from training.advising.config import AdviseConfig
 from training.advising.frontier import Measured
 from training.data.batches import grouped
-from training.demo.server import running_server
+from training.demo.server import START_SECONDS, running_server
 from training.errors import DemoError
 from training.evaluation.curves import Floats
 
@@ -39,6 +39,7 @@ FLAGS = ("--sample-share", "0")
 _PIECE = 64
 _PIECE_BYTES = 8 << 20
 _TIMEOUT_SECONDS = 120.0
+_SECONDS_A_BUNDLE = 20.0
 _WARM_UP = 3
 
 Images = npt.NDArray[np.uint8]
@@ -121,8 +122,9 @@ def measure(
         images = decoded.setdefault(spec.model_dump_json(), _decoded(test, spec, scratch, len(decoded)))
         flops = alternative.bundle.manifest.exit_flops
         points += [_Point(alternative, budget, images) for budget in budgets_of(flops, full_flops, asked)]
+    patience = START_SECONDS + _SECONDS_A_BUNDLE * len(alternatives)
     with (
-        running_server(served, scratch / "server.log", *FLAGS) as address,
+        running_server(served, scratch / "server.log", *FLAGS, start_seconds=patience) as address,
         httpx.Client(base_url=address, timeout=_TIMEOUT_SECONDS) as client,
     ):
         answers = []

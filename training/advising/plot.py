@@ -31,7 +31,7 @@ def draw(advice: Advice, path: Path) -> None:
         for number, title in enumerate(titles):
             for precision in _STYLES:
                 own = [p for p in advice.points if (p.title, p.precision) == (title, precision)]
-                _line(axes, sorted(own, key=cost), cost, colormaps["tab10"](number % 10))
+                _line(axes, sorted(own, key=by_flops), cost, colormaps["tab10"](number % 10))
         axes.grid(alpha=0.3)
     if advice.budget_flops is not None:
         over_flops.axvline(advice.budget_flops / 1e6, color="black", linestyle=":", label="the budget")

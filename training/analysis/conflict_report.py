@@ -44,7 +44,7 @@ def conflict(run: Run, config: ConflictConfig, out: Path) -> None:
         raise ConfigError("--expected-training: expected --epochs E as well, for how long a copy is to train")
     epoch = Checkpoint.load(run.checkpoint_path).epoch
     device = use_device(config.device, config.threads)
-    data, model = run.data(device=device), run.model()
+    data, model = run.data(device=device), run.trainable_model()
     problem = problem_of(run, model, data, device)
     problem.epoch = epoch - 1  # the learning rate of the last epoch done
     shared = shared_parameters(problem.reach)

@@ -46,7 +46,7 @@ def importance(run: Run, config: ImportanceConfig, out: Path) -> None:
             f"{options.exits_per_task} exits"
         )
     device = use_device(config.device, config.threads)
-    data, model = run.data(batch_size=128, device=device), run.model()
+    data, model = run.data(batch_size=128, device=device), run.trainable_model()
     problem = problem_of(run, model, data, device)
     how = MetaGF(problem, options)
     how.load_state_dict(checkpoint.method)

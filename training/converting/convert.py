@@ -4,12 +4,12 @@ from functools import partial
 
 import torch
 
-from training.adopting.normalising import Normalisation, Three, normalisation
 from training.config import FitConfig
 from training.converting.config import ConvertConfig
 from training.converting.msdnet_names import public_name
 from training.converting.published import read
 from training.converting.renaming import fill
+from training.data.normalising import Normalisation, Three, normalisation
 from training.data.opening import open_data
 from training.errors import ConfigError
 from training.models.multi_exit import MultiExitModel

@@ -28,7 +28,8 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 def duplicates(parts: Mapping[str, Part], split: Split) -> list[tuple[Place, ...]]:
     """Return the groups of equal pictures that are in more than one subset, largest first.
 
-    Only pictures of one length are read, first their beginnings, and whole where these agree.
+    Pictures in the table are compared by length and beginning as they pass. Of files only those of one length
+    are read, first their beginnings. What agrees is compared whole.
 
     Args:
         parts: where the pictures are.
@@ -49,13 +50,13 @@ def duplicates(parts: Mapping[str, Part], split: Split) -> list[tuple[Place, ...
             return f"{place}".encode()
 
     def digest(place: Place) -> bytes:
-        return hashlib.blake2b(content(place)).digest()
+        return _digest(content(place))
 
     def head(place: Place) -> bytes:
-        return hashlib.blake2b(content(place, _HEAD_BYTES)).digest()
+        return _digest(content(place, _HEAD_BYTES))
 
-    lengths = {name: _lengths(part) for name, part in parts.items()}
-    groups: Iterable[list[Place]] = _shared([list(places)], lambda place: lengths[place.part][place.row])
+    looks = {name: _looks(part) for name, part in parts.items()}
+    groups: Iterable[list[Place]] = _shared([list(places)], lambda place: looks[place.part][place.row])
     for key in (head, digest):
         groups = _shared(groups, key)
     return sorted((tuple(group) for group in groups), key=len, reverse=True)
@@ -86,13 +87,23 @@ def _shared(groups: Iterable[list[Place]], key: Callable[[Place], KeyT]) -> Iter
         yield from (same for same in divided.values() if len({place.subset for place in same}) > 1)
 
 
-def _lengths(part: Part) -> list[int]:
-    """The bytes of each picture; -1 where its file cannot be asked."""
+def _looks(part: Part) -> list[tuple[int, bytes]]:
+    """The length of each picture, -1 where its file cannot be asked, and what its beginning hashes to.
+
+    A file is not opened for that: its beginning is left empty. Pictures that lie in a table are hashed here,
+    as single rows of it take far longer than all in their order.
+    """
     return [
-        len(image["bytes"]) if image["bytes"] is not None else _size(image["path"])
+        (_size(image["path"]), b"")
+        if image["bytes"] is None
+        else (len(image["bytes"]), _digest(image["bytes"][:_HEAD_BYTES]))
         for cells in part.images.with_format("arrow").iter(batch_size=1000)
         for image in cells["image"].to_pylist()
     ]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content).digest()
 
 
 def _size(path: str) -> int:

@@ -39,13 +39,16 @@ class ServerProcess:
 
 
 @contextmanager
-def started_server(models: Path, log: Path, *flags: str) -> Iterator[ServerProcess]:
+def started_server(
+    models: Path, log: Path, *flags: str, start_seconds: float = START_SECONDS
+) -> Iterator[ServerProcess]:
     """Serve `models` on a free port of this machine, and kill the server at the end of the block.
 
     Args:
         models: a folder of bundles, or one bundle.
         log: the file for the server's log.
         flags: more flags of `offramp serve`.
+        start_seconds: how long it may take to load its models and listen.
 
     Raises:
         DemoError: the server did not start in time, or died; the message closes with the end of the log.
@@ -59,26 +62,30 @@ def started_server(models: Path, log: Path, *flags: str) -> Iterator[ServerProce
         ) as process,
     ):
         try:
-            said = _listening(process, log)
+            said = _listening(process, log, start_seconds)
             yield ServerProcess(process, said["url"], said["port"], said["models"], said)
         finally:
             process.kill()
 
 
 @contextmanager
-def running_server(models: Path, log: Path, *flags: str) -> Iterator[str]:
+def running_server(
+    models: Path, log: Path, *flags: str, start_seconds: float = START_SECONDS
+) -> Iterator[str]:
     """Serve `models` on a free port, give the server's address, and stop it with SIGTERM.
 
     Args:
         models: a folder of bundles, or one bundle.
         log: the file for the server's log.
         flags: more flags of `offramp serve`.
+        start_seconds: how long it may take to load its models and listen.
 
     Raises:
         DemoError: the server did not start in time, died, or did not end with exit code 0 in time; the
             message closes with the end of the log.
     """
-    with started_server(models, log, "--drain-seconds", "0", *flags) as running:
+    flags = ("--drain-seconds", "0", *flags)
+    with started_server(models, log, *flags, start_seconds=start_seconds) as running:
         yield running.url
         stop(running.process, log)
 
@@ -103,17 +110,17 @@ def stop(process: "subprocess.Popen[bytes]", log: Path, timeout_seconds: float =
         raise DemoError(f"the server ended with exit code {code}, expected 0{_tail(log)}")
 
 
-def _listening(process: "subprocess.Popen[bytes]", log: Path) -> dict[str, Any]:
+def _listening(process: "subprocess.Popen[bytes]", log: Path, start_seconds: float) -> dict[str, Any]:
     """Wait for the one line that the server prints once it listens."""
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-    alarm = Timer(START_SECONDS, process.kill)  # ends the pipe, and with it the wait
+    alarm = Timer(start_seconds, process.kill)  # ends the pipe, and with it the wait
     alarm.start()
     line = process.stdout.readline()
     alarm.cancel()
     if not line:
         code = process.wait()
         raise DemoError(
-            f"the server did not listen within {START_SECONDS:g} s, or ended; exit code {code}{_tail(log)}"
+            f"the server did not listen within {start_seconds:g} s, or ended; exit code {code}{_tail(log)}"
         )
     said: dict[str, Any] = json.loads(line)
     return said

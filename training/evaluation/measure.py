@@ -65,7 +65,7 @@ def evaluate_run(run: Run, config: EvaluateConfig) -> tuple[Evaluation, Comparis
     policy = fit_policy(config.policy_name or DEFAULT_POLICY.name, base.score, base.correct, flops)
     fitted_on = f"{len(base.score):,} validation images"
     evaluation = _evaluation(
-        run.folder, "run", data, config, fitted_on, segments, policy, measured[RUN_MEASURE], to_measure
+        run.folder, "run", data.name, config, fitted_on, segments, policy, measured[RUN_MEASURE], to_measure
     )
     if not config.compares:
         return evaluation, None
@@ -88,19 +88,34 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
     manifest, calibration = bundle.manifest, bundle.calibration
     engine = Engine(bundle, threads=config.threads or 0)
     answers = served(engine, data.test())
-    own, fit, flops = manifest.calibration.confidence, calibration.fit, manifest.exit_flops
-    names = list(calibration.confidence) if config.compares else [own]
-    measured = {name: Scored.of(*answers, calibration.scorer(name)) for name in names}
-    policy = served_policy(manifest, calibration, config.policy_name)
-    fitted_on = f"{fit.sum():,} calibration images"
-    segments = [SegmentFlops(segment.body_flops, segment.head_flops) for segment in manifest.segments]
-    evaluation = _evaluation(
-        bundle.folder, "bundle", data, config, fitted_on, segments, policy, measured[own], answers
-    )
+    evaluation = evaluation_of(bundle, data.name, answers, config)
     if not config.compares:
         return evaluation, None
+    fit, flops, names = calibration.fit, manifest.exit_flops, list(calibration.confidence)
+    measured = {name: Scored.of(*answers, calibration.scorer(name)) for name in names}
     fitted = {name: Scored(calibration.score(name)[fit], calibration.correct[fit]) for name in names}
     return evaluation, _compare(fitted, calibration.prediction[fit], measured, answers[0].argmax(-1), flops)
+
+
+def evaluation_of(
+    bundle: Bundle, data_set: str, answers: tuple[Probabilities, Labels], config: EvaluateConfig
+) -> Evaluation:
+    """Judge a bundle by answers to test images that were computed by the serving engine.
+
+    Args:
+        bundle: whose calibration thresholds are fitted on.
+        data_set: the name of the images' data set.
+        answers: probabilities [N, K, C] and labels [N].
+        config: budgets and policy.
+    """
+    manifest, calibration = bundle.manifest, bundle.calibration
+    measured = Scored.of(*answers, calibration.scorer(manifest.calibration.confidence))
+    policy = served_policy(manifest, calibration, config.policy_name)
+    fitted_on = f"{calibration.fit.sum():,} calibration images"
+    segments = [SegmentFlops(segment.body_flops, segment.head_flops) for segment in manifest.segments]
+    return _evaluation(
+        bundle.folder, "bundle", data_set, config, fitted_on, segments, policy, measured, answers
+    )
 
 
 def _compare(
@@ -150,7 +165,7 @@ def data_of(bundle: Bundle, config: EvaluateConfig) -> Data:
 def _evaluation(
     folder: Path,
     kind: str,
-    data: Data,
+    data_set: str,
     config: EvaluateConfig,
     fitted_on: str,
     segments: list[SegmentFlops],
@@ -159,14 +174,14 @@ def _evaluation(
     answers: tuple[Probabilities, Labels],
 ) -> Evaluation:
     flops = exit_flops(segments)
-    tell_chance(float(measured.correct[:, -1].mean()), len(data.classes), len(measured.score))
+    tell_chance(float(measured.correct[:, -1].mean()), answers[0].shape[-1], len(measured.score))
     curve = curve_of(policy, measured, flops, [parse_budget(budget, flops) for budget in config.budgets])
     budgets = [point.budget_flops for point in curve]
     under_budgets = outcome(policy, measured, budgets, flops)
     return Evaluation(
         name=folder.resolve().name,
         kind=kind,
-        data_set=data.name,
+        data_set=data_set,
         split=config.split,
         images=len(measured.score),
         fitted_on=fitted_on,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from serving.bundle import Bundle, Manifest
 from serving.bundle.served_policy import expectation, served_policy
@@ -26,6 +27,30 @@ DATA = {
     "4.0.",
 }
 """Remarks on data sets, by the last part of their name."""
+
+
+def card_budgets(bundle: Bundle) -> tuple[str, ...]:
+    """Return the budgets that a card shows, as an evaluation takes them."""
+    cheapest, *_, full = bundle.manifest.exit_flops
+    return tuple(f"{share * full!r}" for share in BUDGETS if share * full >= cheapest)
+
+
+def write_card(bundle: Bundle, evaluation: Evaluation) -> Path:
+    """Write a bundle's card and the figures behind it, `evaluation.json`, into its folder.
+
+    Args:
+        bundle: where they go.
+        evaluation: of the bundle on test images, at `card_budgets` among others.
+
+    Returns:
+        The card's file.
+    """
+    wanted = {float(budget) for budget in card_budgets(bundle)}
+    points = [point for point in evaluation.curve if point.budget_flops in wanted]
+    (bundle.folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")
+    file = bundle.folder / "README.md"
+    file.write_text(card(bundle, evaluation, points))
+    return file
 
 
 def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> str:

@@ -28,6 +28,11 @@ class ExportSettings(BaseModel):
         True,
         description="int8 weights of 7 bits, right on any CPU; without, of 8 bits, for CPUs with VNNI alone",
     )
+    float_segments: tuple[Positive, ...] = Field(
+        (),
+        description="numbers of segments that stay in float32 with --precision int8; in a cascade these are "
+        "its members",
+    )
     gather_rows: bool = Field(
         False, description="segments take `rows` and gather the survivors themselves, for GPUs"
     )

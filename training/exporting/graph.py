@@ -211,6 +211,18 @@ def answering(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[onnx.No
     return [node for node in whole.graph.node if node.output[0] in names]
 
 
+def between(whole: onnx.ModelProto, part: Boundary) -> list[onnx.NodeProto]:
+    """Return the operators of one segment, in the order of the graph."""
+    ends = {spec.name for spec in part.inputs}
+    wanted = {spec.name for spec in part.outputs}
+    found = []
+    for node in reversed(whole.graph.node):
+        if wanted.intersection(node.output):
+            wanted |= set(node.input) - ends
+            found.append(node)
+    return found[::-1]
+
+
 def refill(field: Any, values: Iterable[Any]) -> None:
     """Replace what a repeated field of a graph holds."""
     kept = list(values)

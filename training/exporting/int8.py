@@ -8,7 +8,7 @@ answers.
 
 import copy
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from training.exporting.graph import IMAGES, Boundary, answering, forget_origin, refill
-from training.exporting.int8_features import byte_features
+from training.exporting.graph import IMAGES, Boundary, answering, between, forget_origin, refill
+from training.exporting.int8_features import TO_BYTES, TO_FLOAT, byte_features
 from training.exporting.int8_layout import channels_last
 from training.exporting.int8_ranges import share_ranges
 
@@ -76,7 +76,12 @@ def cuttable(quantised: onnx.ModelProto, parts: Sequence[Boundary]) -> tuple[onn
 
 
 def insert_quantizers(
-    whole: onnx.ModelProto, parts: Sequence[Boundary], batches: Iterable[Images], *, reduce_range: bool
+    whole: onnx.ModelProto,
+    parts: Sequence[Boundary],
+    batches: Iterable[Images],
+    *,
+    reduce_range: bool,
+    float_segments: Collection[int] = (),
 ) -> Quantised:
     """Quantise a whole net; its features stay float.
 
@@ -86,10 +91,12 @@ def insert_quantizers(
         batches: training images, uint8 [n, H, W, 3] each, as they will be served.
         reduce_range: weights of 7 bits. CPUs without VNNI add two products in 16 bits, and those of full
             weights may not fit.
+        float_segments: numbers of segments, from 1, that are left as they are.
     """
     original = _prepared(whole)
     ranges = share_ranges(_ranges(original, batches), original.graph)
-    exempt = [node.name for node in answering(original, parts)]
+    kept = {node.name for number in float_segments for node in between(original, parts[number - 1])}
+    exempt = [*(node.name for node in answering(original, parts)), *kept]
     quantizer = QDQQuantizer(
         copy.deepcopy(original),
         per_channel=True,
@@ -104,9 +111,24 @@ def insert_quantizers(
     )
     quantised: onnx.ModelProto = quantizer.quantize_model()
     quantizer.model.topological_sort()
+    _read_in_float(quantised, kept, {spec.name for part in parts for spec in part.inputs})
     for graph in (original, quantised):
         _tidy(graph)
     return Quantised(quantised, original)
+
+
+def _read_in_float(quantised: onnx.ModelProto, kept: Collection[str], crossing: Collection[str]) -> None:
+    """Let operators that stay in float read what others read in bytes as it was before that.
+
+    Members of a cascade share pixels where they normalise alike. Features that cross a boundary stay bytes.
+    """
+    producers = {name: node for node in quantised.graph.node for name in node.output}
+    for node in quantised.graph.node:
+        for place, name in enumerate(node.input if node.name in kept else ()):
+            back = producers.get(name)
+            there = producers.get(back.input[0]) if back is not None and back.op_type == TO_FLOAT else None
+            if there is not None and there.op_type == TO_BYTES and name not in crossing:
+                node.input[place] = there.input[0]
 
 
 def _prepared(whole: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import onnx
 
 from training.data.batches import Data
+from training.errors import RunError
 from training.exporting.accuracy_bar import Bar, Lowered, Measure, lowered_to_half, lowered_to_int8
 from training.exporting.config import ExportSettings
 from training.exporting.float16 import halve
@@ -36,11 +37,19 @@ def lower(
         tell: takes a sentence on what is going on.
 
     Raises:
-        RunError: it loses more than it may.
+        RunError: it loses more than it may, or segments are to stay in float that it does not have.
     """
     if settings.precision == "float16":
         return lowered_to_half(*halve(whole, parts), measure, bar)
+    segments = sorted(set(settings.float_segments))
+    if segments and (segments[-1] > len(parts) or len(segments) == len(parts)):
+        raise RunError(
+            f"--float-segments {' '.join(map(str, segments))}: expected some of segments 1 to {len(parts)}, "
+            "not all of them; leave --precision int8 out for a bundle in float32"
+        )
     batches = [batch.images.numpy() for batch in data.training_sample(settings.calibration_images)]
-    net = insert_quantizers(whole, parts, batches, reduce_range=settings.reduce_range)
+    net = insert_quantizers(
+        whole, parts, batches, reduce_range=settings.reduce_range, float_segments=segments
+    )
     ranking = [batch.images.numpy() for batch in data.training_sample(RANKING_IMAGES)]
     return lowered_to_int8(net, parts, measure, bar, ranking, tell)

@@ -5,10 +5,12 @@ generator state: weights, the method's state and the number of epochs done are a
 depends on.
 """
 
+import copy
 import errno
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +28,8 @@ from training.fitting.weight_average import KeptWeights, LastWeights, WeightAver
 from training.methods import Method, method, method_entry
 from training.methods.backbone_first import BackboneFirst
 from training.models.multi_exit import MultiExitModel
-from training.runs.checkpoint import Checkpoint, damaged
+from training.models.state_file import state_dict
+from training.runs.checkpoint import Checkpoint, damaged, load_state, save_state
 from training.runs.devices import use_device
 from training.runs.environment import differences, environment
 from training.runs.logs import RunLogs
@@ -35,7 +38,9 @@ from training.runs.weights import write_weights
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
 from training.setup.batchnorm import freeze_scales
+from training.setup.freezing import freeze_layers
 from training.setup.identity import pass_on
+from training.setup.init_weights import fill
 from training.setup.transfer import transfer
 from training.setup.whitening import first_weight, freeze, whiten
 
@@ -77,6 +82,7 @@ def fit(
 def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, processes: Processes) -> None:
     config, device = run.config, use_device(run.config.device, run.config.threads)
     model = untrained(run, data)
+    unkept = run.keep_graph(model) if processes.first else None
     problem = problem_of(run, model, data, device, processes)
     how, kept = method_of(config, problem), _kept_weights(config, model, problem)
     done, history, seconds = _restore(run, model, how, kept)
@@ -84,6 +90,8 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
     steps = [data.steps(phase.share) for phase in phases]
     logs = RunLogs(run.folder, history) if processes.first else None
     with (show if processes.first else NoProgress)(config.epochs, phases, steps, done) as progress:
+        if unkept:
+            progress.say(unkept, "yellow")
         now = environment(torch.get_num_threads(), config.workers, device)
         for difference in differences(run.facts.environment, now):
             progress.say(
@@ -146,6 +154,8 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
     taken: set[str] = set()
     if config.transfer_from:
         taken = transfer(model, Run.open(config.transfer_from).model().state_dict())
+    if config.init_weights and not run.checkpoint_path.exists():
+        fill(model, state_dict(Path(config.init_weights).expanduser()), config.init_weights)
     drawn = config.init_from is None and first_weight(model) not in taken
     if config.whiten and drawn and not run.checkpoint_path.exists():
         whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
@@ -163,6 +173,7 @@ def problem_of(
         freeze(model)
     if config.freeze_bn_scale:
         freeze_scales(model)
+    freeze_layers(model, config.freeze)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -179,7 +190,7 @@ def problem_of(
             temperature=config.distil_temperature,
             frozen_teacher=not stepwise,
             # Before its first epoch a net has nothing to teach, unless it was trained elsewhere.
-            untaught_epochs=0 if stepwise or config.init_from else 1,
+            untaught_epochs=0 if stepwise or _is_trained(config) else 1,
         ),
         backbone_epochs=config.backbone_epochs,
         nesterov=config.nesterov,
@@ -187,8 +198,26 @@ def problem_of(
         bias_lr=config.bias_lr,
         start_size=config.start_size,
         compiled=config.compile,
+        backbone_lr=config.backbone_lr,
+        layer_decay=config.layer_decay,
     )
-    return TrainingProblem(model, data, recipe, processes)
+    return TrainingProblem(model, data, recipe, processes, _original(run, model, processes))
+
+
+def _is_trained(config: FitConfig) -> bool:
+    return bool(config.init_from or config.init_weights or config.pretrained)
+
+
+def _original(run: Run, model: MultiExitModel, processes: Processes) -> MultiExitModel | None:
+    """Return the net that the run began with, where exits learn from it; the run keeps its weights."""
+    if run.config.distil_from != "original":
+        return None
+    original = copy.deepcopy(model).requires_grad_(False).eval()
+    if run.checkpoint_path.exists():
+        original.load_state_dict(load_state(run.original_path))
+    elif processes.first:
+        save_state(run.original_path, original.state_dict())
+    return original
 
 
 def method_of(config: FitConfig, problem: TrainingProblem) -> Method:

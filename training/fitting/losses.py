@@ -5,6 +5,8 @@ Sources: label smoothing: Szegedy et al., "Rethinking the Inception Architecture
 Multi-Exit Architectures", ICCV 2019, with the factor T² of Hinton, Vinyals, Dean, "Distilling the Knowledge
 in a Neural Network", 2015: with z_n, the last exit's logits, taken as constants, the loss of exit i < n is
     CE_i + weight · T² · KL(softmax(z_n / T) ‖ softmax(z_i / T)).
+Distillation from the original is the same with the logits that the last exit had when the run began, and for
+the last exit as well: it keeps close to what it was (Li and Hoiem, "Learning without Forgetting", ECCV 2016).
 
 Deviations: weight and temperature are constant, where Phuong and Lampert raise the temperature as the last
 exit grows sure of itself; and cross-entropy keeps its whole weight.
@@ -51,14 +53,19 @@ class ExitLosses:
     Args:
         model: whose exits they are.
         recipe: what a loss is made of.
+        original: teaches every exit, in place of the last one of the model.
     """
 
-    def __init__(self, model: MultiExitModel, recipe: LossRecipe) -> None:
+    def __init__(
+        self, model: MultiExitModel, recipe: LossRecipe, original: MultiExitModel | None = None
+    ) -> None:
         self._model, self._recipe = model, recipe
-        self._frozen = FrozenNet(model)
+        self._frozen, self._original = FrozenNet(model), original
 
     def begin(self, epoch: int) -> None:
         """Hear that an epoch (from 0) begins with the net as it is now."""
+        if self._original is not None:
+            return
         if self._recipe.distil and self._recipe.frozen_teacher and epoch >= self._recipe.untaught_epochs:
             self._frozen.take(epoch)
 
@@ -84,7 +91,7 @@ class ExitLosses:
         last = self._model.exits - 1
         return plain, [
             loss
-            if exit_index == last
+            if exit_index == last and self._original is None
             else loss + recipe.distil * distillation_loss(own, teacher, recipe.temperature)
             for exit_index, loss, own in zip(exits, losses, logits, strict=True)
         ]
@@ -94,6 +101,9 @@ class ExitLosses:
     ) -> Tensor | None:
         """Return the last exit's logits [N, classes] if there are earlier exits to teach."""
         last = self._model.exits - 1
+        if self._original is not None:
+            with torch.no_grad():
+                return self._original(batch.images, (last,))[0]  # type: ignore[no-any-return]
         if not self._recipe.distil or all(exit_index == last for exit_index in exits):
             return None
         if exits[-1] == last and not self._recipe.frozen_teacher:

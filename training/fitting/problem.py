@@ -4,15 +4,15 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from training.data.seeds import generator
 from training.errors import NonFiniteLossError
+from training.fitting.batchnorm import estimate, statistics
 from training.fitting.image_sizes import resized, side_at
 from training.fitting.losses import CROSS_ENTROPY, ExitLosses, LossRecipe
 from training.fitting.parallel import ALONE, Processes, balance
@@ -23,6 +23,7 @@ from training.models.reach import row_reach, trainable, whole_reach
 from training.schedules import LossWeighting, plain, stage
 from training.setup.batchnorm import batchnorm_biases
 from training.setup.compiling import compiled
+from training.setup.learning_rates import rate_factors
 
 
 class Means:
@@ -80,6 +81,8 @@ class Recipe:
         bias_lr: what the learning rate of BatchNorm's biases is multiplied by; their decay stays.
         start_size: side of the training images at first, in pixels; see `training.fitting.image_sizes`.
         compiled: train the model as compiled by `torch.compile`.
+        backbone_lr: what the learning rate of all but the early exits' heads is multiplied by.
+        layer_decay: what that of each segment is multiplied by over the next one's.
     """
 
     lr: float
@@ -97,6 +100,8 @@ class Recipe:
     bias_lr: float = 1.0
     start_size: int | None = None
     compiled: bool = False
+    backbone_lr: float = 1.0
+    layer_decay: float = 1.0
 
     @property
     def l2_penalty(self) -> float:
@@ -126,20 +131,30 @@ class TrainingProblem:
         images: where batches come from.
         recipe: how SGD is run.
         processes: those of the run, and the work that they divide.
+        original: the net that the run began with, where exits learn from that.
     """
 
     def __init__(
-        self, model: MultiExitModel, images: TrainingImages, recipe: Recipe, processes: Processes = ALONE
+        self,
+        model: MultiExitModel,
+        images: TrainingImages,
+        recipe: Recipe,
+        processes: Processes = ALONE,
+        original: MultiExitModel | None = None,
     ) -> None:
         self.parameters: Sequence[nn.Parameter] = trainable(model)
-        self.row_reach: Sequence[Tensor] = row_reach(model)
+        rows = row_reach(model)
+        # A frozen last exit has nothing to learn: methods are not told of it, and its layers are not run.
+        learning = whole_reach(rows).any(1).tolist()
+        exits = len(learning) - learning[::-1].index(True)
+        self.row_reach: Sequence[Tensor] = [reached[:exits] for reached in rows]
         self.reach: Tensor = whole_reach(self.row_reach)
         self._epoch = 0
         self.on_progress: Callable[[Progress], None] = lambda _: None
         self.on_step: Callable[[], None] = lambda: None
         self._model, self._images, self._recipe, self._processes = model, images, recipe, processes
         self._forward: Callable[..., list[Tensor]] = compiled(model) if recipe.compiled else model
-        self._exit_losses = ExitLosses(model, recipe.loss)
+        self._exit_losses = ExitLosses(model, recipe.loss, original)
         self._progress = 0.0
         self._losses: list[tuple[Sequence[int], Tensor]] = []
 
@@ -220,7 +235,7 @@ class TrainingProblem:
         Args:
             state: tensors of the method, changed in place.
         """
-        self.average(_statistics(self._model))
+        self.average(statistics(self._model))
         if self._processes.divide == "tasks":
             with torch.no_grad():
                 own = [*(p.detach() for p in self.parameters), *self._model.buffers()]
@@ -231,33 +246,35 @@ class TrainingProblem:
         return generator(self._recipe.seed, purpose, self.epoch, step)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Return fresh SGD."""
+        """Return fresh SGD, with a group of parameters for each learning rate."""
         recipe = self._recipe
-        groups: list[dict[str, Any]] = [{"params": list(self.parameters)}]
-        if recipe.bias_lr != 1:
-            fast = {id(bias) for bias in batchnorm_biases(self._model)}
-            groups = [
-                {"params": [p for p in self.parameters if id(p) not in fast]},
-                {
-                    "params": [p for p in self.parameters if id(p) in fast],
-                    "times": recipe.bias_lr,
-                    "weight_decay": recipe.l2_penalty / recipe.bias_lr,
-                },
-            ]
+        factors = rate_factors(self._model, recipe.backbone_lr, recipe.layer_decay)
+        fast = set(batchnorm_biases(self._model)) if recipe.bias_lr != 1 else set()
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in self.parameters:
+            more = recipe.bias_lr if parameter in fast else 1.0
+            groups.setdefault((factors[parameter], more), []).append(parameter)
+        decay = recipe.l2_penalty
         return torch.optim.SGD(
-            groups,
+            [
+                {
+                    "params": own,
+                    "times": factor * more,
+                    "weight_decay": decay / more / (factor if recipe.decoupled_weight_decay else 1.0),
+                }
+                for (factor, more), own in groups.items()
+            ],
             lr=recipe.lr,
             momentum=recipe.momentum,
-            weight_decay=recipe.l2_penalty,
             nesterov=recipe.nesterov,
         )
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take one step at the schedule's learning rate, along the gradient of the whole batch."""
         self.average([p.grad for p in self.parameters if p.grad is not None])
+        rate = self._recipe.lr * self._recipe.schedule(self._progress)
         for group in optimizer.param_groups:
-            times = group.get("times", 1.0)
-            group["lr"] = times * self._recipe.lr * self._recipe.schedule(self._progress)
+            group["lr"] = rate * group.get("times", 1.0)  # checkpoints from before have none
         optimizer.step()
         self.on_step()
 
@@ -284,8 +301,8 @@ class TrainingProblem:
         """
         model = self._model if model is None else model
         with self._autocast(model.mean.device.type):
-            update_bn((batch.images for batch in self._full_size_batches(phase)), model)
-        self.average(_statistics(model))
+            estimate(model, (batch.images for batch in self._full_size_batches(phase)))
+        self.average(statistics(model))
 
     def _resized(self, batch: Batch) -> Batch:
         start, full = self._recipe.start_size, self._model.image_size
@@ -320,10 +337,6 @@ class _Resized:
 
     images: Tensor
     labels: Tensor
-
-
-def _statistics(model: MultiExitModel) -> list[Tensor]:
-    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
 
 
 def _stream_seed(seed: int, epoch: int, phase: str, *part: int) -> int:

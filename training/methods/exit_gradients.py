@@ -28,8 +28,8 @@ class ExitGradients:
             for parameter, reached in zip(parameters, row_reach, strict=True)
             if int(reached.any(1).sum()) > 1
         ]
-        sizes = [shared.size for shared in self._shared]
-        exits = len(row_reach[0])
+        self.sizes = [shared.size for shared in self._shared]
+        sizes, exits = self.sizes, len(row_reach[0])
         # Entries that an exit does not use are never written, so they stay zero from step to step.
         self.matrix = parameters[0].detach().new_zeros(exits, sum(sizes))
         parts = [row.split_with_sizes(sizes) if sizes else () for row in self.matrix]
@@ -50,6 +50,12 @@ class ExitGradients:
             ]
             for exit_index in range(exits)
         ]
+
+    @property
+    def used(self) -> Tensor:
+        """Which exits reach which shared parameters, bool [exits, parameters]."""
+        rows = [shared.used for shared in self._shared]
+        return torch.tensor(rows, dtype=torch.bool).reshape(len(rows), len(self.matrix)).T
 
     def fill(self, losses: Sequence[Float[Tensor, ""]]) -> Float[Tensor, "exits size"]:
         """Return every exit's gradient over the shared parameters [exits, size], until the next call.

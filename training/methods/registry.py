@@ -14,6 +14,7 @@ from training.methods.gradient_equilibrium import GradientEquilibrium, GradientE
 from training.methods.interface import MultiExitProblem, Phase
 from training.methods.joint import Joint, JointOptions
 from training.methods.meta_gf import MetaGF, MetaGFOptions
+from training.methods.online_fusion import OnlineFusion, OnlineFusionOptions
 from training.methods.pcgrad import PCGrad, PCGradOptions
 from training.option_parsing import settle
 
@@ -61,6 +62,7 @@ METHODS: dict[str, MethodEntry] = {
     "ge": MethodEntry(GradientEquilibrium, GradientEquilibriumOptions),
     "pcgrad": MethodEntry(PCGrad, PCGradOptions),
     "cagrad": MethodEntry(CAGrad, CAGradOptions),
+    "online-gf": MethodEntry(OnlineFusion, OnlineFusionOptions),
     "meta-gf": MethodEntry(MetaGF, MetaGFOptions, stepwise=False),
 }
 

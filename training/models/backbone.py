@@ -18,9 +18,12 @@ from torch import nn
 from training.errors import ConfigError
 from training.models import torchvision_nets
 from training.models.cutting import split_at_layers
+from training.models.export_trace import trace_exported
+from training.models.failing_line import failing_line
 from training.models.fields import Names, Positive
+from training.models.in_evaluation import keep_in_evaluation
 from training.models.multi_exit import MultiExitModel
-from training.models.tracing import trace
+from training.models.tracing import Trace, trace
 
 
 class BackboneOptions(BaseModel):
@@ -30,6 +33,11 @@ class BackboneOptions(BaseModel):
 
     exits: Names = Field((), description="paths of the layers that an early exit follows, in any order")
     image_size: Positive = Field(224, description="height and width in pixels")
+    evaluation: bool = Field(
+        False,
+        description="keep the network, all but the new heads, in evaluation mode: BatchNorm keeps its "
+        "statistics and nothing is dropped",
+    )
 
 
 class TorchvisionOptions(BackboneOptions):
@@ -60,10 +68,23 @@ def torchvision_builder(name: str) -> Callable[..., MultiExitModel]:
 
 
 def factory_builder(place: str) -> Callable[..., MultiExitModel]:
-    """Return the builder of what the factory at `package.module:factory` makes.
+    """Return the builder of what a factory, `package.module:factory`, makes; building imports it."""
+
+    def build(
+        options: BackboneOptions, classes: int, mean: Sequence[float], std: Sequence[float]
+    ) -> MultiExitModel:
+        with torch.device("cpu"):
+            net = _made(place, classes, options.image_size)
+            return _with_exits(net, place, options, classes, mean, std)
+
+    return _where_wanted(build)
+
+
+def _made(place: str, classes: int, image_size: int) -> nn.Module:
+    """Return the network that a factory makes.
 
     Raises:
-        ConfigError: there is no such function, or it cannot be called with `num_classes`.
+        ConfigError: there is no such function, it cannot be called with `num_classes`, or it fails.
     """
     factory = _imported(place)
     try:
@@ -73,20 +94,16 @@ def factory_builder(place: str) -> Callable[..., MultiExitModel]:
         raise ConfigError(
             f"{place}: expected a function that takes num_classes, found {factory!r}"
         ) from error
-
-    def build(
-        options: BackboneOptions, classes: int, mean: Sequence[float], std: Sequence[float]
-    ) -> MultiExitModel:
-        sized = {"image_size": options.image_size} if "image_size" in parameters else {}
-        with torch.device("cpu"):
-            net = factory(num_classes=classes, **sized)
-            if not isinstance(net, nn.Module):
-                raise ConfigError(
-                    f"{place}: expected it to return a torch.nn.Module, found {type(net).__name__}"
-                )
-            return _with_exits(net, place, options, classes, mean, std)
-
-    return _where_wanted(build)
+    sized = {"image_size": image_size} if "image_size" in parameters else {}
+    try:
+        net = factory(num_classes=classes, **sized)
+    except Exception as error:  # the user's own code
+        raise ConfigError(
+            f"{place}: the factory failed{failing_line(error)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"{place}: expected it to return a torch.nn.Module, found {type(net).__name__}")
+    return net
 
 
 def _with_exits(
@@ -97,8 +114,24 @@ def _with_exits(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> MultiExitModel:
-    segments = split_at_layers(trace(net, options.image_size, name), options.exits, classes)
+    found = _traced(net, name, options)
+    segments = split_at_layers(found, options.exits, classes)
+    if options.evaluation:
+        keep_in_evaluation(segments)
     return MultiExitModel(segments, mean, std, options.image_size)
+
+
+def _traced(net: nn.Module, name: str, options: BackboneOptions) -> Trace:
+    """Trace by torch.fx; where that fails and the network stays in evaluation mode, by torch.export."""
+    try:
+        return trace(net, options.image_size, name, evaluation=options.evaluation)
+    except ConfigError as error:
+        if not options.evaluation:
+            raise
+        try:
+            return trace_exported(net, options.image_size, name)
+        except ConfigError as second:
+            raise ConfigError(f"{error}; {str(second).removeprefix(f'{name}: ')}") from second
 
 
 def _where_wanted(build: Callable[..., MultiExitModel]) -> Callable[..., MultiExitModel]:

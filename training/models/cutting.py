@@ -20,6 +20,7 @@ from training.models.multi_exit import Segment
 from training.models.tracing import BATCHES, Trace
 
 _LISTED = 40
+_PARAMETERS = {nn.Parameter}
 
 
 def split_at_layers(trace: Trace, layers: Sequence[str], classes: int) -> list[Segment]:
@@ -155,13 +156,21 @@ def _classifier(trace: Trace) -> int:
     """Return the place of the last layer that has parameters; without one, of the network's output."""
     for place in range(len(trace.nodes) - 1, 0, -1):
         node = trace.nodes[place]
-        if node.op == "call_module" and list(_module(trace, node).parameters()):
+        if _has_parameters(trace, node):
             return place
     return len(trace.nodes) - 1
 
 
-def _module(trace: Trace, node: fx.Node) -> nn.Module:
-    return trace.net.get_submodule(str(node.target))
+def _has_parameters(trace: Trace, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return any(True for _ in trace.net.get_submodule(str(node.target)).parameters())
+    read = [str(other.target) for other in node.all_input_nodes if other.op == "get_attr"]
+    return bool(_PARAMETERS.intersection(type(_attribute(trace.net, path)) for path in read))
+
+
+def _attribute(net: nn.Module, path: str) -> object:
+    module, _, name = path.rpartition(".")
+    return getattr(net.get_submodule(module), name)
 
 
 def _alive(trace: Trace, order: dict[fx.Node, int], place: int, first: fx.Node) -> list[fx.Node]:
@@ -175,8 +184,21 @@ def _reads(trace: Trace, order: dict[fx.Node, int], place: int) -> list[fx.Node]
         for node in trace.nodes[: place + 1]
         if any(order[user] > place for user in node.users)
         and node.op != "get_attr"
-        and not _is_batch_size(trace.values[node])
+        and not _follows_from_batch(trace, node)
     ]
+
+
+def _follows_from_batch(trace: Trace, node: fx.Node) -> bool:
+    """Say whether a value is a number that follows from the number of images alone."""
+    values = trace.values[node]
+    if _is_batch_size(values):
+        return True
+    numbers = all(isinstance(value, int) for value in values)
+    return (
+        numbers
+        and bool(node.all_input_nodes)
+        and all(_follows_from_batch(trace, read) for read in node.all_input_nodes)
+    )
 
 
 def _is_batch_size(values: Sequence[Any]) -> bool:
@@ -196,8 +218,10 @@ def _part(
     def copy_of(node: fx.Node) -> fx.Node:
         if node not in copies and node.op == "get_attr":
             copies[node] = graph.node_copy(node)
-        elif node not in copies:  # the batch size: what else is read across a cut is among the inputs
+        elif node not in copies and _is_batch_size(trace.values[node]):
             copies[node] = graph.call_method("size", (copies[inputs[0]], 0))
+        elif node not in copies:  # it follows from the batch size: what else is read is among the inputs
+            copies[node] = graph.node_copy(node, copy_of)
         return copies[node]
 
     for node in trace.nodes[start:stop]:

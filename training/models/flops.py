@@ -11,8 +11,12 @@ Operators beyond the poster's, so that other backbones can be counted:
   - LayerNorm is free, like BatchNorm; scaling vectors to length one (Swin v2) counts one per element for the
     length and one for the quotient;
   - attention counts its two batched matrix products, N·Lq·Lk·(d + dv) per head, and its softmax;
-  - a linear layer's bias counts one per element however torch computes the layer.
-An operator without a rule is an error, not a zero.
+  - a linear layer's bias counts one per element however torch computes the layer;
+  - other functions of one element (powers, roots, logarithms, leaky ReLU) count one per element;
+  - sums and maxima over places count one per element that goes in;
+  - interpolation counts the places it reads for each that it makes, and nothing where it copies the nearest;
+  - what is computed from weights alone (a table of relative positions) is free: exporting folds it.
+Operators without a rule are an error, not a zero; all of them are named at once.
 """
 
 import math
@@ -44,23 +48,42 @@ class SegmentFlops:
 
 
 def segment_flops(model: MultiExitModel) -> list[SegmentFlops]:
-    """Count each segment's body and head for one image of the model's own size.
+    """Count each segment's body and head for one image of the model's own size: what a second image adds.
 
     Raises:
-        ConfigError: the model uses an operator that has no rule.
+        ConfigError: the model uses operators that have no rule.
     """
+    unknown: Counter[str] = Counter()
+    one = _counted(model, 1, unknown)
+    _refuse(unknown)
+    two = _counted(model, 2, unknown)
+    return [
+        SegmentFlops(more.body - less.body, more.head - less.head, more.multiply_adds - less.multiply_adds)
+        for less, more in zip(one, two, strict=True)
+    ]
+
+
+def _counted(model: MultiExitModel, count: int, unknown: Counter[str]) -> list[SegmentFlops]:
     device = model.mean.device
-    images = torch.zeros(1, model.image_size, model.image_size, 3, dtype=torch.uint8, device=device)
+    images = torch.zeros(count, model.image_size, model.image_size, 3, dtype=torch.uint8, device=device)
     counts = []
     with _as_counted(model):
         features = model.normalise(images)
         for index in range(model.exits):
-            with FlopsCounter() as body:
+            with FlopsCounter(unknown) as body:
                 features = model.segment(index).body(features)
-            with FlopsCounter() as head:
+            with FlopsCounter(unknown) as head:
                 model.segment(index).head(features)
             counts.append(SegmentFlops(body.flops, head.flops, body.multiply_adds + head.multiply_adds))
     return counts
+
+
+def _refuse(unknown: Counter[str]) -> None:
+    if unknown:
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(unknown.items()))
+        raise ConfigError(
+            f"no FLOPs rule for the operators {listed}; add them to RULES in training/models/flops.py"
+        )
 
 
 def exit_flops(segments: list[SegmentFlops]) -> list[int]:
@@ -117,12 +140,24 @@ def _as_counted(model: MultiExitModel) -> Iterator[None]:
 
 
 class FlopsCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the FLOPs of every operator that runs inside the context, in `flops` and by operator."""
+    """Adds up the FLOPs of every operator that runs inside the context, in `flops` and by operator.
 
-    def __init__(self) -> None:
+    Args:
+        unknown: takes the operators that have no rule; where None, they are an error at the end of the
+            context.
+    """
+
+    def __init__(self, unknown: Counter[str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.by_operator: Counter[str] = Counter()
         self.multiply_adds = 0
+        self._unknown: Counter[str] = Counter() if unknown is None else unknown
+        self._refuses = unknown is None
+
+    def __exit__(self, kind: Any, *problem: Any) -> None:
+        super().__exit__(kind, *problem)  # type: ignore[no-untyped-call]
+        if kind is None and self._refuses:
+            _refuse(self._unknown)
 
     @property
     def flops(self) -> int:
@@ -135,9 +170,8 @@ class FlopsCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         if name not in RULES:
-            raise ConfigError(
-                f"no FLOPs rule for the operator {name!r}; add one to RULES in training/models/flops.py"
-            )
+            self._unknown[name] += 1
+            return output
         self.by_operator[name] += RULES[name](output, *args)
         if name in MULTIPLY_ADDS:
             self.multiply_adds += MULTIPLY_ADDS[name](output, *args)
@@ -214,6 +248,11 @@ def _adaptive_pool(output: Any, inputs: Tensor, *_: Any) -> int:
     return max(pooled.numel(), inputs.numel())
 
 
+def _extremum(output: Any, inputs: Tensor, *more: Any) -> int:
+    """Over places; of two maps element by element it is free."""
+    return 0 if more and isinstance(more[0], Tensor) else inputs.numel()
+
+
 def _product(output: Tensor, a: Any, b: Any, *_: Any) -> int:
     return output.numel() if _shaped(a) and _shaped(b) else 0
 
@@ -226,6 +265,33 @@ def _sum(output: Tensor, a: Any, b: Any, *_: Any) -> int:
     """Free, but for a vector added along the last axis: the bias of a linear layer that torch adds apart."""
     is_bias = isinstance(b, Tensor) and b.ndim == 1 and output.ndim > 1 and b.shape == output.shape[-1:]
     return output.numel() if is_bias else 0
+
+
+def _product_added(output: Tensor, _: Tensor, a: Any, b: Any, *__: Any) -> int:
+    return _product(output, a, b)
+
+
+def _interpolation(taps: int) -> Rule:
+    """Return the rule of an interpolation that reads `taps` places along each side that changes."""
+
+    def rule(output: Tensor, inputs: Tensor, *_: Any) -> int:
+        changed = sum(was != now for was, now in zip(inputs.shape, output.shape, strict=True))
+        return int(output.numel() * taps**changed)
+
+    return rule
+
+
+def _antialiased(taps: int) -> Rule:
+    """Return the same for one that reads more places where it shrinks."""
+
+    def rule(output: Tensor, inputs: Tensor, *_: Any) -> int:
+        total = float(output.numel())
+        for was, now in zip(inputs.shape, output.shape, strict=True):
+            if was != now:
+                total *= taps * max(1.0, was / now)
+        return round(total)
+
+    return rule
 
 
 def _attention(output: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
@@ -246,8 +312,13 @@ _NAMES: list[tuple[Rule, tuple[str, ...]]] = [
     (_convolution, ("convolution", "_convolution")),
     (_linear_with_bias, ("addmm",)),
     (_matrix_product, ("mm", "bmm")),
+    (_linear_without_bias, ("baddbmm",)),
     (_pool, ("max_pool2d_with_indices", "avg_pool2d")),
-    (_adaptive_pool, ("mean", "_adaptive_avg_pool2d", "adaptive_max_pool2d")),
+    (
+        _adaptive_pool,
+        ("mean", "_adaptive_avg_pool2d", "adaptive_max_pool2d", "sum", "amax", "amin"),
+    ),
+    (_extremum, ("max", "min")),
     (
         _per_element,
         ("relu", "relu_", "hardtanh", "hardtanh_", "gelu", "silu", "silu_", "sigmoid", "sigmoid_"),
@@ -256,9 +327,31 @@ _NAMES: list[tuple[Rule, tuple[str, ...]]] = [
         _per_element,
         ("tanh", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "_softmax", "_safe_softmax"),
     ),
-    (_per_element, ("exp", "_log_softmax")),
+    (
+        _per_element,
+        ("exp", "_log_softmax", "log", "log1p", "log_sigmoid_forward", "erf", "softplus", "mish", "mish_"),
+    ),
+    (_per_element, ("leaky_relu", "leaky_relu_", "elu", "elu_", "_prelu_kernel", "celu", "selu", "relu6")),
+    (_per_element, ("pow", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tan")),
     (_per_input_element, ("linalg_vector_norm",)),
     (_product, ("mul", "mul_", "div", "div_")),
+    (_product_added, ("addcmul", "addcmul_")),
+    (_interpolation(2), ("upsample_bilinear2d",)),
+    (_interpolation(4), ("upsample_bicubic2d",)),
+    (_antialiased(2), ("_upsample_bilinear2d_aa",)),
+    (_antialiased(4), ("_upsample_bicubic2d_aa",)),
+    (_free, ("upsample_nearest2d", "_upsample_nearest_exact2d", "native_group_norm", "_fused_rms_norm")),
+    (_free, ("neg", "abs", "sign", "floor", "ceil", "round", "fmod", "remainder", "sub_", "clamp_")),
+    (_free, ("clamp_max", "minimum", "maximum", "isnan", "isinf", "isfinite", "le", "ge", "logical_not")),
+    (_free, ("logical_and", "logical_or", "bitwise_not", "bitwise_and", "bitwise_or", "any", "all")),
+    (_free, ("argmax", "argmin", "topk", "sort", "cumsum", "tril", "triu", "flip", "im2col", "col2im")),
+    (_free, ("pixel_shuffle", "pixel_unshuffle", "unfold", "as_strided", "fill", "full_like", "new_full")),
+    (_free, ("new_ones", "new_empty", "empty_like", "empty_strided", "scalar_tensor", "linspace", "eye")),
+    (_free, ("zero", "scatter", "scatter_", "index_put", "index_put_", "select_scatter", "diagonal")),
+    (_free, ("slice_scatter", "masked_select", "nonzero", "one_hot", "native_channel_shuffle")),
+    (_free, ("channel_shuffle", "reflection_pad2d", "replication_pad2d", "_local_scalar_dense")),
+    (_free, ("embedding", "_assert_tensor_metadata", "lift_fresh_copy", "squeeze_", "unsqueeze_")),
+    (_free, ("view_as_real", "floor_divide", "rand", "bernoulli_")),
     (_sum, ("add", "add_")),
     (_attention, _FUSED_ATTENTION),
     (_free, ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")),

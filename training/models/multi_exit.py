@@ -5,7 +5,7 @@ exits use which parameter.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,8 @@ class MultiExitModel(nn.Module):
         image_size: height and width in pixels that the model is built for.
 
     With `feature_split` set, a segment in training passes on what its head reads half detached
-    (`training.models.feature_split`); evaluation and export do not depend on it.
+    (`training.models.feature_split`); evaluation and export do not depend on it. Modules in `frozen` stay in
+    evaluation mode whatever the model's mode is.
     """
 
     mean: Tensor
@@ -61,8 +62,20 @@ class MultiExitModel(nn.Module):
         self.segments = nn.ModuleList(segments)
         self.image_size = image_size
         self.feature_split = False
+        self.frozen: tuple[nn.Module, ...] = ()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules but the frozen ones."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def frozen_modules(self) -> set[nn.Module]:
+        """Return the frozen modules and all modules inside them."""
+        return {inner for module in self.frozen for inner in module.modules()}
 
     @property
     def exits(self) -> int:

@@ -67,7 +67,7 @@ def _compact(rows: Tensor, graph: Tensor) -> Tensor:
 
 
 def _gradients(model: MultiExitModel) -> list[tuple[Tensor | None, ...]]:
-    """Return the gradient of every exit's summed logits by every parameter."""
+    """Return the gradient of every exit's summed logits by every parameter; None where it has none."""
     parameters = trainable(model)
     was_training = model.training
     model.eval()
@@ -78,6 +78,8 @@ def _gradients(model: MultiExitModel) -> list[tuple[Tensor | None, ...]]:
         logits = model(images.to(model.mean.device))
         used: list[tuple[Tensor | None, ...]] = [
             torch.autograd.grad(exit_logits.sum(), parameters, allow_unused=True, retain_graph=True)
+            if exit_logits.requires_grad
+            else (None,) * len(parameters)
             for exit_logits in logits
         ]
     model.train(was_training)

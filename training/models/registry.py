@@ -50,6 +50,11 @@ class Architecture:
         """Height and width in pixels that the model is built for."""
         return int(getattr(self.options, "image_size"))  # noqa: B009 - every option model has it
 
+    @property
+    def foreign(self) -> bool:
+        """Say whether the user's own code makes the network."""
+        return ":" in self.name and not self.name.startswith(TORCHVISION)
+
     def model(
         self, classes: int, mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (0.25,) * 3
     ) -> MultiExitModel:

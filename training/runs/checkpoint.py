@@ -46,15 +46,7 @@ class Checkpoint:
         Raises:
             RunError: it cannot be written; the one before is as it was.
         """
-        try:
-            with replacing(path) as file:
-                torch.save({name: getattr(self, name) for name in self.__dataclass_fields__}, file)
-                _seal(file)
-        except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of some
-            reason = error.strerror if isinstance(error, OSError) else str(error.__cause__ or error)
-            raise RunError(
-                f"{path}: cannot be written: {reason}; make room, and go on with --resume"
-            ) from error
+        _save(path, {name: getattr(self, name) for name in self.__dataclass_fields__})
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
@@ -64,8 +56,7 @@ class Checkpoint:
             RunError: the file is missing or damaged.
         """
         try:
-            _check(path)
-            checkpoint = cls(**torch.load(path, map_location="cpu", weights_only=True))
+            checkpoint = cls(**_load(path))
             checkpoint.check()
         except FileNotFoundError as error:
             raise RunError(
@@ -94,6 +85,29 @@ class Checkpoint:
             raise ValueError(f"expected how many weights were averaged, found {self.averaged!r}")
 
 
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write parameters and buffers alone, sealed as a checkpoint is.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    _save(path, state)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        return _load(path)
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: is missing; copy it from a backup, or train the run again") from error
+    except Exception as error:  # torch's reader raises whatever damage makes it trip over
+        raise damaged(path, error) from error
+
+
 def damaged(path: Path, error: Exception) -> RunError:
     """The one error for a checkpoint that cannot be used, whatever is wrong with it."""
     reason = str(error).splitlines()[0][:200] if str(error) else "no more is known"
@@ -101,6 +115,22 @@ def damaged(path: Path, error: Exception) -> RunError:
         f"{path}: not a checkpoint of this version, or damaged ({type(error).__name__}: {reason}); "
         "copy it from a backup, or train the run again"
     )
+
+
+def _save(path: Path, values: dict[str, Any]) -> None:
+    try:
+        with replacing(path) as file:
+            torch.save(values, file)
+            _seal(file)
+    except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of some
+        reason = error.strerror if isinstance(error, OSError) else str(error.__cause__ or error)
+        raise RunError(f"{path}: cannot be written: {reason}; make room, and go on with --resume") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    _check(path)
+    values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return values
 
 
 _MAGIC = b"offramp sha256 "

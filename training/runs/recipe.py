@@ -10,7 +10,8 @@ from training.runs.run import Run
 
 KEPT = (
     *("batch_size", "lr", "momentum", "weight_decay", "schedule", "precision", "augment", "train_limit"),
-    *("loss_weighting", "backbone_epochs", "label_smoothing", "distil", "distil_temperature"),
+    *("loss_weighting", "backbone_epochs", "label_smoothing", "distil", "distil_temperature", "distil_from"),
+    *("freeze", "backbone_lr", "layer_decay", "pretrained"),
     *("weight_ema", "feature_split", "whiten", "nesterov", "decoupled_weight_decay", "start_size"),
     *("identity_start", "bias_lr", "freeze_bn_scale"),
     *("recipe", "alternate_flip", "border", "max_shift"),

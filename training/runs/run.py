@@ -4,6 +4,8 @@ RUN/config.json      settings, classes, architecture, preprocessing, environment
 RUN/split.npz        which image belongs to train, validation and test
 RUN/checkpoint.pt    the last whole epoch (weights-only loadable)
 RUN/model.safetensors  its weights alone, written when training ends
+RUN/original.pt      the weights it began with, where --distil-from original asks for them
+RUN/graph.pt         the graph of a network that somebody else's code makes (weights-only loadable)
 RUN/metrics.jsonl    one line per epoch
 RUN/tensorboard/     the same for TensorBoard
 """
@@ -15,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.atomic import locked, write_atomically
+import torch
+
+from serving.atomic import locked, replacing, write_atomically
 from serving.images.preprocessing import Preprocessing
 from training.config import FitConfig
 from training.data.batches import Data
 from training.data.opening import open_data
 from training.data.split import Split
-from training.errors import RunError
+from training.errors import ConfigError, RunError
 from training.models.multi_exit import MultiExitModel
 from training.models.registry import Architecture
 from training.runs.checkpoint import Checkpoint, damaged
@@ -139,9 +143,39 @@ class Run:
         return self.folder / "checkpoint.pt"
 
     @property
+    def original_path(self) -> Path:
+        """Where the weights that the run began with are kept, if exits learn from these."""
+        return self.folder / "original.pt"
+
+    @property
     def architecture(self) -> Architecture:
         """The model's architecture, as settled when the run started."""
         return self.config.architecture(self.facts.preprocessing.height)
+
+    @property
+    def graph_path(self) -> Path:
+        """Where the graph of a network of the user's own is kept."""
+        return self.folder / "graph.pt"
+
+    def keep_graph(self, model: MultiExitModel) -> str | None:
+        """Write what evaluation and export build the model from, where it is made by the user's own code.
+
+        Args:
+            model: the run's, on any device.
+
+        Returns:
+            A warning where torch.export cannot follow the network.
+        """
+        if not self.architecture.foreign or self.graph_path.exists():
+            return None
+        from training.models.stored_graph import stored  # brings torch.export along, seconds of it
+
+        try:
+            with replacing(self.graph_path) as file:
+                torch.save(stored(model), file)
+        except ConfigError as error:
+            return f"warning: evaluation and export will need the network's own code: {error}"
+        return None
 
     def fresh_model(self) -> MultiExitModel:
         """Build the run's model with the weights it starts from, drawn from torch's global generator.
@@ -155,10 +189,37 @@ class Run:
     def model(self) -> MultiExitModel:
         """Return the trained model of the last whole epoch, in evaluation mode, on the CPU.
 
+        A network of the user's own comes from the run's graph, so that the code which made it and the files
+        which that read may be gone. It is fit for evaluation mode alone.
+
         Raises:
+            RunError: no epoch is done, or a file is damaged.
+        """
+        kept = self.graph_path.exists()
+        return self._with_weights(self._restored() if kept else self.fresh_model())
+
+    def trainable_model(self) -> MultiExitModel:
+        """Return the same model made as the run made it, for gradients in training mode.
+
+        Raises:
+            ConfigError: a network of the user's own cannot be made any more.
             RunError: no epoch is done, or the checkpoint is damaged.
         """
-        model, checkpoint = self.fresh_model(), Checkpoint.load(self.checkpoint_path)
+        return self._with_weights(self.fresh_model())
+
+    def _restored(self) -> MultiExitModel:
+        from training.models.stored_graph import restored
+
+        try:
+            return restored(torch.load(self.graph_path, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch's reader raises whatever damage makes it trip over
+            raise RunError(
+                f"{self.graph_path}: damaged ({str(error).partition(chr(10))[0]}); delete it where the code "
+                "of the network is at hand"
+            ) from error
+
+    def _with_weights(self, model: MultiExitModel) -> MultiExitModel:
+        checkpoint = Checkpoint.load(self.checkpoint_path)
         try:
             model.load_state_dict(checkpoint.model)
         except (RuntimeError, KeyError, TypeError, ValueError) as error:  # weights missing, or of another net

@@ -15,11 +15,14 @@ from training.errors import ConfigError, RunError
 from training.methods import method_entry, method_options
 from training.models.flops import segment_flops
 from training.models.registry import Architecture
+from training.models.state_file import state_dict
 from training.runs.checkpoint import Checkpoint
 from training.runs.devices import use_device
 from training.runs.environment import environment
 from training.runs.run import Run, RunFacts
 from training.setup.checks import check_recipe
+from training.setup.freezing import check_learning, freeze_layers
+from training.setup.init_weights import check_normalisation, fill, pixel_normalisation
 from training.setup.transfer import transfer
 
 
@@ -50,8 +53,7 @@ def started(folder: Path, config: FitConfig, part: tuple[int, int] = (0, 1)) -> 
     _check_starts(config, tuple(data.classes), data.split, settled)
     facts = RunFacts(
         tuple(data.classes),
-        tuple(data.mean),
-        tuple(data.std),
+        *pixel_normalisation(config, data.mean, data.std),
         data.spec,
         environment(torch.get_num_threads(), config.workers, device),
     )
@@ -95,10 +97,12 @@ def checked(config: FitConfig) -> Architecture:
         "--pretrained": config.pretrained,
         f"--init-from {config.init_from}": config.init_from,
         f"--transfer-from {config.transfer_from}": config.transfer_from,
+        f"--init-weights {config.init_weights}": config.init_weights,
     }
     given = [start for start, wanted in starts.items() if wanted]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} both say which weights to start from: leave one out")
+    check_normalisation(config)
     settled = config.architecture(config.image_size)
     with torch.device("meta"):
         # A layer that cannot be a cut, an operator without a FLOPs rule, or weights that cannot be had show
@@ -106,6 +110,10 @@ def checked(config: FitConfig) -> Architecture:
         model = settled.model(classes=2)
         exits = len(segment_flops(model))
         check_recipe(config, model)
+    if config.init_weights:
+        fill(model, state_dict(Path(config.init_weights).expanduser()), config.init_weights)
+    freeze_layers(model, config.freeze)
+    check_learning(model, config.freeze)
     check_options(config, exits, config.epochs, method_entry(config.method).stepwise)
     return settled
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import OfframpError
 from serving.options import Priority
+from serving.telemetry.tracing import Ended
 from serving.web.access import Access
 from serving.web.grpc.closing import Closing
 from serving.web.grpc.metrics import GrpcMetrics
@@ -22,6 +23,7 @@ from serving.web.request_ids import ECHOED, HEADER, RequestIds
 from serving.web.service import Service
 
 _MAX_ECHOED = 128
+_SERVER_FAILED = ("INTERNAL", "UNKNOWN", "UNAVAILABLE")
 
 PRIORITY: ContextVar[Priority | None] = ContextVar("priority", default=None)
 """The class of the key that the call under way came with; None where it needs none."""
@@ -112,40 +114,50 @@ class Calls:
         if 0 < len(callers := str(metadata.get(ECHOED.decode(), ""))) <= _MAX_ECHOED:
             trailing.append((ECHOED.decode(), callers))
         context.set_trailing_metadata(tuple(trailing))
-        try:
-            if self._access.keys is not None and not open_to_all:
-                key = self._access.keys.find(str(metadata.get("authorization", "")))
-                if key is None:
-                    code = grpc.StatusCode.UNAUTHENTICATED
-                    text = "expected a key of this server as metadata: authorization: Bearer KEY"
-                    await context.abort(code, text, tuple(trailing))
-                else:
-                    ALLOWANCE.set(key.allowance)
-                    PRIORITY.set(key.priority)
-            yield request_id
-        except OfframpError as error:
-            code, text = code_of(error), self.told(error)
-            await context.abort(code, text, (*trailing, *details_of(error)[1]))
-        except (asyncio.CancelledError, ClientDisconnect):
-            code = grpc.StatusCode.CANCELLED
-            raise
-        except grpc.aio.AbortError:
-            raise
-        except Exception:
-            code = grpc.StatusCode.INTERNAL
-            self._logger.exception("request_failed", method=name)
-            await context.abort(code, "the server failed; its log says why", tuple(trailing))
-        finally:
-            seconds = time.perf_counter() - started
-            self._metrics.requests.labels(name, code.name).inc()
-            self._metrics.seconds.labels(name).observe(seconds)
-            if self._service.settings.access_log:
-                self._access_logger.info(
-                    "answered",
-                    id=request_id,
-                    client=context.peer(),
-                    method=name,
-                    code=code.name,
-                    seconds=round(seconds, 6),
-                    **({} if key is None else {"key": key.name}),
-                )
+        with self._span(name, metadata) as ended:
+            try:
+                if self._access.keys is not None and not open_to_all:
+                    key = self._access.keys.find(str(metadata.get("authorization", "")))
+                    if key is None:
+                        code = grpc.StatusCode.UNAUTHENTICATED
+                        text = "expected a key of this server as metadata: authorization: Bearer KEY"
+                        await context.abort(code, text, tuple(trailing))
+                    else:
+                        ALLOWANCE.set(key.allowance)
+                        PRIORITY.set(key.priority)
+                yield request_id
+            except OfframpError as error:
+                code, text = code_of(error), self.told(error)
+                await context.abort(code, text, (*trailing, *details_of(error)[1]))
+            except (asyncio.CancelledError, ClientDisconnect):
+                code = grpc.StatusCode.CANCELLED
+                raise
+            except grpc.aio.AbortError:
+                raise
+            except Exception:
+                code = grpc.StatusCode.INTERNAL
+                self._logger.exception("request_failed", method=name)
+                await context.abort(code, "the server failed; its log says why", tuple(trailing))
+            finally:
+                seconds = time.perf_counter() - started
+                self._metrics.requests.labels(name, code.name).inc()
+                self._metrics.seconds.labels(name).observe(seconds)
+                ended(name, {"rpc.grpc.status_code": code.name}, code.name in _SERVER_FAILED)
+                if self._service.settings.access_log:
+                    self._access_logger.info(
+                        "answered",
+                        id=request_id,
+                        client=context.peer(),
+                        method=name,
+                        code=code.name,
+                        seconds=round(seconds, 6),
+                        **({} if key is None else {"key": key.name}),
+                    )
+
+    def _span(self, name: str, metadata: Mapping[str, Any]) -> AbstractContextManager[Ended]:
+        """Open the span of a call, where somebody gathers spans."""
+        tracing = self._service.tracing
+        if tracing is None:
+            return nullcontext(lambda name, attributes, failed: None)
+        headers = {key: value for key, value in metadata.items() if isinstance(value, str)}
+        return tracing.request(name, headers, {"rpc.system": "grpc", "rpc.method": name})

@@ -23,6 +23,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it publishes no
     def __init__(self, service: Service, closing: Closing) -> None:
         super().__init__()
         self._service, self._closing = service, closing
+        self._known: set[str] = set()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         """Look, then answer."""
@@ -40,3 +41,6 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc] # it publishes no
         unready |= {name: why_unready(service, model) for name, model in service.models.items()}
         for name, reason in unready.items():
             await self.set(name, _STATUS.SERVING if reason is None else _STATUS.NOT_SERVING)
+        for name in self._known - unready.keys():
+            await self.set(name, _STATUS.SERVICE_UNKNOWN)
+        self._known = set(unready)

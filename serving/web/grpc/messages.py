@@ -11,7 +11,7 @@ from serving.web.grpc import open_inference_pb2 as pb
 from serving.web.grpc.wire import has_at_most
 from serving.web.oip.infer import Inference
 from serving.web.oip.request import MAX_NAMED, InferRequest, InputTensor, Parameter, requested, the_only
-from serving.web.oip.signature import ENCODED, VERSION
+from serving.web.oip.signature import ENCODED
 
 Parsed = TypeVar("Parsed", bound=Message)
 
@@ -73,7 +73,7 @@ def response_of(inference: Inference) -> pb.ModelInferResponse:
     lowered = inference.budget_share < 1
     return pb.ModelInferResponse(
         model_name=inference.model,
-        model_version=VERSION,
+        model_version=inference.version,
         id=inference.request_id,
         parameters={"brownout": pb.InferParameter(double_param=inference.budget_share)} if lowered else None,
         outputs=[
@@ -89,6 +89,15 @@ def response_of(inference: Inference) -> pb.ModelInferResponse:
 def fill(message: Any, document: Mapping[str, Any]) -> Any:
     """Fill a message from the document that says the same over HTTP."""
     return ParseDict(document, message)
+
+
+def repository_parameters(message: Any) -> dict[str, object]:
+    """Return the parameters of a message that asks for a change to the models."""
+    found = {}
+    for name, value in message.parameters.items():
+        choice = value.WhichOneof("parameter_choice")
+        found[name] = None if choice is None else getattr(value, choice)
+    return found
 
 
 def _tensor(given: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> InputTensor:

@@ -14,7 +14,7 @@ from serving.events import RequestRefused
 from serving.web.grpc import messages
 from serving.web.grpc import open_inference_pb2 as pb
 from serving.web.grpc.calls import PRIORITY, REQUEST_ID, Calls, Method
-from serving.web.oip import repository, signature
+from serving.web.oip import changes, repository, signature
 from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.request import InferRequest
 from serving.web.service import Service
@@ -76,8 +76,8 @@ class Servicer:
             ("ModelConfig", pb.ModelConfigRequest, self._config),
             ("ModelStatistics", pb.ModelStatisticsRequest, self._statistics),
             ("RepositoryIndex", pb.RepositoryIndexRequest, self._index),
-            ("RepositoryModelLoad", pb.RepositoryModelRequest, self._no_change),
-            ("RepositoryModelUnload", pb.RepositoryModelRequest, self._no_change),
+            ("RepositoryModelLoad", pb.RepositoryModelRequest, self._load),
+            ("RepositoryModelUnload", pb.RepositoryModelRequest, self._unload),
         )
 
     async def _live(self, request: Any, context: Any) -> Any:
@@ -87,8 +87,8 @@ class Servicer:
         return pb.ServerReadyResponse(ready=self._service.unready is None)
 
     async def _model_ready(self, request: Any, context: Any) -> Any:
-        model = repository.choose(self._service, request.name, request.version)
-        return pb.ModelReadyResponse(ready=repository.why_unready(self._service, model) is None)
+        with repository.lease(self._service, request.name, request.version) as found:
+            return pb.ModelReadyResponse(ready=repository.why_unready(self._service, found.model) is None)
 
     async def _metadata(self, request: Any, context: Any) -> Any:
         return pb.ServerMetadataResponse(
@@ -96,27 +96,38 @@ class Servicer:
         )
 
     async def _model_metadata(self, request: Any, context: Any) -> Any:
-        model = repository.choose(self._service, request.name, request.version)
-        return messages.fill(pb.ModelMetadataResponse(), signature.metadata_of(model))
+        with repository.lease(self._service, request.name, request.version) as found:
+            versions = list(self._service.loaded.slot(request.name).versions)
+            document = signature.metadata_of(found.model, versions)
+        return messages.fill(pb.ModelMetadataResponse(), document)
 
     async def _config(self, request: Any, context: Any) -> Any:
-        model = repository.choose(self._service, request.name, request.version)
-        config = signature.config_of(model, self._service.settings.max_images)
+        with repository.lease(self._service, request.name, request.version) as found:
+            config = signature.config_of(found.model, self._service.settings.max_images)
         return messages.fill(pb.ModelConfigResponse(), {"config": config})
 
     async def _statistics(self, request: Any, context: Any) -> Any:
-        models = list(self._service.models.values())
-        if request.name:
-            models = [repository.choose(self._service, request.name, request.version)]
-        document = {"model_stats": repository.statistics_of(self._service, models)}
+        found = repository.statistics_of(self._service, request.name, request.version)
+        document = {"model_stats": found}
         return messages.fill(pb.ModelStatisticsResponse(), document)
 
     async def _index(self, request: Any, context: Any) -> Any:
-        found = repository.index_of(self._service, ready=request.ready)
+        found = await repository.whole_index(self._service, ready=request.ready)
         return messages.fill(pb.RepositoryIndexResponse(), {"models": found})
 
-    async def _no_change(self, request: Any, context: Any) -> Any:
-        raise AdminOnlyError("this server loads its models when it starts: none can be loaded or unloaded")
+    async def _load(self, request: Any, context: Any) -> Any:
+        self._refuse_callers()
+        await changes.load(self._service, request.model_name, messages.repository_parameters(request))
+        return pb.RepositoryModelResponse()
+
+    async def _unload(self, request: Any, context: Any) -> Any:
+        self._refuse_callers()
+        await changes.unload(self._service, request.model_name, messages.repository_parameters(request))
+        return pb.RepositoryModelResponse()
+
+    def _refuse_callers(self) -> None:
+        if not self._service.settings.allow_admin:
+            raise AdminOnlyError("callers may not change the models of this server (--allow-admin)")
 
     async def _model_infer(self, raw: bytes, context: Any) -> Any:
         return await self._answer(raw)
@@ -149,15 +160,15 @@ class Servicer:
                 name, version, request = self._taken_apart(raw)
             else:
                 name, version, request = await service.pool.run(lambda: self._taken_apart(raw))
-            model = repository.choose(service, name, version)
-            return await self._infer.start(
-                model,
-                request,
-                GrpcCaller(),
-                received_at,
-                priority=PRIORITY.get(),
-                server_id=REQUEST_ID.get(),
-            )
+            with repository.lease(service, name, version, REQUEST_ID.get()) as found:
+                return await self._infer.start(
+                    found,
+                    request,
+                    GrpcCaller(),
+                    received_at,
+                    priority=PRIORITY.get(),
+                    server_id=REQUEST_ID.get(),
+                )
 
     def _taken_apart(self, raw: bytes) -> tuple[str, str, InferRequest]:
         most_fields = self._service.read_limits.images + _OTHER_FIELDS

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from serving.errors import ImageTypeError, OfframpError
 from serving.events import RequestRefused
+from serving.repository.live import Version
 from serving.web.body import body_headers
 from serving.web.caller import WatchedConnection, caller_of
 from serving.web.classify import Classify
@@ -15,6 +16,7 @@ from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.json_request import LENGTH_HEADER, json_length, read_request
 from serving.web.oip.json_response import response_of
 from serving.web.oip.parameters import NAMES
+from serving.web.oip.repository import lease
 from serving.web.oip.request import InferRequest
 from serving.web.query import read_query
 from serving.web.reading import JSON_TYPE, media_type
@@ -37,21 +39,28 @@ class HttpInfer:
     def __init__(self, service: Service, classify: Classify, infer: Infer) -> None:
         self._service, self._classify, self._infer = service, classify, infer
 
-    async def __call__(self, model: ServedModel, request: Request) -> Response:
+    async def __call__(self, name: str, version: str, request: Request) -> Response:
         """Answer one request.
+
+        Args:
+            name: of the model.
+            version: of it; empty where the request names none.
+            request: what was sent.
 
         Raises:
             OfframpError: it is refused, or fails.
             ClientDisconnect: the caller has gone.
         """
         try:
-            answer = await self._start(model, request)
+            request_id = request.scope.get("state", {}).get("request_id")
+            with lease(self._service, name, version, request_id) as found:
+                answer = await self._start(found, request)
         except OfframpError as error:
             self._service.emit(RequestRefused(type(error).__name__))
             raise
         return response_of(answer())
 
-    async def _start(self, model: ServedModel, request: Request) -> Callable[[], Inference]:
+    async def _start(self, found: Version[ServedModel], request: Request) -> Callable[[], Inference]:
         received_at, scope, service = time.monotonic(), request.scope, self._service
         query = read_query(scope["query_string"], *NAMES)
         headers, caller = body_headers(scope), caller_of(scope)
@@ -60,7 +69,7 @@ class HttpInfer:
                 f"expected a Content-Type of {JSON_TYPE} or application/octet-stream, found "
                 f"{headers.content_type[:60]!r}"
             )
-        service.refuse_if_stalled(model)
+        service.refuse_if_stalled(found.model)
         with service.bodies.share() as share:
             body = await self._classify.body(headers, request.receive, caller, None, share)
             scope.setdefault("state", {})["received_bytes"] = len(body)
@@ -70,7 +79,7 @@ class HttpInfer:
             try:
                 priority = scope["state"].get("priority")
                 return await self._infer.start(
-                    model, read, waiting, received_at, query, priority, scope["state"].get("request_id")
+                    found, read, waiting, received_at, query, priority, scope["state"].get("request_id")
                 )
             finally:
                 if isinstance(waiting, WatchedConnection):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from serving.options import Priority, lower_of
 from serving.policy.budget import parse_budget
+from serving.repository.folder import ONLY_VERSION
+from serving.repository.live import Version
 from serving.web.caller import ClientConnection
 from serving.web.classify import Classify
 from serving.web.oip.outputs import OutputTensor, tensors_of
@@ -25,12 +27,14 @@ class Inference:
         model: the name of the model.
         request_id: as the request had it.
         tensors: those asked for.
+        version: of the model that answered.
         budget_share: what a brown-out left of the budget; 1 where nothing lowered it.
     """
 
     model: str
     request_id: str
     tensors: Sequence[OutputTensor]
+    version: str = ONLY_VERSION
     budget_share: float = 1.0
 
 
@@ -48,7 +52,7 @@ class Infer:
 
     async def start(
         self,
-        model: ServedModel,
+        version: Version[ServedModel],
         request: InferRequest,
         caller: ClientConnection,
         received_at: float,
@@ -59,7 +63,7 @@ class Infer:
         """Take one request to its end, or to the error that it is refused with.
 
         Args:
-            model: who answers.
+            version: who answers.
             request: what was sent.
             caller: who waits.
             received_at: the second of `time.monotonic` from which a deadline counts.
@@ -74,7 +78,7 @@ class Infer:
             OfframpError: it is refused.
             ClientDisconnect: the caller has gone.
         """
-        service = self._service
+        service, model = self._service, version.model
         service.refuse_if_stalled(model)
         outputs = wanted(request, model)
         ask = options_of(request.parameters, query or {}, model.name)
@@ -89,6 +93,7 @@ class Infer:
         def answer() -> Inference:
             answers = job.answers()
             share = min((answer.budget_share for answer in answers), default=1.0)
-            return Inference(model.name, request.request_id, tensors_of(answers, outputs, classes), share)
+            tensors = tensors_of(answers, outputs, classes)
+            return Inference(model.name, request.request_id, tensors, version.number, share)
 
         return answer

@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from serving.web.oip.infer import Inference
 from serving.web.oip.outputs import OutputTensor
-from serving.web.oip.signature import VERSION
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 BINARY_TYPE = "application/octet-stream"
@@ -17,7 +16,7 @@ def response_of(inference: Inference) -> Response:
     """Write an answer in the form of its request."""
     behind = [tensor.to_bytes() for tensor in inference.tensors if tensor.binary]
     sizes = iter(map(len, behind))
-    document: dict[str, Any] = {"model_name": inference.model, "model_version": VERSION}
+    document: dict[str, Any] = {"model_name": inference.model, "model_version": inference.version}
     if inference.budget_share < 1:
         document["parameters"] = {"brownout": inference.budget_share}
     if inference.request_id:

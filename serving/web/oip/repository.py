@@ -1,16 +1,25 @@
 """The models, their readiness and their totals, in the protocol's form."""
 
-from collections.abc import Sequence
+import asyncio
+from contextlib import AbstractContextManager
 from typing import Any
 
-from serving.errors import UnknownModelError, VersionError
+from serving.errors import UnknownModelError
+from serving.repository.live import Version
 from serving.telemetry.statistics import Durations, ModelStatistics
-from serving.web.oip.signature import VERSION
 from serving.web.service import ServedModel, Service
 
 
-def choose(service: Service, name: str, version: str = "") -> ServedModel:
-    """Return a model by its name and, where one is named, its version.
+def lease(
+    service: Service, name: str, version: str = "", request_id: str | None = None
+) -> AbstractContextManager[Version[ServedModel]]:
+    """Keep a model, by its name and, where one is named, its version, until a request is over.
+
+    Args:
+        service: which knows.
+        name: of the model.
+        version: empty where none is named.
+        request_id: the server's own name for a request for an answer, by which a canary gets its share.
 
     Raises:
         UnknownModelError: there is no such model.
@@ -18,10 +27,7 @@ def choose(service: Service, name: str, version: str = "") -> ServedModel:
     """
     if not name:
         raise UnknownModelError(f"expected the name of a model: one of {', '.join(sorted(service.models))}")
-    model = service.choose(name)
-    if version not in ("", VERSION):
-        raise VersionError(f"model {name!r} has no version {version[:60]!r}: expected {VERSION}")
-    return model
+    return service.lease(name, version, request_id)
 
 
 def why_unready(service: Service, model: ServedModel) -> str | None:
@@ -36,26 +42,56 @@ def why_unready(service: Service, model: ServedModel) -> str | None:
 
 
 def index_of(service: Service, *, ready: bool = False) -> list[dict[str, str]]:
-    """List the models that there are; with `ready` only those that can be asked."""
+    """List the versions that are loaded; with `ready` only those that can be asked."""
     entries = []
-    for name in sorted(service.models):
-        reason = why_unready(service, service.models[name])
-        if reason is None or not ready:
-            state = "READY" if reason is None else "UNAVAILABLE"
-            entries.append({"name": name, "version": VERSION, "state": state, "reason": reason or ""})
+    for name, slot in sorted(service.loaded.slots.items()):
+        for number, version in slot.versions.items():
+            reason = why_unready(service, version.model)
+            if reason is None or not ready:
+                state = "READY" if reason is None else "UNAVAILABLE"
+                entries.append({"name": name, "version": number, "state": state, "reason": reason or ""})
     return entries
 
 
-def statistics_of(service: Service, models: Sequence[ServedModel]) -> list[dict[str, Any]]:
-    """Say what models have done; a run of a stage counts as an execution. Durations are nanoseconds."""
-    return [_statistics(model.name, service.statistics.of(model.name)) for model in models]
+async def whole_index(service: Service, *, ready: bool = False) -> list[dict[str, str]]:
+    """List the versions that are loaded and, without `ready`, those that are in the folder and are not."""
+    entries = index_of(service, ready=ready)
+    if ready or service.repository is None:
+        return entries
+    for found in await asyncio.to_thread(service.repository.on_disk):
+        state = "LOADING" if found.loading else "UNAVAILABLE"
+        reason = "" if found.loading else found.reason
+        entries.append({"name": found.name, "version": found.version, "state": state, "reason": reason})
+    return sorted(entries, key=lambda entry: (entry["name"], int(entry["version"])))
 
 
-def _statistics(name: str, found: ModelStatistics) -> dict[str, Any]:
+def statistics_of(service: Service, name: str = "", version: str = "") -> list[dict[str, Any]]:
+    """Say what versions have done; a run of a stage counts as an execution. Durations are nanoseconds.
+
+    Args:
+        service: which knows.
+        name: of the model; all models where empty.
+        version: of it; all versions where empty.
+
+    Raises:
+        UnknownModelError, VersionError: there is no such one.
+    """
+    slots = [service.loaded.slot(name)] if name else list(service.loaded.slots.values())
+    if version:
+        slots[0].chosen(version, None)
+    return [
+        _statistics(slot.name, number, service.statistics.of(slot.name, number))
+        for slot in slots
+        for number in slot.versions
+        if version in ("", number)
+    ]
+
+
+def _statistics(name: str, number: str, found: ModelStatistics) -> dict[str, Any]:
     run, nothing = found.run, _duration(Durations())
     return {
         "name": name,
-        "version": VERSION,
+        "version": number,
         "last_inference": int(found.last_at * 1000),
         "inference_count": found.images,
         "execution_count": run.count,

@@ -35,12 +35,33 @@ class ModelMetadata(BaseModel):
 
 
 class IndexEntry(BaseModel):
-    """A model in the repository."""
+    """A version of a model in the repository."""
 
     name: str
     version: str
-    state: str = Field(description="`READY` or `UNAVAILABLE`.")
+    state: str = Field(description="`READY`, `LOADING` or `UNAVAILABLE`.")
     reason: str
+
+
+class ChangeBody(BaseModel):
+    """What is to be loaded or unloaded."""
+
+    parameters: dict[str, bool | int | float | str] = Field(
+        default={}, description="`version`: that one alone; else what the settings want."
+    )
+
+
+class VersionBody(BaseModel):
+    """A version."""
+
+    version: str
+
+
+class SplitBody(BaseModel):
+    """A version, and the share of the requests without a version that it gets."""
+
+    version: str
+    share: float = Field(gt=0, le=1)
 
 
 class DurationBody(BaseModel):

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from serving.web.service import ServedModel
 
-VERSION = "1"
-"""Of every model: one is loaded of each, and it is not replaced while the server runs."""
 PLATFORM = "onnx_early_exit"
 BACKEND = "offramp"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
@@ -54,11 +52,16 @@ def properties_of(model: ServedModel) -> Mapping[str, str]:
     }
 
 
-def metadata_of(model: ServedModel) -> dict[str, Any]:
-    """Describe a model as the protocol's metadata do."""
+def metadata_of(model: ServedModel, versions: Sequence[str]) -> dict[str, Any]:
+    """Describe a model as the protocol's metadata do.
+
+    Args:
+        model: one version of it.
+        versions: all that are loaded.
+    """
     return {
         "name": model.name,
-        "versions": [VERSION],
+        "versions": list(versions),
         "platform": PLATFORM,
         "inputs": [_described(input_of(model))],
         "outputs": [_described(tensor) for tensor in outputs_of(model)],

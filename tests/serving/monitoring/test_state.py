@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.bundle.manifest import Manifest
-from serving.monitoring.state import StateFolder, StateKeeper, bundle_hash, keep_state
+from serving.monitoring.state import StateFolder, StateKeeper, bundle_hash
 from serving.telemetry.logs import get_logger
 from tests.bundles import tiny_manifest
 
@@ -36,10 +36,10 @@ def folder(path: Path) -> StateFolder:
 
 
 def test_a_state_is_found_again_by_the_bundle_it_belongs_to(tmp_path: Path) -> None:
-    folder(tmp_path / "new" / "state").save(Model(learned=LEARNED))
+    folder(tmp_path / "new" / "state").save(Model(learned=LEARNED), "m")
     again, other = Model(), Model(tiny_manifest().model_copy(update={"precision": "int8"}))
-    folder(tmp_path / "new" / "state").load(again)
-    folder(tmp_path / "new" / "state").load(other)
+    folder(tmp_path / "new" / "state").load(again, "m")
+    folder(tmp_path / "new" / "state").load(other, "other")
     assert (again.learned, other.learned) == (LEARNED, {})
     assert [path.name for path in (tmp_path / "new" / "state").iterdir()] == [
         f"{bundle_hash(again.manifest)}.json"
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_used_is_logged_and_the_model_starts_anew(
 ) -> None:
     model = Model()
     (tmp_path / f"{bundle_hash(model.manifest)}.json").write_text(text)
-    folder(tmp_path).load(model)
+    folder(tmp_path).load(model, "m")
     assert model.learned == {}
     assert "state_unusable" in caplog.text
 
@@ -73,15 +73,15 @@ def test_a_folder_that_cannot_be_written_is_logged_and_serving_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    folder(tmp_path / "file").save(Model())
+    folder(tmp_path / "file").save(Model(), "m")
     assert "state_not_written" in caplog.text
 
 
 def test_an_old_state_stays_whole_when_the_new_one_cannot_be_written(tmp_path: Path) -> None:
-    folder(tmp_path).save(Model(learned=LEARNED))
-    folder(tmp_path).save(Model(learned={"3": {"log_factor": float("nan")}}))
+    folder(tmp_path).save(Model(learned=LEARNED), "m")
+    folder(tmp_path).save(Model(learned={"3": {"log_factor": float("nan")}}), "m")
     model = Model()
-    folder(tmp_path).load(model)
+    folder(tmp_path).load(model, "m")
     assert model.learned == LEARNED
 
 
@@ -91,14 +91,22 @@ def test_the_keeper_saves_at_the_end_and_before(tmp_path: Path) -> None:
     keeper = StateKeeper(folder(tmp_path), {"m": model}, interval_seconds=3600)
     model.learned = {"4": {"log_factor": 0.5}}
     keeper.close()
-    assert json.loads(path.read_text()) == {"format": 1, "budget_classes": model.learned}
+    assert json.loads(path.read_text()) == {
+        "format": 1,
+        "budget_classes": model.learned,
+        "model": "m",
+    }
 
 
-def test_a_server_without_a_folder_keeps_nothing_and_one_with_it_goes_on_where_it_was(tmp_path: Path) -> None:
-    assert keep_state(None, 60.0, {"m": Model()}, get_logger()) is None
-    folder(tmp_path).save(Model(learned=LEARNED))
-    model = Model()
-    keeper = keep_state(tmp_path, 60.0, {"m": model}, get_logger())
-    assert keeper is not None
-    keeper.close()
-    assert model.learned == LEARNED
+def test_what_another_bundle_of_the_name_had_learned_is_discarded_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder(tmp_path).save(Model(learned=LEARNED), "pets")
+    folder(tmp_path).save(Model(tiny_manifest().model_copy(update={"precision": "fp16"})), "cats")
+    (tmp_path / "notes.json").write_text("[")
+    changed = Model(tiny_manifest().model_copy(update={"precision": "int8"}))
+    folder(tmp_path).load(changed, "pets")
+    assert "state_discarded" in caplog.text
+    assert f"{bundle_hash(tiny_manifest())}.json" in caplog.text
+    assert not (tmp_path / f"{bundle_hash(tiny_manifest())}.json").exists()
+    assert len(list(tmp_path.iterdir())) == 2

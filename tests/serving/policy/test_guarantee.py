@@ -98,6 +98,32 @@ def test_the_risk_is_controlled_over_many_draws(name: str) -> None:
     assert np.mean(shares) < 0.9  # and it is not kept by never leaving early
 
 
+def own_answers(drawn: Table, seed: int) -> Table:
+    """Hold every exit against the last one's answer: two that are wrong agree half of the time."""
+    right, last = drawn.correct, drawn.correct[:, -1:]
+    agree = (right & last) | (~right & ~last & (np.random.default_rng(seed).random(right.shape) < 0.5))
+    agree[:, -1] = True
+    return Table(drawn.score, agree)
+
+
+def test_of_own_answers_no_more_change_than_is_promised_in_100_draws() -> None:
+    """What changed bounds what was lost, whatever the labels are."""
+    labelled = table(20_000, seed=8)
+    world, fitted, delta = own_answers(labelled, seed=9), own_answers(table(500, seed=10), seed=11), 0.05
+    path = fit_policy("geometric", fitted.score, fitted.correct, FLOPS)
+    random = np.random.default_rng(12)
+    broken, costs = 0, []
+    for _ in range(100):
+        rows = random.integers(0, len(world.score), 500)
+        plan = Certifier(path, world.score[rows], world.correct[rows]).plan(0.05, delta).plan
+        changed = risk(plan.thresholds, world)
+        assert risk(plan.thresholds, labelled) <= changed
+        broken += changed > 0.05
+        costs.append(plan.expected_flops / FLOPS[-1])
+    assert broken <= 100 * delta + 3 * (100 * delta * (1 - delta)) ** 0.5
+    assert np.mean(costs) < 0.95
+
+
 @pytest.mark.parametrize("max_drop", [0, 1, -1, 1.5, float("nan")])
 def test_max_drop_lies_between_0_and_1(max_drop: float) -> None:
     with pytest.raises(TermsError, match="expected max_drop between 0 and 1"):

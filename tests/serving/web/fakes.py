@@ -1,6 +1,7 @@
 """A model that answers at once, or when told: all that HTTP needs of one."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ from serving.options import ClassifyOptions
 from serving.policy.budget import parse_budget
 from serving.policy.guarantee import Certificate, Guaranteed
 from serving.policy.plan import Plan
+from serving.scheduler.request import StageTime
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
 from serving.web.decode_pool import Step
@@ -27,6 +29,7 @@ from tests.bundles import tiny_manifest
 @dataclass
 class FakeWork:
     future: Future[Any] = field(default_factory=Future)
+    stage_times: Sequence[StageTime] | None = None
 
     def cancel(self) -> None:
         self.future.cancel()
@@ -87,7 +90,8 @@ class FakeModel:
         if self.failure is not None:
             raise self.failure
         self.asked.append((images, ask))
-        self.works.append(FakeWork())
+        times = [StageTime("stage 1", time.monotonic(), 0.002, len(images), 8)] if ask.timings else None
+        self.works.append(FakeWork(stage_times=times))
         for place, final in self.sampled.items():
             told(place, final)
         if not self.held:

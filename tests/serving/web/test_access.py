@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from serving.command_line import SettingsValueError
 from serving.web.access import Access, default_hosts
-from serving.web.app import create_app
+from serving.web.app import create_app, open_to_origins
 from serving.web.keys import KeyRing, read_keys
 from tests.bundles import tiny_images
 from tests.serving.web.fakes import FakeModel, fake_service
@@ -163,3 +163,34 @@ def test_with_a_key_a_request_can_only_lower_its_class(
     answer = http.post(path, json=body, params=query, headers={"Authorization": "Bearer secret"})
     assert answer.status_code == 200
     assert model.asked[0][1].priority == served
+
+
+def test_pages_of_origins_that_are_allowed_may_ask_and_no_others(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(line("ann", "secret"))
+    service, _ = fake_service(cors_origins="https://app.example.com,http://localhost:3000")
+    app = create_app(service, Access(keys=KeyRing(keys, structlog.get_logger())))
+    http = TestClient(open_to_origins(app, service.settings.cors_origins))
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    allowed = http.options("/classify", headers={"Origin": "https://app.example.com"} | ask)
+    assert allowed.status_code == 200  # a browser asks without the key
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert http.options("/classify", headers={"Origin": "https://evil.test"} | ask).status_code == 400
+    given = {"Authorization": "Bearer secret"}
+    answer = http.get("/models", headers=given | {"Origin": "http://localhost:3000"})
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "Offramp-Request-ID" in answer.headers["access-control-expose-headers"]
+    assert (
+        "access-control-allow-origin"
+        not in http.get("/models", headers=given | {"Origin": "https://evil.test"}).headers
+    )
+    refused = http.get("/models", headers={"Origin": "http://localhost:3000"})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (
+        401,
+        "http://localhost:3000",
+    )
+
+
+def test_without_a_setting_no_page_of_another_origin_may_ask() -> None:
+    answer = client(Access()).get("/models", headers={"Origin": "https://app.example.com"})
+    assert "access-control-allow-origin" not in answer.headers

@@ -147,7 +147,13 @@ JSON = {"Content-Type": "application/json"}
         ("?budget=", b"", PNG, 422, "expected a number"),
         ("?budget=999", b"", PNG, 422, "exit 1 costs 1000 FLOPs"),
         ("?buget=5000", b"", PNG, 422, "did you mean 'budget'"),
-        ("?colour=red", b"", PNG, 422, "expected budget, max_drop, mode, deadline_ms, model, explain"),
+        (
+            "?colour=red",
+            b"",
+            PNG,
+            422,
+            "expected budget, max_drop, mode, deadline_ms, model, version, explain",
+        ),
         ("?budget=5000&budget=1000", b"", PNG, 422, "more than once"),
         ("?mode=soft", b"", PNG, 422, "mode=average or mode=hard"),
         ("?deadline_ms=0", b"", PNG, 422, "more than 0 ms"),
@@ -537,3 +543,11 @@ def test_the_class_of_a_request_is_read_and_checked() -> None:
     refused = post(service, "/classify?priority=urgent")
     assert refused.status_code == 422
     assert "priority=high or priority=normal or priority=low, found 'urgent'" in refused.json()["detail"]
+
+
+def test_where_the_time_went_is_told_where_it_is_asked_for() -> None:
+    header = post(fake_service()[0], "/classify?timings=1").headers["server-timing"]
+    assert header.startswith("decode;dur=")
+    assert "stage1;dur=2.000" in header
+    assert "server-timing" not in post(fake_service()[0], "/classify?timings=0").headers
+    assert post(fake_service()[0], "/classify?timings=yes").status_code == 422

@@ -46,8 +46,11 @@ def test_every_example_works(tmp_path: Path) -> None:
             for method, operation in operations.items()
             for answer in sent(http, path, method, operation)
         ]
-    assert len(answers) > 10
-    assert [answer for answer in answers if answer[1] >= 400] == []
+    # Without --allow-admin, what changes the server is not there.
+    refused = {where for where, status in answers if status >= 400}
+    assert {status for where, status in answers if status >= 400} == {404}
+    assert all("/v2/repository/models/" in where or where.endswith("/labels") for where in refused), refused
+    assert len(answers) - len(refused) > 10
 
 
 def test_descriptions_of_two_servers_do_not_mix() -> None:

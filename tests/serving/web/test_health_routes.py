@@ -88,10 +88,13 @@ def test_the_api_documents_bodies_parameters_and_problems() -> None:
         "mode",
         "deadline_ms",
         "max_drop",
+        "priority",
         "model",
+        "version",
         "top_k",
         "probabilities",
         "explain",
+        "timings",
         "on_error",
     ]
     assert {"200", "400", "408", "413", "415", "422", "429", "503"} <= set(classify["responses"])
@@ -99,3 +102,22 @@ def test_the_api_documents_bodies_parameters_and_problems() -> None:
     plan = paths["/models/{model}/plan"]["get"]
     assert [parameter["name"] for parameter in plan["parameters"]] == ["model", "budget", "max_drop"]
     assert list(plan["responses"]["422"]["content"]) == ["application/problem+json"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text"),
+        ("application/openmetrics-text", "application/openmetrics-text"),
+        ("application/openmetrics-text; version=none", "application/openmetrics-text"),
+        ("text/plain; version=0.0.4", "text/plain"),
+    ],
+)
+def test_metrics_come_in_the_format_that_the_caller_takes(accept: str, media_type: str) -> None:
+    http = TestClient(create_app(fake_service()[0]), raise_server_exceptions=False)
+    answer = http.get("/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].partition(";")[0] == media_type
+    assert answer.text.endswith("# EOF\n") == (media_type != "text/plain")

@@ -1,5 +1,6 @@
 """Tiny ONNX classifiers, made with onnx.helper alone: no torch, no training."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,43 @@ def classifier(
         weights,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model in QDQ form: the weights of convolutions as int8, what they read as uint8."""
+    made = copy.deepcopy(model)
+    graph = made.graph
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    constants: dict[str, Any] = {
+        "step": np.float32(0.05),
+        "middle": np.uint8(128),
+        "zero": np.int8(0),
+    }
+    for node in graph.node:
+        if node.op_type == "Conv":
+            read, weight = node.input[0], node.input[1]
+            scale = np.float32(np.abs(weights[weight]).max() / 127)
+            constants[f"{weight}_scale"] = scale
+            constants[f"{weight}_bytes"] = np.rint(weights[weight] / scale).astype(np.int8)
+            nodes += [
+                helper.make_node("QuantizeLinear", [read, "step", "middle"], [f"{node.output[0]}_q"]),
+                helper.make_node(
+                    "DequantizeLinear", [f"{node.output[0]}_q", "step", "middle"], [f"{node.output[0]}_dq"]
+                ),
+                helper.make_node(
+                    "DequantizeLinear", [f"{weight}_bytes", f"{weight}_scale", "zero"], [f"{weight}_dq"]
+                ),
+            ]
+            node.input[0], node.input[1] = f"{node.output[0]}_dq", f"{weight}_dq"
+        nodes.append(node)
+    kept = copy.deepcopy(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    return made
 
 
 def saved(model: onnx.ModelProto, folder: Path, name: str = "net") -> Path:

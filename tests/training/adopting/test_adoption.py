@@ -1,16 +1,18 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from PIL import Image
 
 from serving.bundle import Bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.errors import OfframpError
-from tests.training.adopting.graphs import saved
+from tests.training.adopting.graphs import classifier, quantised, saved
 from tests.training.adopting.pictures import folder, pictures, quarters
 from training import adopt
-from training.adopting import adoption, probing
+from training.adopting import adoption, probing, report
 from training.adopting.choosing import best_subset, chosen_cuts
 from training.adopting.config import AdoptConfig
 from training.adopting.network import read_network
@@ -27,13 +29,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder(tmp_path_factory.mktemp("quarters"), 120, flat=True)
 
 
-def adopted(images: Path, place: Path, **options: object) -> tuple[Bundle, list[tuple[str, int, int]]]:
+def adopted(
+    images: Path, place: Path, net: onnx.ModelProto = NET, **options: object
+) -> tuple[Bundle, list[tuple[str, int, int]]]:
     place.mkdir(exist_ok=True)
-    net = saved(NET, place)
+    file = saved(net, place)
     values = {"dataset": str(images), "truth": "own", "normalise": ("0..1",), "epochs": 2, **options}
     shown: list[tuple[str, int, int]] = []
     config = AdoptConfig.model_validate(values)
-    done = adoption.build(str(net), place / "bundle", config, show=lambda *step: shown.append(step))
+    done = adoption.build(str(file), place / "bundle", config, show=lambda *step: shown.append(step))
     assert done.last.changed == 0
     return done.written.bundle, shown
 
@@ -55,6 +59,61 @@ def test_the_last_exit_is_the_network_and_the_others_have_heads(
     assert all(part.head_flops for part in costs[:-1])
     assert shown[0][0] == "features"
     assert not (tmp_path / ".bundle.adopting").exists()
+
+
+@pytest.mark.parametrize("kind", ["channels last", "quantised"])
+def test_other_kinds_of_files_go_the_whole_way(kind: str, images: Path, tmp_path: Path) -> None:
+    last = kind == "channels last"
+    net = quarters(work=8, depth=3, layout="NHWC") if last else quantised(NET)
+    precision = "int8" if last else "float32"
+    bundle, _ = adopted(
+        images, tmp_path, net=net, exits="30%,70%", head_share=0.1, precision=precision, max_drop=50.0
+    )
+    pixels, _ = pictures(7, seed=3)
+    planes = (pixels / 255).astype(np.float32)
+    logits = probing.run(net, planes if last else planes.transpose(0, 3, 1, 2))["logits"]
+    found = engine_probabilities(Engine(bundle), pixels)
+    np.testing.assert_array_equal(found[:, -1].argmax(-1), logits.argmax(-1))
+    assert all(verdict.ok for verdict in check_bundle(bundle.folder))
+
+
+def test_224_pixels_go_the_whole_way_in_int8(tmp_path: Path) -> None:
+    held, rng = tmp_path / "held", np.random.default_rng(0)
+    held.mkdir()
+    for number in range(24):
+        pixels = np.broadcast_to(rng.integers(0, 256, (1, 1, 3)), (240, 320, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(held / f"{number:02}.jpg")
+    net = classifier(size=224, channels=8)
+    bundle, _ = adopted(
+        held, tmp_path, net=net, exits="r1", head_share=0.1, precision="int8", max_drop=100.0, epochs=1
+    )
+    spec = bundle.manifest.preprocessing
+    assert (spec.height, spec.width, spec.resize) == (224, 224, 256)
+    assert bundle.manifest.segments[0].outputs[1].dtype == "uint8"
+    images = rng.integers(0, 256, (4, 1, 1, 3), dtype=np.uint8) + np.zeros((1, 224, 224, 1), np.uint8)
+    logits = probing.run(net, (images / 255).transpose(0, 3, 1, 2).astype(np.float32))["logits"]
+    powers = np.exp(logits)
+    served = engine_probabilities(Engine(bundle), images)
+    np.testing.assert_allclose(served[:, -1], powers / powers.sum(axis=1, keepdims=True), atol=0.02)
+
+
+def test_a_quantised_file_is_not_quantised_again(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(AdoptError, match=r"already quantised \(QDQ\): leave --precision int8 out"):
+        adopted(images, tmp_path, net=quantised(NET), precision="int8")
+
+
+def test_images_of_something_else_are_told(tmp_path: Path) -> None:
+    folder_ = tmp_path / "grey"
+    folder_.mkdir()
+    for number in range(120):
+        pixels = np.full((8, 8, 3), 60 + number, np.uint8)
+        pixels[:4, :4] += 1
+        Image.fromarray(pixels).save(folder_ / f"{number}.png")
+    net = saved(NET, tmp_path)
+    config = AdoptConfig(dataset=str(folder_), truth="own", normalise=("0..1",), epochs=1, exits="r2")
+    done = adoption.build(str(net), tmp_path / "bundle", config)
+    said = " ".join(report.sentences(done, report.judge(done)))
+    assert "warning: the network answers 0 for 100% of" in said
 
 
 def test_features_that_do_not_fit_are_computed_again_with_the_same_result(

@@ -8,9 +8,9 @@ from tests.training.adopting.graphs import classifier
 from tests.training.adopting.pictures import pictures
 from training.adopting import network, reading
 from training.adopting.assembling import Member, _factor
-from training.adopting.normalising import normalisation
 from training.adopting.probing import run
 from training.adopting.reference import Reference, _pixels_alone
+from training.data.normalising import normalisation
 
 
 def member(model: onnx.ModelProto, way: str) -> Member:

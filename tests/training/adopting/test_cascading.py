@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from serving.bundle import Bundle
 from serving.bundle_check import check_bundle
@@ -68,6 +69,16 @@ def test_in_int8_the_images_still_cross_as_they_are(images: Path, tmp_path: Path
     bundle = built((SMALL, LARGE), images, tmp_path, precision="int8", max_drop=5.0)
     assert bundle.manifest.segments[0].outputs[1].shape == (None, 8, 8, 3)
     assert all(verdict.ok for verdict in check_bundle(bundle.folder))
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_members_stay_in_float_where_that_is_wanted(kept: int, images: Path, tmp_path: Path) -> None:
+    options = {"precision": "int8", "max_drop": 50.0, "float_segments": (kept,)}
+    bundle = built((SMALL, LARGE), images, tmp_path, **options)
+    quantised = [b"QuantizeLinear" in bundle.segment_bytes(index) for index in range(2)]
+    assert quantised == [kept != 1, kept != 2]
+    with pytest.raises(OfframpError, match=r"--float-segments 1 2: expected some of segments 1 to 2"):
+        built((SMALL, LARGE), images, tmp_path / "bundle", **{**options, "float_segments": (2, 1)})
 
 
 def test_without_labels_exits_are_held_against_the_full_network(tmp_path: Path) -> None:
@@ -138,6 +149,11 @@ def test_the_command_writes_a_bundle_and_says_what_it_buys(
     assert "last exit against the original file: 0 of 80 answers differ" in said
     assert "full depth costs" in said
     assert '"changed_answers": 0' in (tmp_path / "f").read_text()
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "Nothing was trained: the networks are used as they were" in card
+    with Image.open(tmp_path / "bundle" / "gallery.png") as picture:
+        assert picture.width > 400
+    assert all(verdict.ok for verdict in check_bundle(tmp_path / "bundle"))
 
 
 def test_the_same_images_are_not_taken_twice_without_a_word(images: Path, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from training.adopting import probing
-from training.adopting.loading import load_network, state_dict
+from training.adopting.loading import load_network
 from training.errors import AdoptError, ConfigError
+from training.models.state_file import state_dict
 
 
 class Small(nn.Module):

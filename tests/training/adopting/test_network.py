@@ -112,6 +112,33 @@ def conditional(model: onnx.ModelProto) -> None:
     model.graph.node[1].op_type = "If"
 
 
+def half_inside(model: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.ones(4, np.float16), "value")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["half"], value=value))
+
+
+def labels_apart(model: onnx.ModelProto) -> None:
+    ended_by(model, "Sigmoid")
+
+
+def class_alone(model: onnx.ModelProto) -> None:
+    ended_by(model, "ArgMax")
+
+
+def ended_by(model: onnx.ModelProto, operator: str) -> None:
+    output = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(helper.make_node(operator, ["before"], ["flat_answer"]))
+    model.graph.node.append(helper.make_node("Identity", ["flat_answer"], [output]))
+
+
+def double_output(model: onnx.ModelProto) -> None:
+    output = model.graph.output[0]
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(helper.make_node("Cast", ["before"], [output.name], to=TensorProto.DOUBLE))
+    output.type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
 def fixed_inside(model: onnx.ModelProto) -> None:
     add = next(node for node in model.graph.node if node.op_type == "Reshape")
     add.op_type = "Squeeze"
@@ -133,6 +160,10 @@ def fixed_inside(model: onnx.ModelProto) -> None:
         (quantised, "already quantised with QLinearConv"),
         (training, r"exported in training mode \(norm\)"),
         (half, "in float16; give the float32 file"),
+        (half_inside, "in float16; give the float32 file"),
+        (labels_apart, r"for each class by itself \(Sigmoid\), as networks of several labels"),
+        (class_alone, r"the class alone \(ArgMax\)"),
+        (double_output, "as float32; found logits as double"),
         (grey, r"three channels; found image \[1, 1, 8, 8\]"),
         (no_batch, r"expected a batch of images.*\[3, 8, 8\]"),
         (conditional, "If in the graph, which cannot be cut through"),

@@ -78,7 +78,7 @@ def test_it_exports_and_is_judged_by_images_it_was_not_calibrated_on(run: Run, t
     bundle = read_bundle(tmp_path / "bundle")
     assert bundle.manifest.method.options["converted_from"] == run.facts.converted
     assert len(bundle.calibration.labels) == 20
-    data = data_of(bundle, EvaluateConfig(folder=bundle.folder, dataset=run.config.dataset))
+    data = data_of(bundle, EvaluateConfig(dataset=run.config.dataset))
     assert np.array_equal(data.split.test.rows, run.data().split.test.rows)
     assert len(data.split.test) == 20
 

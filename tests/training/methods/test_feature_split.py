@@ -83,7 +83,7 @@ class Images(Quadratics):
         """There is none."""
 
 
-METHODS = ("joint", "ge", "pcgrad", "cagrad", "meta-gf", "torchjd:UPGrad")
+METHODS = ("joint", "ge", "pcgrad", "cagrad", "online-gf", "meta-gf", "torchjd:UPGrad")
 EXCLUSIVE = slice(WIDTH // 2, WIDTH)
 
 

@@ -81,7 +81,11 @@ def test_options_are_read_from_text() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("metagf", {}, "unknown method 'metagf'; known: joint, ge, pcgrad, cagrad, meta-gf, torchjd:NAME"),
+        (
+            "metagf",
+            {},
+            "unknown method 'metagf'; known: joint, ge, pcgrad, cagrad, online-gf, meta-gf, torchjd:NAME",
+        ),
         ("joint", {"granularity": "tensor"}, "granularity: no such option (known: none)"),
         ("meta-gf", {"granularity": "layer"}, "found 'layer'"),
         ("meta-gf", {"eta_ema": "1.0"}, "less than 1"),

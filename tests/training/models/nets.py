@@ -122,3 +122,32 @@ def nothing(num_classes: int) -> None:
 def picky(depth: int) -> nn.Module:
     """Takes no num_classes."""
     return nn.Linear(depth, 2)
+
+
+class ShapeBranching(nn.Module):
+    """Goes a way that depends on shapes alone, as networks of transformers do."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.second = nn.Conv2d(8, 8, 3, 2, 1)
+        self.classify = nn.Linear(8, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[1] != 3:
+            raise ValueError("expected three channels")
+        x = self.first(images)
+        x = F.dropout(self.second(x), 0.5, training=self.training)
+        x = x.mean((2, 3)) if x.shape[2] > 1 else x.flatten(1)
+        logits: Tensor = self.classify(x)
+        return logits
+
+
+def shape_branching(num_classes: int) -> nn.Module:
+    """A network that torch.fx cannot follow, and torch.export can."""
+    return ShapeBranching(num_classes)
+
+
+def broken(num_classes: int) -> nn.Module:
+    """A factory whose file of weights is gone."""
+    raise FileNotFoundError("weights.pth")

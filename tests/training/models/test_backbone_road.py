@@ -39,6 +39,7 @@ def test_from_settings_to_answers(tmp_path: Path) -> None:
         "exits": ["layer1", "layer2"],
         "image_size": 32,
         "pretrained": False,
+        "evaluation": False,
     }
     images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():

@@ -61,6 +61,17 @@ def test_an_exit_costs_every_body_and_every_earlier_head() -> None:
         ("a learned scale too", lambda x: x * torch.tensor(2.0, device=x.device), 0),
         ("a scale for each channel is not", nn.Softmax2d(), 192),
         ("lengths and quotients", lambda x: nn.functional.normalize(x, dim=1), 192 + 192),
+        ("powers", lambda x: x.pow(2).sqrt(), 192 + 192),
+        ("a leaky activation", lambda x: nn.functional.leaky_relu(-x), 192),
+        ("sums and maxima over places", lambda x: x.sum((2, 3)) - x.amax((2, 3)), 192 + 192),
+        ("a product that is added", lambda x: torch.addcmul(x, x, x), 192),
+        ("the nearest place", lambda x: nn.functional.interpolate(x, scale_factor=2), 0),
+        (
+            "two places along two sides",
+            lambda x: nn.functional.interpolate(x, size=(4, 4), mode="bilinear"),
+            3 * 16 * 4,
+        ),
+        ("what weights alone decide", lambda x: x + torch.ones(3, 8, 8, device=x.device).exp(), 0),
         ("linear over strided tokens", nn.Sequential(Permute((0, 2, 3, 1)), nn.Linear(3, 5)), 64 * 5 * 4),
         (
             "attention over 8 tokens of width 8, one head",
@@ -73,9 +84,9 @@ def test_rules(name: str, body: Callable[[Tensor], Tensor], flops: int) -> None:
     assert count(body) == flops
 
 
-def test_an_unknown_operator_is_an_error_not_a_zero() -> None:
-    with pytest.raises(ConfigError, match="no FLOPs rule for the operator 'erfinv'"):
-        count(torch.erfinv)
+def test_unknown_operators_are_an_error_not_a_zero_and_are_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"no FLOPs rule for the operators erfinv \(2\), lgamma \(1\)"):
+        count(lambda x: torch.lgamma(x.erfinv()).erfinv())
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:

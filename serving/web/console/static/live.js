@@ -6,6 +6,7 @@ import { exitColour, flops, percent, seconds, significant } from "./format.js";
 
 const EVERY = 2000;
 const SHOWN = 180;
+const COMPARE_EVERY = 5; // looks
 const COLUMNS = ["spent_flops", "asked_flops", "p50_seconds", "p99_seconds", "batches", "batch_images", "waiting", "failed"];
 const sum = (list) => list.reduce((total, value) => total + (value ?? 0), 0);
 
@@ -14,6 +15,7 @@ export function live(section, context) {
   let timer = 0;
   let known = null;
   let opened = 0;
+  let looks = 0;
 
   const clock = { values: (_, ticks) => ticks.map((tick) => (tick === 0 ? "now" : `${tick} s`)), size: 30 };
   const scales = { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 0.001)] } };
@@ -48,6 +50,9 @@ export function live(section, context) {
   const alarms = h("div", { "aria-live": "polite" });
   const health = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Drift and agreement" });
   const corrections = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Corrections" });
+  const versions = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Versions" });
+  const compared = h("div", { class: "card" }, h("h2", {}, "Versions"), h("p", { class: "note" }, "A canary answers a share of the requests, a shadow sees a sample of them: its difference to the current version, with the 95% interval."), versions);
+  compared.hidden = true;
   section.append(
     h("h1", { class: "visually-hidden" }, "Live"),
     tiles, alarms,
@@ -55,6 +60,7 @@ export function live(section, context) {
     h("div", { class: "columns even" },
       h("div", { class: "card" }, h("h2", {}, "Drift and agreement"), h("p", { class: "note" }, "Recent answers against the calibration's, and early answers against the last exit's."), health),
       h("div", { class: "card" }, h("h2", {}, "Corrections"), h("p", { class: "note" }, "The factor that the closed loop puts on budgets, so that traffic unlike the calibration costs what it asked for."), corrections)),
+    compared,
   );
 
   async function look() {
@@ -66,6 +72,11 @@ export function live(section, context) {
         if (mine !== opened) return;
         known = joined(known, found);
         draw();
+        if (looks++ % COMPARE_EVERY === 0) {
+          const comparisons = await get(`models/${encodeURIComponent(model.name)}/compare`);
+          if (mine !== opened) return;
+          drawVersions(comparisons);
+        }
         context.report(null);
       } catch (error) {
         if (mine !== opened) return;
@@ -153,6 +164,22 @@ export function live(section, context) {
       : h("p", { class: "note" }, "No budget below the full depth was asked for yet."));
   }
 
+  function drawVersions({ current, comparisons }) {
+    compared.hidden = !comparisons.length;
+    const within = (found, words) => (found === null || found.mean === null ? "–" : found.interval === null ? words(found.mean) : `${words(found.mean)} (${words(found.interval[0])} to ${words(found.interval[1])})`);
+    const signed = (words) => (value) => `${value < 0 ? "−" : "+"}${words(Math.abs(value))}`;
+    versions.replaceChildren(table(`Versions beside version ${current}`, ["Version", "Role", "Images", "FLOPs, difference", "Confidence, difference", "Agrees", "Failed"],
+      comparisons.map((each) => [
+        each.other.version,
+        `${each.role}${each.running ? "" : ", over"}`,
+        each.other.images.toLocaleString("en"),
+        within(each.difference.flops, signed(flops)),
+        within(each.difference.confidence, signed((value) => value.toFixed(3))),
+        each.agreement === null ? "–" : percent(each.agreement.agreed),
+        String(each.other.failed),
+      ])));
+  }
+
   const table = (caption, heads, rows) => h("table", {}, h("caption", { class: "visually-hidden" }, caption),
     h("thead", {}, h("tr", {}, heads.map((head, place) => h(head ? "th" : "td", { scope: head ? "col" : null, class: place ? "number" : null }, head)))),
     h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, place) => (place ? h("td", { class: "number" }, cell) : h("th", { scope: "row" }, cell)))))));
@@ -163,7 +190,7 @@ export function live(section, context) {
 
   return {
     open(chosen) {
-      [model, known, opened] = [chosen, null, opened + 1];
+      [model, known, opened, looks] = [chosen, null, opened + 1, 0];
       look();
     },
     close() {

@@ -130,7 +130,7 @@ def test_what_is_not_there_is_named(path: str, below: str) -> None:
 def test_an_unknown_version_names_those_there_are() -> None:
     answer = client().post("/v2/models/tiny/versions/2/infer", json=request())
     assert answer.status_code == 404
-    assert answer.json()["error"] == "model 'tiny' has no version '2': expected 1"
+    assert answer.json()["error"] == "model 'tiny' has no version '2' loaded: expected 1"
 
 
 def test_pixels_in_json() -> None:
