@@ -38,7 +38,8 @@ ENV OFFRAMP_MODELS=/models OFFRAMP_HOST=0.0.0.0 OFFRAMP_PORT=8000
 USER offramp
 WORKDIR /
 EXPOSE 8000
+# Follows OFFRAMP_PORT; where the port is given as a flag instead, give the variable to the health check, too.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=2)"]
+  CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"OFFRAMP_PORT\"]}/v2/health/ready', timeout=2)"]
 # The exec form makes the server process 1: a SIGTERM reaches it, and it answers what it had admitted.
 ENTRYPOINT ["python", "-m", "serving"]

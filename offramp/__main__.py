@@ -23,6 +23,7 @@ class Command:
 COMMANDS = {
     "serve": Command("serving.__main__", "serve bundles over HTTP"),
     "check": Command("serving.check", "judge whether a bundle is fit to be served"),
+    "classify": Command("serving.classify", "classify a folder or data set into one parquet file"),
     "fit": Command("training.fit", "train a multi-exit model"),
     "watch": Command("training.watch", "show a run on a page while it trains"),
     "evaluate": Command("training.evaluate", "measure accuracy per exit and under budgets"),

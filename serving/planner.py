@@ -3,6 +3,9 @@
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
+import numpy as np
+import numpy.typing as npt
+
 from serving.bundle import Bundle
 from serving.bundle.served_policy import Judge, expectation, served_policy
 from serving.events import BudgetKind
@@ -54,6 +57,11 @@ class Planner:
         self.terms(ClassifyOptions(budget=rules.default_budget), 0.0)
         self.terms(ClassifyOptions(), 0.0)
         self._brownout = brownout
+
+    @property
+    def table(self) -> npt.NDArray[np.float64]:
+        """The policy's path, threshold vectors [R, K] that never fall."""
+        return self._policy.table
 
     def group_path(self) -> GroupPath:
         """Return what shares out hard budgets, along the policy's own path."""

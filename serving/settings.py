@@ -33,6 +33,7 @@ _OTHER_COMMANDS = tuple(
     for name in (
         *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
         *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT", "WATCH"),
+        "CLASSIFY",
     )
 )
 """The variables of the other commands begin so."""

@@ -49,6 +49,9 @@ def exposition() -> str:
     metrics = Metrics()
     metrics.loaded("m", (10, 90), (1, 2))
     metrics.answered("/classify", 200, 0.1)
+    metrics.built("1.0", "3.11")
+    for name in ("offramp_queue_rows", "offramp_queue_capacity_rows"):  # as Service.show does
+        metrics.watch_models(name, "Images.", lambda: {"m": 1.0})
     calls = GrpcMetrics(metrics.registry)
     calls.requests.labels("ModelInfer", "OK").inc()
     calls.seconds.labels("ModelInfer").observe(0.1)

@@ -4,10 +4,13 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from packaging.requirements import Requirement
@@ -165,7 +168,30 @@ def test_the_image_sets_only_settings_that_exist() -> None:
     fields = {name.removeprefix("OFFRAMP_").lower(): value for name, value in given.items()}
     assert fields.keys() <= Settings.model_fields.keys()
     assert instructions("EXPOSE") == [fields["port"]]
-    assert fields["port"] in instructions("HEALTHCHECK")[0]
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_the_health_check_of_the_image_follows_the_port(ready: bool) -> None:
+    words = json.loads(instructions("HEALTHCHECK")[0].partition("CMD ")[2])
+    asked: list[str] = []
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if ready else 503)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        environment = {"OFFRAMP_PORT": str(server.server_port)}
+        done = subprocess.run([sys.executable, *words[1:]], env=environment, capture_output=True)
+        server.shutdown()
+    assert words[0] == "python"
+    assert asked == ["/v2/health/ready"]
+    assert (done.returncode == 0) == ready
 
 
 def test_every_decision_record_has_the_four_parts_and_is_listed() -> None:

@@ -4,7 +4,7 @@ import sys
 
 from serving.errors import OfframpError
 
-_MODULES = {"serve": "serving", "check": "serving.check"}
+_MODULES = {"serve": "serving", "check": "serving.check", "classify": "serving.classify"}
 """The module behind a command; a command that is not here is the module of that name in `training`."""
 
 

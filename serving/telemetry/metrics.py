@@ -5,7 +5,7 @@ loaded, exits those of the models, routes are templates, errors are class names.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, get_args
 
 from prometheus_client import (
@@ -78,6 +78,20 @@ class _Watched(Collector):
     def collect(self) -> Iterable[Metric]:
         """Look it up."""
         yield self._family(self._name, self._help, value=self._value())
+
+
+class _WatchedByModel(Collector):
+    """One value for each model, looked up when they are asked for."""
+
+    def __init__(self, name: str, help_text: str, values: Callable[[], Mapping[str, float]]) -> None:
+        self._name, self._help, self._values = name, help_text, values
+
+    def collect(self) -> Iterable[Metric]:
+        """Look them up."""
+        family = GaugeMetricFamily(self._name, self._help, labels=("model",))
+        for model, value in self._values().items():
+            family.add_metric((model,), value)
+        yield family
 
 
 class Metrics:
@@ -194,6 +208,13 @@ class Metrics:
             "offramp_model_info",
             "1, with what the model runs on and where its features wait as labels.",
             ("model", "provider", "features"),
+            registry=registry,
+        )
+
+        self._build = Gauge(
+            "offramp_build_info",
+            "1, with the versions of Offramp and Python as labels.",
+            ("version", "python"),
             registry=registry,
         )
 
@@ -329,6 +350,20 @@ class Metrics:
             counts: whether it only ever grows.
         """
         self.registry.register(_Watched(name, help_text, value, counts=counts))
+
+    def watch_models(self, name: str, help_text: str, values: Callable[[], Mapping[str, float]]) -> None:
+        """Show a value of each model, looked up whenever the metrics are asked for.
+
+        Args:
+            name: of the metric.
+            help_text: a sentence.
+            values: returns them by the model's name; called from the thread that asks.
+        """
+        self.registry.register(_WatchedByModel(name, help_text, values))
+
+    def built(self, version: str, python: str) -> None:
+        """Say which version of Offramp serves, and on which version of Python."""
+        self._build.labels(version, python).set(1)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

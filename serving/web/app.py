@@ -1,5 +1,6 @@
 """Puts the HTTP application together."""
 
+import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
@@ -80,6 +81,7 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         heads = [segment.head_flops for segment in model.manifest.segments]
         service.metrics.loaded(model.name, model.exit_flops, heads)
         service.metrics.runs_on(model.name, model.providers, model.features_on)
+    service.metrics.built(server_version(), platform.python_version())
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
     return ServerMiddleware(
         app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)

@@ -77,6 +77,10 @@ class ServedModel(Protocol):
     def stalled_seconds(self) -> float:
         """For how long there has been work and none of it was finished; 0 where there is none."""
 
+    @property
+    def waiting_rows(self) -> int:
+        """Number of images that were admitted and have no answer yet."""
+
     def plan(self, budget: str) -> Plan:
         """Say what a budget buys."""
 
@@ -160,6 +164,17 @@ class Service:
             "offramp_stalled_seconds",
             "For how long a model has had work and finished none, the longest of all models.",
             lambda: max((model.stalled_seconds for model in self.models.values()), default=0.0),
+        )
+
+        self.metrics.watch_models(
+            "offramp_queue_rows",
+            "Images that were admitted and have no answer yet.",
+            lambda: {name: model.waiting_rows for name, model in self.models.items()},
+        )
+        self.metrics.watch_models(
+            "offramp_queue_capacity_rows",
+            "The most images that may wait (--max-queue-rows).",
+            lambda: dict.fromkeys(self.models, self.settings.max_queue_rows),
         )
 
     def choose(self, name: str | None) -> ServedModel:

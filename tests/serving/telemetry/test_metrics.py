@@ -73,6 +73,20 @@ def test_what_a_model_runs_on_is_told() -> None:
     assert value(metrics, "offramp_model_info", **labels) == 1
 
 
+def test_versions_are_told() -> None:
+    metrics = Metrics()
+    metrics.built("1.2", "3.11.7")
+    assert value(metrics, "offramp_build_info", version="1.2", python="3.11.7") == 1
+
+
+def test_a_value_of_each_model_is_looked_up_when_asked_for() -> None:
+    metrics, waiting = Metrics(), {"m": 1.0}
+    metrics.watch_models("offramp_queue_rows", "Images.", lambda: waiting)
+    waiting["m"] = 5.0
+    waiting["n"] = 0.0
+    assert [value(metrics, "offramp_queue_rows", model=name) for name in "mn"] == [5.0, 0.0]
+
+
 def test_two_servers_never_share_numbers() -> None:
     one, two = Metrics(), Metrics()
     one.answered("/classify", 200, 0.1)

@@ -42,6 +42,7 @@ class FakeModel:
     name: str = "tiny"
     alive: bool = True
     stalled_seconds: float = 0.0
+    waiting_rows: int = 0
     held: bool = False
     """Whether answers wait for somebody to set them."""
     failure: Exception | None = None
