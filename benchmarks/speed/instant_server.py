@@ -64,6 +64,12 @@ class Instant:
         """It never hangs."""
         return 0.0
 
+    @property
+    def waiting_rows(self) -> int:
+        """Number of images without an answer."""
+        with self._changed:
+            return sum(size for _, size in self._waiting)
+
     def health(self) -> Health:
         """Fine."""
         return Health(True, None, {}, {}, 0)

@@ -17,6 +17,7 @@ GIVEN |= {
     "on_error": "item",
     "priority": "low",
     "timings": "1",
+    "version": "2",
 }
 CONTRADICTIONS = {("max_drop", "mode"), ("max_drop", "deadline_ms")}
 CONTRADICTIONS |= {("mode", "explain"), ("deadline_ms", "explain")}

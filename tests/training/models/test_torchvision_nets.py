@@ -129,4 +129,5 @@ def test_flags_are_options_and_win_over_the_size_of_the_images() -> None:
         "exits": ["layer1", "layer2"],
         "image_size": 224,
         "pretrained": False,
+        "evaluation": False,
     }
