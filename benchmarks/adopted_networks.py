@@ -31,7 +31,7 @@ from benchmarks.reporting import replaced_table, table
 from training.adopting import adoption
 from training.adopting.config import AdoptConfig
 from training.adopting.drafting import Done
-from training.adopting.paths import cuts
+from training.adopting.network.paths import cuts
 from training.adopting.reference import Reference
 from training.data.images import decode
 from training.data.unlabelled import load_images

@@ -24,9 +24,9 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.plain_session import plain_session
+from benchmarks.engine.plain_session import plain_session
+from benchmarks.engine.segmented import Segmented, chosen
 from benchmarks.reporting import publish, table
-from benchmarks.segmented import Segmented, chosen
 
 BATCH = 32
 Floats = npt.NDArray[np.float64]

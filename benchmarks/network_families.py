@@ -25,14 +25,14 @@ import torch
 from torch import nn
 
 from benchmarks.reporting import replaced_table, table
-from training.adopting.loading import Logits, exported
-from training.adopting.network import network
-from training.adopting.paths import cuts
+from training.adopting.network.loading import Logits, exported
+from training.adopting.network.network import network
+from training.adopting.network.paths import cuts
 from training.errors import AdoptError, ConfigError
-from training.models.cutting import candidates, split_at_layers
-from training.models.export_trace import trace_exported
 from training.models.flops import FlopsCounter
-from training.models.tracing import Trace, trace
+from training.models.graphs.cutting import candidates, split_at_layers
+from training.models.graphs.export_trace import trace_exported
+from training.models.graphs.tracing import Trace, trace
 
 ROWS, PAGE = Path("docs/benchmarks/families.json"), Path("docs/models.md")
 MADE_BY = "python -m benchmarks.network_families"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from serving.atomic import write_atomically
+from serving.system.atomic import write_atomically
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
 

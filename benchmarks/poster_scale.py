@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.atomic import write_atomically
+from serving.system.atomic import write_atomically
 from training.comparison.compare import compare
 from training.comparison.config import CompareConfig
 from training.comparison.document import write_report

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 
 from structlog.typing import FilteringBoundLogger
 
-from serving.address_lock import only_server
 from serving.errors import OfframpError
 from serving.events import Listener, fan_out
 from serving.hosting import Listeners, host
@@ -21,8 +20,9 @@ from serving.monitoring.heartbeat import Heartbeat
 from serving.monitoring.label_book import LabelBook
 from serving.monitoring.label_store import LabelStore
 from serving.repository.live import EveryVersion, by_current
-from serving.resources import resources
 from serving.settings import DAY_SECONDS, Settings, unknown_variables
+from serving.system.address_lock import only_server
+from serving.system.resources import resources
 from serving.telemetry import logs
 from serving.telemetry.live import Live
 from serving.telemetry.log_writer import LogWriter
@@ -31,12 +31,12 @@ from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
 from serving.telemetry.tracing import open_tracing
-from serving.web.access import Access, default_hosts
+from serving.web.access.control import Access, default_hosts
+from serving.web.access.keys import KeyRing
 from serving.web.app import create_app, open_to_origins, server_version
-from serving.web.keys import KeyRing
+from serving.web.connection.tls import Certificate
 from serving.web.server import Beside, Server, reserve
 from serving.web.service import Service
-from serving.web.tls import Certificate
 
 _SWITCH_SECONDS = 0.0005
 """Seconds that a thread may keep the interpreter from the others. The one that computes comes back from ONNX

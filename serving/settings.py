@@ -20,7 +20,7 @@ from pydantic_settings import (
 
 from serving import command_line
 from serving.engine.providers import DeviceFeatures
-from serving.resources import resources
+from serving.system.resources import resources
 
 DAY_SECONDS = 24 * 60 * 60
 MOST_THREADS = 1024

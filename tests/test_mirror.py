@@ -31,6 +31,16 @@ EXCEPTIONS = {
     "training/runs/test_made_before.py": "a run of an earlier version, as it was written",
     "training/test_loss_weighting.py": "the weightings of schedules.py",
 }
+MOST_MODULES = 20
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_folder_has_more_modules_than_a_reader_can_survey(package: str) -> None:
+    counts = {
+        folder: len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}
+    }
+    assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
 
 
 def mirrored() -> list[str]:

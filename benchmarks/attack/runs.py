@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.attack.finding import Finding, is_in
 from benchmarks.attack.target import ROOT
-from serving.atomic import locked
 from serving.errors import OfframpError
+from serving.system.atomic import locked
 
 _FLIPS = 100
 _SECONDS = 300.0

@@ -13,8 +13,8 @@ from onnx.compose import add_prefix, merge_models
 from onnx.utils import Extractor
 from PIL import Image
 
-from benchmarks.poster_bundle import pool as poster_pool
-from benchmarks.poster_bundle import poster_model, write, write_pngs
+from benchmarks.methods.poster_bundle import pool as poster_pool
+from benchmarks.methods.poster_bundle import poster_model, write, write_pngs
 from serving.bundle import ROWS, Bundle, read_bundle
 from training.exporting.graph import boundaries, export_whole, split_at_boundaries
 from training.exporting.int8 import quantize

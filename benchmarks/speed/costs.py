@@ -14,7 +14,7 @@ from serving.bundle import Bundle
 from serving.events import Event, StageRan
 from serving.model import Model, ServingConfig
 from serving.web.answer_bytes import AnswerResponse
-from serving.web.reading import BodyReader, ReadLimits
+from serving.web.reading.images import BodyReader, ReadLimits
 
 _REPEATS = 5
 

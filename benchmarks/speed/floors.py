@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.plain_session import plain_session
+from benchmarks.engine.plain_session import plain_session
 from serving.bundle import ROWS, Bundle
 from serving.options import ServingConfig
 from serving.planner import Planner

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from serving.bulk.items import Item, shown
 from serving.errors import ImageError
-from serving.plain_file import read_plain
+from serving.system.plain_file import read_plain
 
 
 class ImageFolder:

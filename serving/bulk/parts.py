@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from serving.atomic import locked, replacing, write_atomically
 from serving.bulk.answers import Tally
 from serving.errors import OfframpError
+from serving.system.atomic import locked, replacing, write_atomically
 
 _JOB = "job.json"
 _KEY = b"offramp"

@@ -12,7 +12,6 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from serving.atomic import new_folder
 from serving.bundle.calibration import MAX_BYTES, Calibration
 from serving.bundle.files import links_root, read_plain_file
 from serving.bundle.graph_checks import check_segment
@@ -24,6 +23,7 @@ from serving.bundle.manifest import (
 from serving.bundle.served_policy import read_policy
 from serving.errors import BundleError
 from serving.policy.confidence import MEASURES, Scorer
+from serving.system.atomic import new_folder
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 64 * 2**20

@@ -18,7 +18,7 @@ import numpy as np
 
 from serving.engine.providers import OPTIONS
 from serving.errors import EngineError
-from serving.resources import resources
+from serving.system.resources import resources
 
 # Linux builds of ONNX Runtime send telemetry since 1.29 unless it is disabled before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -10,9 +10,9 @@ from typing import Protocol
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from serving.atomic import write_atomically
 from serving.bundle.manifest import Manifest
-from serving.plain_file import read_plain
+from serving.system.atomic import write_atomically
+from serving.system.plain_file import read_plain
 
 _FORMAT = 1
 _MOST_BYTES = 4 * 2**20

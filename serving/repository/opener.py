@@ -18,7 +18,7 @@ from serving.events import CurrentVersion, Listener, ModelLoaded, ModelRefused
 from serving.monitoring.state import bundle_hash
 from serving.repository.folder import FoundModel, file_bytes
 from serving.repository.live import Slot, Version
-from serving.resources import resident_bytes
+from serving.system.resources import resident_bytes
 
 _NAME_CHARACTERS = 200
 _GRACE_SECONDS = 5.0  # for what an engine does to end a run that takes too long

@@ -10,25 +10,22 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serving.telemetry.logs import get_logger
-from serving.web import (
-    classify_route,
-    compare_route,
-    health_routes,
-    labels_route,
-    live_route,
-    models_routes,
-    problems,
-    recent_route,
-)
-from serving.web.access import Access
+from serving.web import problems, recent_route
+from serving.web.access.control import Access
+from serving.web.access.request_ids import RequestIds
 from serving.web.classify import Classify, ClassifyApp
+from serving.web.connection.gate import ServerMiddleware
 from serving.web.console import pages
 from serving.web.examples import show_examples
-from serving.web.gate import ServerMiddleware
 from serving.web.oip import repository_routes
 from serving.web.oip import routes as oip_routes
-from serving.web.query import PARAMETERS
-from serving.web.request_ids import RequestIds
+from serving.web.reading.query import PARAMETERS
+from serving.web.routes import classify as classify_route
+from serving.web.routes import compare as compare_route
+from serving.web.routes import health as health_routes
+from serving.web.routes import labels as labels_route
+from serving.web.routes import live as live_route
+from serving.web.routes import models as models_routes
 from serving.web.service import Service
 
 ANYBODY = Access()

@@ -15,18 +15,18 @@ from serving.events import RequestRefused
 from serving.options import ClassifyOptions, lower_of
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
+from serving.web.access.limits import charge_of
 from serving.web.answer_bytes import NO_FAILURES, AnswerResponse
 from serving.web.answer_form import PLAIN, AnswerForm, read_form
-from serving.web.body import BodyHeaders, body_headers, receive_body
-from serving.web.byte_budget import Share
-from serving.web.caller import ClientConnection, WatchedConnection, caller_of
+from serving.web.connection.caller import ClientConnection, WatchedConnection, caller_of
 from serving.web.job import ClassifyJob, ImageReader
 from serving.web.label_notes import LabelNotes
-from serving.web.limits import charge_of
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of, problem_text
-from serving.web.query import PARAMETERS, read_options, read_query
-from serving.web.reading import BodyReader
+from serving.web.reading.body import BodyHeaders, body_headers, receive_body
+from serving.web.reading.byte_budget import Share
+from serving.web.reading.images import BodyReader
+from serving.web.reading.query import PARAMETERS, read_options, read_query
 from serving.web.service import ServedModel, Service
 
 _KEPT_QUERIES = 1024

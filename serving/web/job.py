@@ -14,7 +14,7 @@ from serving.errors import ClosedError, DeadlineError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
 from serving.telemetry.request_times import RequestTimes
-from serving.web.limits import Charge
+from serving.web.access.limits import Charge
 from serving.web.mailbox import LoopMailbox
 from serving.web.recent import RecentImages
 from serving.web.service import ServedModel, Work

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 
 from serving.errors import OfframpError
 from serving.telemetry.malloc import trim
-from serving.web.protocol import DeadlineProtocol
+from serving.web.connection.protocol import DeadlineProtocol
+from serving.web.connection.tls import Certificate
 from serving.web.service import Service
-from serving.web.tls import Certificate
 
 _OTHER_FILES = 128
 _TICKS_BETWEEN_LOOKS = 10

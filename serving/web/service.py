@@ -25,9 +25,9 @@ from serving.telemetry.live import Live
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.tracing import Tracing
-from serving.web.byte_budget import ByteBudget
-from serving.web.decode_pool import DecodePool
-from serving.web.reading import ReadLimits
+from serving.web.reading.byte_budget import ByteBudget
+from serving.web.reading.decode_pool import DecodePool
+from serving.web.reading.images import ReadLimits
 from serving.web.recent import RecentImages
 
 

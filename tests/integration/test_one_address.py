@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from serving.address_lock import only_server
 from serving.errors import OfframpError
+from serving.system.address_lock import only_server
 from tests.bundles import tiny_bundle
 from tests.integration.server_process import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys
-from serving.address_lock import only_server
+from serving.system.address_lock import only_server
 with only_server("127.0.0.1", int(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -7,7 +7,7 @@ import pytest
 
 from serving.errors import TermsError
 from serving.options import ClassifyOptions, check
-from serving.web.query import PARAMETERS, read_options
+from serving.web.reading.query import PARAMETERS, read_options
 
 GIVEN = {"budget": "50%", "max_drop": "0.02", "mode": "hard", "deadline_ms": "20", "model": "m"}
 GIVEN |= {

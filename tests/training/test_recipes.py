@@ -13,7 +13,7 @@ from training.errors import ConfigError
 from training.fit import main
 from training.fitting.fit import fit
 from training.fitting.problem import Recipe
-from training.models import torchvision_nets
+from training.models.architectures import torchvision_nets
 from training.runs.checkpoint import Checkpoint
 from training.runs.run import Run
 from training.runs.start import checked, resumed

@@ -14,11 +14,10 @@ import torch
 
 from serving.bundle import Named, Preprocessing, check_target
 from serving.engine.sessions import cores
-from training.adopting import overlap, pixels_of
+from training.adopting import overlap
 from training.adopting.assembling import Exit, Member, adopted
 from training.adopting.cascading import load_members
 from training.adopting.choosing import best_subset, chosen_cuts
-from training.adopting.classes import class_names, order_of
 from training.adopting.config import AdoptConfig
 from training.adopting.drafting import (
     Done,
@@ -32,8 +31,10 @@ from training.adopting.drafting import (
 from training.adopting.features import Features
 from training.adopting.heads import TrainedHead, train_head, untrained
 from training.adopting.images import Opened, open_images
-from training.adopting.network import Network
-from training.adopting.paths import Cut, cuts
+from training.adopting.network import pixels_of
+from training.adopting.network.classes import class_names, order_of
+from training.adopting.network.network import Network
+from training.adopting.network.paths import Cut, cuts
 from training.data.images import Progress
 from training.errors import AdoptError
 
@@ -60,7 +61,7 @@ def build(
     """Give a trained network early exits and write it as a bundle.
 
     Args:
-        name: where the network is (`training.adopting.loading`).
+        name: where the network is (`training.adopting.network.loading`).
         folder: where the bundle goes.
         config: the settings.
         force: replace a bundle that is there.

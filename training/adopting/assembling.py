@@ -14,10 +14,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import Preprocessing, TensorSpec
-from training.adopting import reading
-from training.adopting.batch import BATCH
-from training.adopting.network import Network
-from training.adopting.paths import Cut
+from training.adopting.network import reading
+from training.adopting.network.batch import BATCH
+from training.adopting.network.network import Network
+from training.adopting.network.paths import Cut
 from training.data.normalising import Normalisation
 from training.exporting.graph import IMAGES, Boundary, refill
 from training.models.flops import SegmentFlops

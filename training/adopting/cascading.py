@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from serving.bundle import Named, check_target
-from training.adopting import overlap, pixels_of
+from training.adopting import overlap
 from training.adopting.assembling import cascade
-from training.adopting.classes import class_names, order_of, read_names
 from training.adopting.config import AdoptingConfig
 from training.adopting.drafting import (
     Done,
@@ -26,8 +25,10 @@ from training.adopting.drafting import (
     write,
 )
 from training.adopting.images import Opened, open_images
-from training.adopting.loading import load_network
-from training.adopting.network import Network
+from training.adopting.network import pixels_of
+from training.adopting.network.classes import class_names, order_of, read_names
+from training.adopting.network.loading import load_network
+from training.adopting.network.network import Network
 from training.data.images import Progress
 from training.errors import ConfigError
 
@@ -65,7 +66,7 @@ def build(
     """Make a bundle of networks that are trained already.
 
     Args:
-        names: where the networks are (`training.adopting.loading`), from the cheapest to the dearest.
+        names: where the networks are (`training.adopting.network.loading`), from the cheapest to the dearest.
         folder: where the bundle goes.
         config: the settings.
         force: replace a bundle that is there.

@@ -14,8 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from training.adopting.config import AUTO
-from training.adopting.network import Network
-from training.adopting.paths import Cut
+from training.adopting.network.network import Network
+from training.adopting.network.paths import Cut
 from training.calibration.collect import Labels, Probabilities, scorers_of
 from training.errors import ConfigError
 from training.evaluation.candidates import DEFAULT_CANDIDATE, outcome

@@ -10,11 +10,11 @@ import onnx
 from pydantic import JsonValue
 
 from serving.bundle import NEWEST_FORMAT, UNSEALED, CalibrationSpec, DataSet, Manifest, Named, Preprocessing
-from training.adopting import reading
 from training.adopting.assembling import Assembled, Member
 from training.adopting.config import AdoptingConfig
 from training.adopting.images import Opened, Pictures, as_data
-from training.adopting.network import Network
+from training.adopting.network import reading
+from training.adopting.network.network import Network
 from training.adopting.reference import LastExit, Reference
 from training.calibration.collect import Answers, Labels, Probabilities
 from training.data.batches import Data

@@ -25,10 +25,10 @@ from serving.bundle import Preprocessing
 from serving.engine.providers import CPU
 from serving.engine.sessions import cores, open_session
 from training.adopting.assembling import Exit, Head, Member, Nodes, adopted
-from training.adopting.batch import BATCH
 from training.adopting.images import Pictures
 from training.adopting.maps import View, view
-from training.adopting.paths import Cut
+from training.adopting.network.batch import BATCH
+from training.adopting.network.paths import Cut
 from training.data.images import decode
 from training.exporting.graph import IMAGES
 

@@ -12,9 +12,9 @@ from serving.bundle import Preprocessing
 from serving.engine.providers import CPU
 from serving.engine.sessions import cores, open_session
 from training.adopting.assembling import Member, pixels
-from training.adopting.batch import BATCH, fixed_batch
-from training.adopting.network import TOLERANCE
-from training.adopting.reading import opset
+from training.adopting.network.batch import BATCH, fixed_batch
+from training.adopting.network.network import TOLERANCE
+from training.adopting.network.reading import opset
 from training.calibration.collect import Probabilities
 from training.data.feeds import Batch
 from training.errors import AdoptError

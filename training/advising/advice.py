@@ -12,14 +12,15 @@ from rich.progress import Progress
 
 from serving.errors import BudgetError
 from serving.policy.budget import parse_budget
-from training.adopting import overlap, pixels_of
+from training.adopting import overlap
 from training.adopting.assembling import Member
 from training.adopting.bars import Bars
 from training.adopting.cascading import load_members
-from training.adopting.classes import class_names, order_of
 from training.adopting.drafting import first_images, image_spec
 from training.adopting.images import Opened, Pictures, open_images
-from training.adopting.network import Network
+from training.adopting.network import pixels_of
+from training.adopting.network.classes import class_names, order_of
+from training.adopting.network.network import Network
 from training.adopting.reference import Reference
 from training.advising import alternatives, plot, report
 from training.advising.config import AdviseConfig
@@ -39,7 +40,7 @@ def advise(
     """Build the ways to serve networks, measure them, and say which is best.
 
     Args:
-        names: networks (`training.adopting.loading`) and folders of bundles.
+        names: networks (`training.adopting.network.loading`) and folders of bundles.
         out: folder of the bundles, the figures and the picture.
         config: the settings.
         console: takes the tables.

@@ -13,7 +13,7 @@ from training.adopting import adoption, cascading
 from training.adopting.adoption import Show
 from training.adopting.drafting import Prepared, write
 from training.adopting.images import Opened
-from training.adopting.network import Network
+from training.adopting.network.network import Network
 from training.advising.config import AdviseConfig
 from training.advising.frontier import Kind, Precision
 from training.errors import ConfigError

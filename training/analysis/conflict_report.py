@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from serving.atomic import write_atomically
+from serving.system.atomic import write_atomically
 from training.analysis import heat_maps
 from training.analysis.config import ConflictConfig
 from training.analysis.conflict_matrices import Conflict, plain

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
-from serving.atomic import write_atomically
+from serving.system.atomic import write_atomically
 from training.analysis import pruning_figures
 from training.analysis.config import ImportanceConfig
 from training.analysis.cosines import Floats

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from serving.atomic import write_atomically
+from serving.system.atomic import write_atomically
 from training.comparison import figures
 from training.comparison.markdown import markdown
 from training.comparison.page import page

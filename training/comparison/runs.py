@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from serving.atomic import write_atomically
+from serving.system.atomic import write_atomically
 from training.comparison.contenders import MethodEntry
 from training.comparison.progress import CompareProgress
 from training.config import FitConfig

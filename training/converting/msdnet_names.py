@@ -1,7 +1,7 @@
 """The names that public PyTorch code gives MSDNet's parameters and buffers.
 
 Source: github.com/kalviny/MSDNet-PyTorch, `models/msdnet.py`; IMTA (GE) and MetaGF keep its names. The layers
-are the same as `training.models.msdnet`'s, in the same order: only the names differ.
+are the same as `training.models.architectures.msdnet`'s, in the same order: only the names differ.
 
     here                                       there
     segments.B.body.0.scales.S.…               blocks.B.0.layers.S.net.…      the stem
@@ -26,7 +26,7 @@ _LINEAR = re.compile(r"segments\.(\d+)\.head\.classify\.(\w+)")
 
 
 def public_name(name: str, stem: str) -> str:
-    """Return what a parameter or buffer of `training.models.msdnet` is called there.
+    """Return what a parameter or buffer of `training.models.architectures.msdnet` is called there.
 
     Args:
         name: as in `state_dict()`; not `mean` or `std`, which public models leave to the data loader.

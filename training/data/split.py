@@ -9,7 +9,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from serving.atomic import replacing
+from serving.system.atomic import replacing
 from training.data.config import ValidationFrom
 from training.data.seeds import generator
 from training.data.stratify import stratified

@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from training.errors import ConfigError
-from training.models import torchvision_nets
-from training.models.cutting import split_at_layers
-from training.models.export_trace import trace_exported
-from training.models.failing_line import failing_line
+from training.models.architectures import torchvision_nets
 from training.models.fields import Names, Positive
-from training.models.in_evaluation import keep_in_evaluation
+from training.models.graphs.cutting import split_at_layers
+from training.models.graphs.export_trace import trace_exported
+from training.models.graphs.failing_line import failing_line
+from training.models.graphs.in_evaluation import keep_in_evaluation
+from training.models.graphs.tracing import Trace, trace
 from training.models.multi_exit import MultiExitModel
-from training.models.tracing import Trace, trace
 
 
 class BackboneOptions(BaseModel):

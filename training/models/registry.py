@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from training.errors import ConfigError
-from training.models.ladder import LadderOptions, ladder
-from training.models.msdnet import MSDNetOptions, msdnet
+from training.models.architectures.ladder import LadderOptions, ladder
+from training.models.architectures.msdnet import MSDNetOptions, msdnet
+from training.models.architectures.sdn_resnet import SDNResNetOptions, sdn_resnet
+from training.models.architectures.sdn_vgg import SDNVGGOptions, sdn_vgg
 from training.models.multi_exit import MultiExitModel
 from training.models.presets import PRESETS, TORCHVISION
-from training.models.sdn_resnet import SDNResNetOptions, sdn_resnet
-from training.models.sdn_vgg import SDNVGGOptions, sdn_vgg
 from training.option_parsing import settle
 
 Builder = Callable[[Any, int, Sequence[float], Sequence[float]], MultiExitModel]

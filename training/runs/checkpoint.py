@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from serving.atomic import replacing
+from serving.system.atomic import replacing
 from training.errors import RunError
 
 

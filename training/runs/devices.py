@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from serving.resources import resources
+from serving.system.resources import resources
 from training.errors import ConfigError
 
 

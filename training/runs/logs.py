@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from serving.atomic import write_atomically
+from serving.system.atomic import write_atomically
 
 FUSION_DEVIATION = "fusion_deviation"
 """The field that meta-gf adds to a record: the distance of the fusion weights from equal shares."""

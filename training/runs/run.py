@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from serving.atomic import locked, replacing, write_atomically
 from serving.images.preprocessing import Preprocessing
+from serving.system.atomic import locked, replacing, write_atomically
 from training.config import FitConfig
 from training.data.batches import Data
 from training.data.opening import open_data
@@ -168,7 +168,7 @@ class Run:
         """
         if not self.architecture.foreign or self.graph_path.exists():
             return None
-        from training.models.stored_graph import stored  # brings torch.export along, seconds of it
+        from training.models.graphs.stored_graph import stored  # brings torch.export along, seconds of it
 
         try:
             with replacing(self.graph_path) as file:
@@ -208,7 +208,7 @@ class Run:
         return self._with_weights(self.fresh_model())
 
     def _restored(self) -> MultiExitModel:
-        from training.models.stored_graph import restored
+        from training.models.graphs.stored_graph import restored
 
         try:
             return restored(torch.load(self.graph_path, map_location="cpu", weights_only=True))

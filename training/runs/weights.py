@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from serving.atomic import replacing
+from serving.system.atomic import replacing
 from training.errors import RunError
 from training.runs.run import Run
 

@@ -14,12 +14,12 @@ from structlog.typing import FilteringBoundLogger
 from serving.errors import OfframpError
 from serving.options import Priority
 from serving.telemetry.tracing import Ended
-from serving.web.access import Access
+from serving.web.access.control import Access
+from serving.web.access.limits import ALLOWANCE
+from serving.web.access.request_ids import ECHOED, HEADER, RequestIds
 from serving.web.grpc.closing import Closing
 from serving.web.grpc.metrics import GrpcMetrics
 from serving.web.grpc.status import code_of, details_of
-from serving.web.limits import ALLOWANCE
-from serving.web.request_ids import ECHOED, HEADER, RequestIds
 from serving.web.service import Service
 
 _MAX_ECHOED = 128

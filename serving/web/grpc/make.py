@@ -3,18 +3,18 @@
 import socket
 
 from serving.telemetry.logs import get_logger
-from serving.web.access import Access
+from serving.web.access.control import Access
+from serving.web.access.request_ids import RequestIds
 from serving.web.app import server_version
 from serving.web.classify import Classify
+from serving.web.connection.tls import Certificate
 from serving.web.grpc.calls import Calls
 from serving.web.grpc.closing import Closing
 from serving.web.grpc.metrics import GrpcMetrics
 from serving.web.grpc.server import GrpcServer
 from serving.web.grpc.servicer import Servicer
 from serving.web.oip.infer import Infer
-from serving.web.request_ids import RequestIds
 from serving.web.service import Service
-from serving.web.tls import Certificate
 
 
 def make_server(

@@ -10,11 +10,11 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from serving.errors import OfframpError
+from serving.web.connection.tls import Certificate
 from serving.web.grpc.closing import Closing
 from serving.web.grpc.health import Health
 from serving.web.grpc.servicer import Servicer
 from serving.web.service import Service
-from serving.web.tls import Certificate
 
 _HEADROOM_BYTES = 64 * 1024  # names, shapes and parameters beside the images
 _LOOK_SECONDS = 1.0

@@ -9,17 +9,17 @@ from starlette.responses import Response
 from serving.errors import ImageTypeError, OfframpError
 from serving.events import RequestRefused
 from serving.repository.live import Version
-from serving.web.body import body_headers
-from serving.web.caller import WatchedConnection, caller_of
 from serving.web.classify import Classify
+from serving.web.connection.caller import WatchedConnection, caller_of
 from serving.web.oip.infer import INLINE_BYTES, Infer, Inference
 from serving.web.oip.json_request import LENGTH_HEADER, json_length, read_request
 from serving.web.oip.json_response import response_of
 from serving.web.oip.parameters import NAMES
 from serving.web.oip.repository import lease
 from serving.web.oip.request import InferRequest
-from serving.web.query import read_query
-from serving.web.reading import JSON_TYPE, media_type
+from serving.web.reading.body import body_headers
+from serving.web.reading.images import JSON_TYPE, media_type
+from serving.web.reading.query import read_query
 from serving.web.service import ServedModel, Service
 
 BODY_TYPES = ("", JSON_TYPE, "application/octet-stream", "application/x-www-form-urlencoded")

@@ -7,8 +7,8 @@ from serving.options import Priority, lower_of
 from serving.policy.budget import parse_budget
 from serving.repository.folder import ONLY_VERSION
 from serving.repository.live import Version
-from serving.web.caller import ClientConnection
 from serving.web.classify import Classify
+from serving.web.connection.caller import ClientConnection
 from serving.web.oip.outputs import OutputTensor, tensors_of
 from serving.web.oip.parameters import options_of
 from serving.web.oip.request import InferRequest, wanted

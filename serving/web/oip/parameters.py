@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from serving.errors import TermsError
 from serving.options import MODES, PRIORITIES, ClassifyOptions
 from serving.web.oip.request import Parameters
-from serving.web.query import read_options
+from serving.web.reading.query import read_options
 
 NAMES = ("budget", "mode", "deadline_ms", "max_drop", "priority")
 _WORDS = {"mode": MODES, "priority": PRIORITIES}

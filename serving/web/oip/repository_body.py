@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 
 from serving.errors import RequestError
-from serving.web.body import body_headers, receive_body
+from serving.web.reading.body import body_headers, receive_body
 from serving.web.service import Service
 
 _MAX_BYTES = 4096

@@ -19,7 +19,7 @@ from serving.web.oip.schemas import (
     StatisticsBody,
 )
 from serving.web.problems import documented, problem
-from serving.web.query import BUDGET_PARAMETER, TERMS_PARAMETERS
+from serving.web.reading.query import BUDGET_PARAMETER, TERMS_PARAMETERS
 from serving.web.service import ServedModel, Service
 
 _MODEL = "/v2/models/{model}"

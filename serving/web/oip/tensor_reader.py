@@ -11,7 +11,7 @@ from serving.errors import ImageError, RequestError
 from serving.images.preprocessing import Preprocessing
 from serving.web.oip.request import InputTensor, JsonData
 from serving.web.oip.signature import ENCODED, PIXELS
-from serving.web.reading import EncodedReader, ReadLimits, from_base64
+from serving.web.reading.images import EncodedReader, ReadLimits, from_base64
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from serving import atomic
-from serving.atomic import new_folder
 from serving.bundle import bundle_folders, read_bundle
 from serving.bundle.files import read_plain_file
 from serving.errors import BundleError
+from serving.system import atomic
+from serving.system.atomic import new_folder
 from tests.bundles import tiny_bundle, tiny_segments
 
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from serving import atomic
+from serving.system import atomic
 from serving.bundle import bundle
 from tests.bundles import tiny_calibration, tiny_manifest, tiny_segments
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.label_streams import alarms
+from benchmarks.promises.label_streams import alarms
 from serving.monitoring.accuracy import FIRST_SIZE, STAKES, AccuracyAlarm, Certification, risk_bound
 from serving.policy.risk import binomial_tail
 

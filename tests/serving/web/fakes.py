@@ -21,7 +21,7 @@ from serving.policy.plan import Plan
 from serving.scheduler.request import StageTime
 from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
-from serving.web.decode_pool import Step
+from serving.web.reading.decode_pool import Step
 from serving.web.service import Service
 from tests.bundles import tiny_manifest
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from serving.web.protocol import CoalescingTransport
+from serving.web.connection.protocol import CoalescingTransport
 
 
 class Pipe:

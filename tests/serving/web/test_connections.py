@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.web.framing import MAX_HEADERS, MAX_PIPELINED
-from tests.serving.web.test_protocol import (
+from serving.web.connection.framing import MAX_HEADERS, MAX_PIPELINED
+from tests.serving.web.connection.test_protocol import (
     CALLERS,
     REFUSED,
     Reader,

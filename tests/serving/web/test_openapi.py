@@ -16,7 +16,7 @@ checks = pytest.importorskip("schemathesis.specs.openapi.checks", reason="needs 
 from serving.monitoring.label_book import LabelBook  # noqa: E402 - after the check
 from serving.monitoring.label_store import LabelStore  # noqa: E402
 from serving.telemetry.logs import get_logger  # noqa: E402
-from serving.web.access import Access  # noqa: E402
+from serving.web.access.control import Access  # noqa: E402
 from serving.web.app import create_app  # noqa: E402
 from tests.serving.web.fakes import FakeModel, fake_service  # noqa: E402
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from serving.web.access import Access
+from serving.web.access.control import Access
 from serving.web.app import create_app
 from serving.web.recent import RecentImages
 from serving.web.schemas import RecentBody

@@ -12,11 +12,12 @@ from serving.errors import OfframpError
 from tests.training.adopting.graphs import classifier, quantised, saved
 from tests.training.adopting.pictures import folder, pictures, quarters
 from training import adopt
-from training.adopting import adoption, probing, report
+from training.adopting import adoption, report
 from training.adopting.choosing import best_subset, chosen_cuts
 from training.adopting.config import AdoptConfig
-from training.adopting.network import read_network
-from training.adopting.paths import cuts
+from training.adopting.network import probing
+from training.adopting.network.network import read_network
+from training.adopting.network.paths import cuts
 from training.calibration.collect import engine_probabilities
 from training.errors import AdoptError, ConfigError
 from training.models.flops import SegmentFlops

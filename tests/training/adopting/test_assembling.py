@@ -6,9 +6,9 @@ from PIL import Image
 from serving.bundle import Preprocessing
 from tests.training.adopting.graphs import classifier
 from tests.training.adopting.pictures import pictures
-from training.adopting import network, reading
 from training.adopting.assembling import Member, _factor
-from training.adopting.probing import run
+from training.adopting.network import network, reading
+from training.adopting.network.probing import run
 from training.adopting.reference import Reference, _pixels_alone
 from training.data.normalising import normalisation
 

@@ -13,8 +13,9 @@ from serving.errors import OfframpError
 from tests.training.adopting.graphs import classifier, saved
 from tests.training.adopting.pictures import CLASSES, folder, pictures, quarters
 from training import cascade
-from training.adopting import cascading, probing, report
+from training.adopting import cascading, report
 from training.adopting.config import AdoptingConfig
+from training.adopting.network import probing
 from training.calibration.collect import engine_probabilities
 from training.errors import AdoptError, ConfigError
 

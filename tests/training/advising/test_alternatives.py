@@ -4,7 +4,7 @@ import pytest
 
 from tests.training.adopting.graphs import saved
 from tests.training.adopting.pictures import quarters
-from training.adopting.network import read_network
+from training.adopting.network.network import read_network
 from training.advising.alternatives import check_names, planned
 from training.advising.config import AdviseConfig
 from training.errors import ConfigError

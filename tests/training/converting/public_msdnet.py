@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from training.models.msdnet import MSDNetOptions
+from training.models.architectures.msdnet import MSDNetOptions
 
 
 class Net(nn.Module):

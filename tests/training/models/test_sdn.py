@@ -5,9 +5,9 @@ import torch
 
 from tests.training.models.counts import mflops, mparams, on_meta
 from training.errors import ConfigError
+from training.models.architectures.sdn_head import InternalClassifier
 from training.models.reach import reach
 from training.models.registry import architecture
-from training.models.sdn_head import InternalClassifier
 
 # The Meta-GF poster, table 3 (ECCV 2022): VGG-16 SDN with 10 classes.
 POSTER_MFLOPS = [39.76, 96.52, 153.25, 191.08, 247.81, 285.68, 314.45]

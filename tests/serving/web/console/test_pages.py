@@ -7,12 +7,12 @@ import pytest
 import structlog
 from starlette.testclient import TestClient
 
-from serving.web.access import Access
+from serving.web.access.control import Access
+from serving.web.access.keys import KeyRing
 from serving.web.app import create_app
 from serving.web.console.pages import ASSETS, assets
-from serving.web.keys import KeyRing
+from tests.serving.web.access.test_control import line
 from tests.serving.web.fakes import fake_service
-from tests.serving.web.test_access import line
 
 MOST_BYTES = 150_000
 

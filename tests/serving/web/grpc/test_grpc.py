@@ -15,10 +15,10 @@ grpc = pytest.importorskip("grpc", reason="needs offramp[grpc]")
 health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2", reason="needs offramp[grpc]")
 
 from serving.errors import OverloadedError  # noqa: E402 - after the check
-from serving.web.access import Access  # noqa: E402
+from serving.web.access.control import Access  # noqa: E402
+from serving.web.access.keys import KeyRing  # noqa: E402
 from serving.web.grpc import open_inference_pb2 as pb  # noqa: E402
 from serving.web.grpc.make import make_server  # noqa: E402
-from serving.web.keys import KeyRing  # noqa: E402
 from serving.web.server import reserve  # noqa: E402
 from serving.web.service import Service  # noqa: E402
 from tests.bundles import tiny_images  # noqa: E402

@@ -1,0 +1,1 @@
+"""Methods of training at the scale of the paper."""

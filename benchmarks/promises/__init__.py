@@ -1,0 +1,1 @@
+"""Budgets, guarantees, drift, labels and brown-out, measured on the served engine."""

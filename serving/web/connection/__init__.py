@@ -1,0 +1,1 @@
+"""One connection: framing, deadlines, hang-ups, TLS, and the app's outermost layer."""

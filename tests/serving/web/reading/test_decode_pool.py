@@ -1,0 +1,147 @@
+import asyncio
+import logging
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from serving.errors import OverloadedError
+from serving.web.reading.decode_pool import DecodePool
+from tests.serving.web.fakes import once
+
+
+def test_results_and_errors_come_back() -> None:
+    pool = DecodePool(2, max_waiting=8)
+
+    async def scenario() -> None:
+        assert await asyncio.gather(*(pool.run(partial(abs, number)) for number in range(5))) == [
+            0,
+            1,
+            2,
+            3,
+            4,
+        ]
+        with pytest.raises(ZeroDivisionError):
+            await pool.run(lambda: 1 // 0)
+
+    asyncio.run(scenario())
+
+
+def test_nobody_need_wait_for_a_result() -> None:
+    pool, release = DecodePool(1, max_waiting=8), threading.Event()
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(pool.run(release.wait))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        release.set()
+        assert await pool.run(lambda: "goes on") == "goes on"
+
+    asyncio.run(scenario())
+
+
+def test_one_thread_takes_all_that_waits() -> None:
+    pool, release, done = DecodePool(1, max_waiting=8), threading.Event(), threading.Event()
+    threads: list[int] = []
+    pool.start(once(release.wait))
+    for _ in range(3):
+        pool.start(once(lambda: threads.append(threading.get_ident())))
+    pool.start(once(done.set))
+    release.set()
+    assert done.wait(10)
+    assert len(threads) == 3
+    assert len(set(threads)) == 1
+
+
+def test_work_that_raises_costs_neither_room_nor_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    pool, done = DecodePool(1, max_waiting=2), threading.Event()
+
+    def broken() -> bool:
+        raise RuntimeError("no loop")
+
+    with caplog.at_level(logging.ERROR):
+        pool.start(broken)
+        pool.start(once(done.set))
+        assert done.wait(10)
+    assert "no loop" in caplog.text
+
+
+def test_what_may_wait_is_limited_and_makes_room_when_done() -> None:
+    pool, release, done = DecodePool(1, max_waiting=2), threading.Event(), threading.Event()
+    pool.start(once(release.wait))
+    pool.start(once(done.set))
+    with pytest.raises(OverloadedError, match="2 requests wait"):
+        pool.start(once(release.wait))
+    release.set()
+    assert done.wait(10)
+
+    async def room() -> str:
+        return await pool.run(lambda: "room")
+
+    for _ in range(100):  # the thread may be between the last call and saying that it is done
+        try:
+            assert asyncio.run(room()) == "room"
+        except OverloadedError:
+            continue
+        return
+    pytest.fail("no room was made")
+
+
+def test_steps_of_a_long_piece_of_work_take_turns_with_others() -> None:
+    pool, release, done = DecodePool(1, max_waiting=8), threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def long() -> bool:
+        seen.append("long")
+        return len(seen) < 4
+
+    pool.start(once(release.wait))
+    pool.start(long)
+    pool.start(once(lambda: seen.append("short")))
+    pool.start(once(lambda: seen.append("other")))
+    release.set()
+    wait_until_idle(pool)
+    pool.start(once(done.set))
+    assert done.wait(10)
+    assert seen == ["long", "short", "other", "long"]
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_nothing_that_work_raises_ends_a_thread_or_keeps_room(raised: type[BaseException]) -> None:
+    pool, done = DecodePool(1, max_waiting=1), threading.Event()
+
+    def broken() -> bool:
+        raise raised
+
+    for _ in range(3):
+        pool.start(broken)
+        wait_until_idle(pool)
+    pool.start(once(done.set))
+    assert done.wait(10)
+
+    async def told() -> None:
+        wait_until_idle(pool)
+        with pytest.raises((RuntimeError, MemoryError)):
+            await pool.run(broken)
+
+    asyncio.run(told())
+
+
+def test_work_that_hangs_is_seen_and_idle_time_is_not() -> None:
+    now = [0.0]
+    pool, release = DecodePool(1, max_waiting=8, clock=lambda: now[0]), threading.Event()
+    now[0] = 100.0
+    assert pool.stalled_seconds == 0
+    pool.start(once(release.wait))
+    now[0] = 107.0
+    assert pool.stalled_seconds == 7
+    release.set()
+    wait_until_idle(pool)
+    assert pool.stalled_seconds == 0
+
+
+def wait_until_idle(pool: DecodePool) -> None:
+    until = time.monotonic() + 10
+    while pool.waiting:
+        assert time.monotonic() < until

@@ -1,0 +1,1 @@
+"""The multi-exit architectures, and classifiers that get exits by being cut."""
