@@ -18,6 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,11 @@ def built(name: str) -> tuple[nn.Module, int]:
     library, _, rest = name.partition(":")
     if library == "timm":
         size, changed = TIMM[rest]
-        net: nn.Module = timm.create_model(rest, pretrained=False, num_classes=CLASSES, **changed)
+        create = partial(timm.create_model, rest, pretrained=False, num_classes=CLASSES)
+        try:
+            net: nn.Module = create(**changed)
+        except TypeError:  # timm sets these itself
+            net = create()
     else:
         settings, kind, small = TRANSFORMERS[rest]
         config = getattr(transformers, settings)(num_labels=CLASSES, **small)
