@@ -64,6 +64,11 @@ class Instant:
         """It never hangs."""
         return 0.0
 
+    @property
+    def waiting_rows(self) -> int:
+        """Nothing ever waits."""
+        return 0
+
     def health(self) -> Health:
         """Fine."""
         return Health(True, None, {}, {}, 0)
