@@ -29,11 +29,22 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does for jobs in the background: they inherit that interrupts are ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def url(folder: Path) -> Iterator[str]:
     """The address that the command tells; Ctrl-C ends it without a word."""
     words = [sys.executable, "-P", "-m", "offramp", "watch", str(folder), "--port", "0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509
+    ) as process:
         try:
             assert process.stdout is not None
             told = re.match(r"(http://127\.0\.0\.1:\d+/) shows ", process.stdout.readline())

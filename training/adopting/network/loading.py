@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from training.models.state_file import state_dict
 RANDOM = "random"
 """In place of weights: none, to try out whether a network can be used at all."""
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OPSET = 20
 _MAX_BATCH = 2**20
 _IMAGE_SIZE = 224
@@ -72,7 +74,9 @@ def exported(name: str, net: nn.Module, image_size: int) -> reading.Onnx:
                 )
         except Exception as error:  # whatever a foreign module raises, torch cannot export it
             problems.append(
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                _COLOURS.sub("", str(error)).strip().splitlines()[0]
+                if str(error).strip()
+                else type(error).__name__
             )
             continue
         if program is not None:
