@@ -33,6 +33,7 @@ class _Second:
     batch_images: int = 0
     queue_seconds: float = 0.0
     failed: int = 0
+    lowered: int = 0
     latencies: Counter[int] = field(default_factory=Counter)
 
 
@@ -52,6 +53,7 @@ class Recent:
         waiting: images that waited for a stage, on average over the second: the seconds that those of its
             batches had waited, together, over one second (Little's law).
         failed: admitted images that got no answer.
+        lowered: images whose budget a brown-out lowered.
     """
 
     first: int
@@ -64,6 +66,7 @@ class Recent:
     batch_images: Sequence[int]
     waiting: Sequence[float]
     failed: Sequence[int]
+    lowered: Sequence[int]
 
 
 class Live:
@@ -100,6 +103,7 @@ class Live:
                     now.spent_flops += sum(flops)
                     now.asked_flops += budget_flops * len(exits)
                     now.latencies[latency] += 1
+                    now.lowered += len(exits) if event.budget_share < 1 else 0
             case StageRan(model, _, rows, _, queue_seconds):
                 with self._lock:
                     now = self._now(model)
@@ -135,6 +139,7 @@ class Live:
             batch_images=[each.batch_images for each in found],
             waiting=[round(each.queue_seconds, 3) for each in found],
             failed=[each.failed for each in found],
+            lowered=[each.lowered for each in found],
         )
 
     def _now(self, model: str) -> _Second:

@@ -249,6 +249,7 @@ class LiveBody(BaseModel):
     batch_images: list[int] = Field(description="Images in these runs together.")
     waiting: list[float] = Field(description="Images that waited for a stage, on average over the second.")
     failed: list[int] = Field(description="Admitted images that got no answer.")
+    lowered: list[int] = Field(description="Images whose budget a brown-out lowered.")
     health: HealthBody
 
 

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,15 @@ def test_a_second_is_told_once_it_is_over() -> None:
     assert (found.spent_flops, found.asked_flops) == ([50], [75.0])
     assert (found.batches, found.batch_images, found.failed) == ([2], [4], [4])
     assert found.waiting == [1.0]
+
+
+def test_images_of_a_brown_out_are_counted() -> None:
+    clock = Clock()
+    live = Live(clock)
+    live(replace(done((0, 1)), budget_share=0.5))
+    live(done((1,)))
+    clock.now += 1
+    assert live.since("m", 0, 2).lowered == [2]
 
 
 def test_only_what_is_new_is_told_and_idle_seconds_are_told_too() -> None:

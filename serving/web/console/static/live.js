@@ -7,7 +7,7 @@ import { exitColour, flops, percent, seconds, significant } from "./format.js";
 const EVERY = 2000;
 const SHOWN = 180;
 const COMPARE_EVERY = 5; // looks
-const COLUMNS = ["spent_flops", "asked_flops", "p50_seconds", "p99_seconds", "batches", "batch_images", "waiting", "failed"];
+const COLUMNS = ["spent_flops", "asked_flops", "p50_seconds", "p99_seconds", "batches", "batch_images", "waiting", "failed", "lowered"];
 const sum = (list) => list.reduce((total, value) => total + (value ?? 0), 0);
 
 export function live(section, context) {
@@ -131,6 +131,8 @@ export function live(section, context) {
       ["Slowest p99", slowest.length ? seconds(Math.max(...slowest)) : "–"],
       ["Failed", String(sum(known.failed))],
     ];
+    const lowered = sum(late(known.lowered));
+    if (lowered) rows.push(["Budgets lowered", percent(lowered / count)]);
     tiles.replaceChildren(...rows.map(([name, value]) => h("div", { class: "card" }, h("dt", {}, name), h("dd", {}, value))));
   }
 
