@@ -122,7 +122,10 @@ class Planner:
             return _due(self._corrected(budget_flops), received_at, ask.deadline_seconds)
         if self._brownout is None or ask.explain:
             return self._corrected(budget_flops)
-        lowered = max(self._brownout.share(ask.priority or "normal") * budget_flops, self._exit_flops[0])
+        share = self._brownout.share(ask.priority or "normal")
+        if share == 1:
+            return self._corrected(budget_flops)
+        lowered = max(share * budget_flops, self._exit_flops[0])
         if lowered >= budget_flops:
             return self._corrected(budget_flops)
         return replace(self._corrected(lowered), budget_share=lowered / budget_flops)

@@ -88,7 +88,7 @@ class BrownOut:
         return {priority: self._share(priority) for priority in ("high", *reversed(_LOWERED))}
 
     def _share(self, priority: str) -> float:
-        if priority not in _LOWERED:
+        if not self._level or priority not in _LOWERED:
             return 1.0
         steps = min(max(self._level - STEPS * _LOWERED.index(priority), 0), STEPS)
         return float(self._floor ** (steps / STEPS))
@@ -96,10 +96,10 @@ class BrownOut:
     def _look(self, now: float) -> Sequence[BudgetsLowered]:
         """Take a step if one is due, and return what is to be told."""
         self._standing = min(self._standing, self._waiting())
-        before, idle_seconds = self.shares(), now - self._looked_at
-        self._looked_at = now
+        idle_seconds, self._looked_at = now - self._looked_at, now
         if now - self._interval_at < _INTERVAL_SECONDS:
             return ()
+        before = self.shares()
         # Who was not looked at for long was not asked for long: what waited could only drain.
         pressure = (
             0.0 if idle_seconds > _CALM_SECONDS and not self._waiting() else self._standing / self._mark
