@@ -81,16 +81,21 @@ class Slot(Generic[M]):
         """The current version."""
         return self.versions[self.current]
 
-    def with_version(self, version: Version[M]) -> "Slot[M]":
-        """Return it with one version more, or another in its place."""
-        return replace(self, versions={**self.versions, version.number: version})
-
     def without(self, number: str) -> "Slot[M]":
         """Return it without a version, which is not the current one."""
         kept = {key: version for key, version in self.versions.items() if key != number}
+        return replace(self._comparing_none_with(number), versions=kept)
+
+    def turned(self, number: str) -> "Slot[M]":
+        """Return it with another of its versions as the current one."""
+        if number == self.current:
+            return self
+        return replace(self._comparing_none_with(number), current=number, previous=self.current)
+
+    def _comparing_none_with(self, number: str) -> "Slot[M]":
         canary = None if self.canary is not None and self.canary.version == number else self.canary
         shadow = None if self.shadow is not None and self.shadow.version == number else self.shadow
-        return replace(self, versions=kept, canary=canary, shadow=shadow)
+        return replace(self, canary=canary, shadow=shadow)
 
     def chosen(self, number: str | None, request_id: str | None) -> Version[M]:
         """Return the version that a request is for.

@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,24 +16,20 @@ from serving.errors import BundleError, ModelMemoryError, OfframpError
 from serving.events import CurrentVersion, Listener, ModelLoaded, ModelRefused
 from serving.monitoring.state import bundle_hash
 from serving.repository.folder import FoundModel, file_bytes
+from serving.repository.in_thread import ResultT, in_thread
 from serving.repository.live import Slot, Version
 from serving.system.resources import resident_bytes
 
 _NAME_CHARACTERS = 200
 _GRACE_SECONDS = 5.0  # for what an engine does to end a run that takes too long
 
-ResultT = TypeVar("ResultT")
 
-
-class Openable(Protocol):
-    """A loaded model (`serving.model.Model`)."""
-
-    on_submit: Any
-    """Told of every request that is admitted; see `serving.repository.comparing`."""
+class Described(Protocol):
+    """What a loaded model says of itself (`serving.model.Model`)."""
 
     @property
     def manifest(self) -> Manifest:
-        """What its bundle says."""
+        """The manifest of its bundle."""
 
     @property
     def exit_flops(self) -> tuple[int, ...]:
@@ -42,19 +37,26 @@ class Openable(Protocol):
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """What it runs on, best first."""
-
-    @property
-    def missing_providers(self) -> tuple[str, ...]:
-        """What it should have run on and does not."""
+        """Its execution providers, best first."""
 
     @property
     def features_on(self) -> str:
-        """Where its features wait between stages."""
+        """Place of its features between stages: `host` or `device`."""
 
     @property
     def alive(self) -> bool:
-        """Whether requests are answered."""
+        """Whether the thread that computes lives."""
+
+
+class Openable(Described, Protocol):
+    """A loaded model that a repository opens and closes."""
+
+    on_submit: Any
+    """Told of every request that is admitted; see `serving.repository.comparing`."""
+
+    @property
+    def missing_providers(self) -> tuple[str, ...]:
+        """The execution providers that it should have and does not."""
 
     def close(self, drain: bool = True, timeout_seconds: float | None = None) -> None:
         """Stop."""
@@ -214,15 +216,7 @@ def within(seconds: float, call: Callable[[], ResultT]) -> ResultT:
     Raises:
         BundleError: it is not over in time; the thread is left behind.
     """
-    future: Future[ResultT] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="offramp-load", daemon=True).start()
+    future = in_thread("offramp-load", call)
     try:
         return future.result(seconds)
     except TimeoutError:

@@ -4,13 +4,10 @@ Every change is made by one thread, one at a time. A new version is opened besid
 place by one assignment; whatever fails before that changes nothing.
 """
 
-import gc
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic
 
@@ -27,12 +24,14 @@ from serving.errors import (
     UnusableBundleError,
     VersionError,
 )
-from serving.events import Listener, ModelUnloaded
+from serving.events import Listener
 from serving.monitoring.state import StateFolder, bundle_hash
 from serving.repository.comparing import Comparing, address
 from serving.repository.folder import FoundModel, scan
+from serving.repository.in_thread import ResultT, in_thread
 from serving.repository.live import LiveModels, Slot, Split, Version, state_key
-from serving.repository.opener import Loaded, Opener, ResultT
+from serving.repository.opener import Loaded, Opener
+from serving.repository.retiring import Retiring
 from serving.repository.version_policy import among, policy_of, wanted
 
 _MOST_WAITING = 16
@@ -110,11 +109,21 @@ class Repository(Generic[Loaded]):
         self._logger, self._emit, self._states, self._free = logger, emit, states, free
         self.comparing = Comparing(live, emit)
         self._turn = threading.Lock()
+        self._counting = threading.Lock()
         self._waiting = 0
         self._loading: tuple[str, str] | None = None
         self._refused: dict[tuple[str, str], str] = {}
-        self._closing: set[Version[Any]] = set()
-        self._closed = threading.Condition()
+        self._retiring: Retiring[Loaded] = Retiring(
+            live,
+            opener,
+            logger,
+            emit,
+            lease_seconds=options.lease_seconds,
+            drain_seconds=options.drain_seconds,
+            forget_seconds=options.forget_seconds,
+            states=states,
+            free=free,
+        )
 
     @property
     def place(self) -> Path:
@@ -127,24 +136,14 @@ class Repository(Generic[Loaded]):
         Raises:
             OverloadedError: too many wait.
         """
-        with self._closed:
+        with self._counting:
             if self._waiting >= _MOST_WAITING:
                 raise OverloadedError(
                     f"{self._waiting} changes to the models wait: try again later", _RETRY_SECONDS
                 )
             self._waiting += 1
-        future: Future[ResultT] = Future()
-
-        def work() -> None:
-            try:
-                future.set_result(change())
-            except BaseException as error:
-                future.set_exception(error)
-            finally:
-                with self._closed:
-                    self._waiting -= 1
-
-        threading.Thread(target=work, name="offramp-repository", daemon=True).start()
+        future = in_thread("offramp-repository", change)
+        future.add_done_callback(self._count_one_less)
         return future
 
     def load(self, name: str, number: str | None = None) -> None:
@@ -168,7 +167,7 @@ class Repository(Generic[Loaded]):
             versions = self._all_opened(found, (want.current, *want.others))
             slot = self._joined(found, versions)
             kept = {n: v for n, v in slot.versions.items() if n in versions or n != slot.current}
-            self._put(replace(_turned(slot, want.current), versions=kept, pinned=False))
+            self._put(replace(slot.turned(want.current), versions=kept, pinned=False))
 
     def follow(self, name: str) -> None:
         """Load what a model's folder has now, but stay with a version that was promoted by hand.
@@ -191,7 +190,7 @@ class Repository(Generic[Loaded]):
             if number is None:
                 self._live.remove(name)
                 self.comparing.forget(name)
-                self._retire_lost(slot)
+                self._retiring.retire_lost(slot)
                 return
             slot.chosen(number, None)
             if number == slot.current:
@@ -235,13 +234,9 @@ class Repository(Generic[Loaded]):
             if canary is not None:
                 if canary.version == slot.current:
                     raise RepositoryError(f"version {canary.version} answers for {name!r} already")
-                if canary.version not in slot.versions:
-                    self._beside(self._find(name), canary.version)
-                    slot = self._live.slot(name)
+                slot = self._holding(slot, canary.version)
             self._put(replace(slot, canary=canary))
-            share = None if canary is None else canary.share
-            version = None if canary is None else canary.version
-            self._logger.info("canary", model=name, version=version, share=share)
+            self._name_split("canary", name, canary)
 
     def set_shadow(self, name: str, shadow: Split | None) -> None:
         """Let another version, or another model, see a share of a model's requests; None ends it.
@@ -259,17 +254,14 @@ class Repository(Generic[Loaded]):
             slot = self._live.slot(name)
             if shadow is not None:
                 other_name, number = address(name, shadow)
-                if other_name == name and number is not None and number not in slot.versions:
-                    self._beside(self._find(name), number)
-                    slot = self._live.slot(name)
+                if other_name == name and number is not None:
+                    slot = self._holding(slot, number)
                 other = self._live.slot(other_name).chosen(number, None)
                 if other is slot.serving:
                     raise RepositoryError(f"{shadow.version} answers for {name!r} already")
                 _refuse_unlike(slot.serving.model.manifest, other.model.manifest, shadow.version, name)
             self._put(replace(slot, shadow=shadow))
-            share = None if shadow is None else shadow.share
-            version = None if shadow is None else shadow.version
-            self._logger.info("shadow", model=name, version=version, share=share)
+            self._name_split("shadow", name, shadow)
 
     def on_disk(self) -> list[OnDisk]:
         """List the versions in the folder that are not loaded."""
@@ -291,8 +283,11 @@ class Repository(Generic[Loaded]):
 
     def close(self, timeout_seconds: float) -> None:
         """Wait for versions that still answer what they have."""
-        with self._closed:
-            self._closed.wait_for(lambda: not self._closing, timeout_seconds)
+        self._retiring.wait(timeout_seconds)
+
+    def _count_one_less(self, _: Future[Any]) -> None:
+        with self._counting:
+            self._waiting -= 1
 
     def _find(self, name: str) -> FoundModel:
         try:
@@ -380,9 +375,8 @@ class Repository(Generic[Loaded]):
         else:
             self._live.put(slot.without(number))
             self.comparing.attach(self._live.slot(name))
-        self._retire_lost(slot)
-        with self._closed:
-            self._closed.wait_for(lambda: evicted not in self._closing)
+        self._retiring.retire_lost(slot)
+        self._retiring.wait_for(evicted)
         return True
 
     def _beside(self, found: FoundModel, number: str) -> None:
@@ -395,11 +389,19 @@ class Repository(Generic[Loaded]):
         self._put(self._joined(found, {number: self._opened(found, number)}))
 
     def _promote(self, name: str, number: str) -> None:
-        slot = self._live.slot(name)
-        if number not in slot.versions:
-            self._beside(self._find(name), number)
-            slot = self._live.slot(name)
-        self._put(replace(_turned(slot, number), pinned=True))
+        slot = self._holding(self._live.slot(name), number)
+        self._put(replace(slot.turned(number), pinned=True))
+
+    def _holding(self, slot: Slot[Loaded], number: str) -> Slot[Loaded]:
+        """Return a slot with a version, which is loaded if it was not."""
+        if number in slot.versions:
+            return slot
+        self._beside(self._find(slot.name), number)
+        return self._live.slot(slot.name)
+
+    def _name_split(self, kind: str, name: str, split: Split | None) -> None:
+        version, share = (None, None) if split is None else (split.version, split.share)
+        self._logger.info(kind, model=name, version=version, share=share)
 
     def _joined(self, found: FoundModel, versions: Mapping[str, Version[Loaded]]) -> Slot[Loaded]:
         """Put versions beside those that are loaded; the first is the current one where none is."""
@@ -416,46 +418,7 @@ class Repository(Generic[Loaded]):
             self._logger.info("version_current", bundle=slot.name, version=slot.current)
             self._opener.announce(slot)
         if before is not None:
-            self._retire_lost(before)
-
-    def _retire_lost(self, before: Slot[Loaded]) -> None:
-        """Close the versions of a slot that no longer answer, each in a thread of its own."""
-        now = self._live.slots.get(before.name)
-        kept = set() if now is None else set(now.versions.values())
-        for version in set(before.versions.values()) - kept:
-            with self._closed:
-                self._closing.add(version)
-            # In a list, for a thread holds its arguments until it ends, and the model is to be gone by then.
-            held = [version]
-            retire = partial(self._retire, before.name, held, versioned=before.versioned)
-            threading.Thread(target=retire, name="offramp-retire", daemon=True).start()
-
-    def _retire(self, name: str, held: list[Version[Loaded]], *, versioned: bool) -> None:
-        """Close a version once nobody needs it, and give its memory back."""
-        version = held.pop()
-        number, memory_bytes = version.number, version.memory_bytes
-        try:
-            version.unused.wait(self._options.lease_seconds)
-            version.model.on_submit = None
-            version.model.close(drain=True, timeout_seconds=self._options.drain_seconds)
-            now = self._live.slots.get(name)
-            replaced = now is not None and now.versioned == versioned and number in now.versions
-            if self._states is not None and not replaced:
-                self._states.save(version.model, state_key(name, number, versioned=versioned))
-        except Exception:  # of a model that is given up; the others are to go on
-            self._logger.exception("version_not_closed", bundle=name, version=number)
-        gone = threading.Event()
-        weakref.finalize(version.model, gone.set).atexit = False
-        self._opener.closed(version)
-        with self._closed:
-            self._closing.discard(version)
-            del version
-            self._closed.notify_all()
-        if not gone.wait(self._options.forget_seconds):
-            gc.collect()  # somebody still holds it, or it holds itself
-        self._free()
-        self._emit(ModelUnloaded(name, number, memory_bytes, name not in self._live))
-        self._logger.info("version_unloaded", bundle=name, version=number)
+            self._retiring.retire_lost(before)
 
 
 def _refuse_unlike(one: Manifest, two: Manifest, version: str, name: str) -> None:
@@ -470,12 +433,3 @@ def _refuse_unlike(one: Manifest, two: Manifest, version: str, name: str) -> Non
     ):
         if ours != theirs:
             raise RepositoryError(f"{version} cannot be a shadow of {name!r}: it has other {what}")
-
-
-def _turned(slot: Slot[Loaded], number: str) -> Slot[Loaded]:
-    """Let another version of a slot be the current one."""
-    if number == slot.current:
-        return slot
-    canary = None if slot.canary is not None and slot.canary.version == number else slot.canary
-    shadow = None if slot.shadow is not None and slot.shadow.version == number else slot.shadow
-    return replace(slot, current=number, previous=slot.current, canary=canary, shadow=shadow)

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle.manifest import Manifest
 from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
@@ -18,6 +17,7 @@ from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.repository.live import LiveModels, Version
+from serving.repository.opener import Described
 from serving.repository.repository import Repository
 from serving.scheduler.request import StageTime
 from serving.settings import Settings
@@ -46,32 +46,12 @@ class Work(Protocol):
         """Drop its rows: their caller has gone."""
 
 
-class ServedModel(Protocol):
+class ServedModel(Described, Protocol):
     """What HTTP needs of `serving.model.Model`; tests use a fake of the same shape."""
 
     @property
     def name(self) -> str:
         """Its name in requests."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """The manifest of its bundle."""
-
-    @property
-    def exit_flops(self) -> tuple[int, ...]:
-        """FLOPs per image of leaving at each exit."""
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """Its execution providers, best first."""
-
-    @property
-    def features_on(self) -> str:
-        """Place of its features between stages: `host` or `device`."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread that computes lives."""
 
     @property
     def stalled_seconds(self) -> float:
