@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -147,8 +147,8 @@ class Classify:
         if traced:
             ask = replace(ask, timings=True)
         if self._service.labels is not None and request_id is not None and not ask.explain:
-            max_drop, failures = self._service.settings.max_drop, partial(_failures_of, reader)
-            notes = LabelNotes(self._service.labels.store, model, request_id, ask, max_drop, failures)
+            max_drop = self._service.settings.max_drop
+            notes = LabelNotes(self._service.labels.store, model, request_id, ask, max_drop, reader)
         job = ClassifyJob(
             model,
             ask,
@@ -158,7 +158,7 @@ class Classify:
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
             recent=self._service.recent,
-            **({} if notes is None else {"told": notes.told}),
+            told=None if notes is None else notes.told,
         )
         del reader
         await self._end(job, caller, late_at)
@@ -243,12 +243,6 @@ class Classify:
         if self._mailbox is None or self._mailbox.loop is not loop:
             self._mailbox = LoopMailbox(loop)
         return self._mailbox
-
-
-def _failures_of(reader: ImageReader) -> Mapping[int, object]:
-    """Return the images that a reader left out, where it may leave out any."""
-    failures: Mapping[int, object] = getattr(reader, "failures", {})
-    return failures
 
 
 class ClassifyApp:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.answer import Answer
-from serving.errors import ClosedError, DeadlineError
+from serving.errors import ClosedError, DeadlineError, OfframpError
 from serving.options import ClassifyOptions
 from serving.scheduler.deadlines import TOO_LATE
 from serving.telemetry.request_times import RequestTimes
@@ -22,6 +22,10 @@ from serving.web.service import ServedModel, Work
 
 class ImageReader(Protocol):
     """Makes images of what a request brought."""
+
+    @property
+    def failures(self) -> Mapping[int, OfframpError]:
+        """Why images were left out, by their place in the request."""
 
     def step(self) -> npt.NDArray[np.uint8] | None:
         """Do a part of the work; return all images, uint8 [N, H, W, 3], once they are there."""
@@ -38,7 +42,7 @@ class ClassifyJob:
         charge: counts the images against the caller's key; None where nothing limits that.
         mailbox: brings the end into the event loop.
         woken: set at the end.
-        told: told of images of the random sample (see `serving.model.Model.submit`).
+        told: told of images of the random sample (see `serving.model.Model.submit`); None where nobody is.
         recent: follows the images, where the operator keeps some.
 
     Attributes:
@@ -57,7 +61,7 @@ class ClassifyJob:
         charge: Charge | None = None,
         mailbox: LoopMailbox,
         woken: asyncio.Event,
-        told: Callable[[int, int], None] = lambda place, class_index: None,
+        told: Callable[[int, int], None] | None = None,
         recent: RecentImages | None = None,
     ) -> None:
         self._recent = recent
@@ -71,7 +75,7 @@ class ClassifyJob:
         self._charge = charge
         self._mailbox = mailbox
         self._woken = woken
-        self._told = told
+        self._told = told or _untold
         self._work: Work | None = None
         self._abandoned = False
 
@@ -173,3 +177,7 @@ class ClassifyJob:
     def _end(self) -> None:
         self.over = True
         self._woken.set()
+
+
+def _untold(place: int, class_index: int) -> None:
+    """Let go of what the last exit says: nobody wants to know."""

@@ -1,12 +1,13 @@
 """Notes the answers of a request, so that labels may come for them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
 from serving.answer import Answer
 from serving.monitoring.label_store import LabelStore, NotedAnswer
 from serving.monitoring.state import bundle_hash
 from serving.options import ClassifyOptions
+from serving.web.job import ImageReader
 from serving.web.service import ServedModel
 
 
@@ -19,8 +20,7 @@ class LabelNotes:
         request_id: the server's.
         ask: what the request asks for.
         max_drop: the guarantee of requests that ask for nothing else, if there is one.
-        failures: returns the images of the request that could not be read, by their place; asked once all
-            are read.
+        reader: knows, once all images are read, which of them could not be.
     """
 
     def __init__(
@@ -30,37 +30,37 @@ class LabelNotes:
         request_id: str,
         ask: ClassifyOptions,
         max_drop: float | None,
-        failures: Callable[[], Mapping[int, object]],
+        reader: ImageReader,
     ) -> None:
-        self._store, self._model, self._request_id, self._failures = store, model, request_id, failures
+        self._store, self._model, self._request_id, self._reader = store, model, request_id, reader
         alone = ask.budget is None and ask.mode == "average" and ask.deadline_seconds is None
         self._max_drop = max_drop if alone and ask.max_drop is None else ask.max_drop
         self._by_thresholds = ask.mode == "average" and ask.deadline_seconds is None
 
     def told(self, place: int, class_index: int) -> None:
         """Note what the last exit says of the image in that place among those that were read."""
-        self._store.note_final(self._request_id, self._place(place), class_index)
+        self._store.note_final(self._request_id, next(islice(self._places(), place, None)), class_index)
 
     def note(self, answers: Sequence[Answer]) -> None:
         """Note all answers of the request."""
+        bundle = bundle_hash(self._model.manifest)
         budget_decides = self._by_thresholds and self._max_drop is None
         self._store.note(
             [
                 NotedAnswer(
-                    bundle=bundle_hash(self._model.manifest),
+                    bundle=bundle,
                     request=self._request_id,
-                    image=self._place(place),
+                    image=place,
                     exit=answer.exit,
                     class_index=answer.class_index,
                     budget_flops=answer.budget_flops if budget_decides else None,
                     max_drop=self._max_drop,
                 )
-                for place, answer in enumerate(answers)
+                for place, answer in zip(self._places(), answers, strict=False)
             ]
         )
 
-    def _place(self, place: int) -> int:
-        failures = self._failures()
-        if not failures:
-            return place
-        return next(islice((index for index in count() if index not in failures), place, None))
+    def _places(self) -> Iterator[int]:
+        """The places in the request of the images that were read; they have no end."""
+        failures = self._reader.failures
+        return (place for place in count() if place not in failures)

@@ -1,13 +1,14 @@
 """Turns an input tensor into images, a part of it at each step: between two parts others take their turn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import ImageError, RequestError
+from serving.errors import ImageError, OfframpError, RequestError
 from serving.images.preprocessing import Preprocessing
 from serving.web.oip.request import InputTensor, JsonData
 from serving.web.oip.signature import ENCODED, PIXELS
@@ -41,6 +42,9 @@ class TensorReader:
             if tensor.datatype == ENCODED
             else _pixels(tensor, (self._images, spec.height, spec.width, 3))
         )
+
+    failures: Mapping[int, OfframpError] = MappingProxyType({})
+    """None: where an image cannot be read, the request fails whole."""
 
     def step(self) -> Pixels | None:
         """Do the next part of the work.
