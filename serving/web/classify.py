@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.errors import DeadlineError, OfframpError
 from serving.events import RequestRefused
-from serving.options import ClassifyOptions, lower_of
+from serving.options import ClassifyOptions, Priority, lower_of
 from serving.policy.budget import parse_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.access.limits import charge_of
@@ -83,15 +83,13 @@ class Classify:
     ) -> Callable[[], AnswerResponse]:
         if ask.budget is not None:
             self._check_budget(str(ask.budget), model.exit_flops)
-        late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
-        if (allowed := scope.get("state", {}).get("priority")) is not None:
-            ask = replace(ask, priority=lower_of(ask.priority, allowed))
+        state = scope.setdefault("state", {})
         caller = caller_of(scope)
         headers = body_headers(scope)
         service = self._service
         service.refuse_if_stalled(model)
         with service.bodies.share() as share:
-            body = await self.body(headers, receive, caller, late_at, share)
+            body = await self.body(headers, receive, caller, _late_at(ask, received_at), share)
             reader = BodyReader(
                 body,
                 headers.content_type,
@@ -99,12 +97,13 @@ class Classify:
                 service.read_limits,
                 item_errors=form.item_errors,
             )
-            scope.setdefault("state", {})["received_bytes"] = len(body)
+            state["received_bytes"] = len(body)
             del body  # the reader lets go of it when the images are there
             waiting = caller or WatchedConnection(receive)
             try:
-                request_id = scope["state"].get("request_id")
-                job = await self.run(model, ask, reader, waiting, received_at, request_id)
+                job = await self.run(
+                    model, ask, reader, waiting, received_at, state.get("priority"), state.get("request_id")
+                )
             finally:
                 if isinstance(waiting, WatchedConnection):
                     waiting.close()
@@ -125,6 +124,7 @@ class Classify:
         reader: ImageReader,
         caller: ClientConnection,
         received_at: float,
+        priority: Priority | None = None,
         request_id: str | None = None,
     ) -> ClassifyJob:
         """Have images read, admitted and answered, and wait; the same for every protocol.
@@ -135,13 +135,15 @@ class Classify:
             reader: reads the images; let go of once they are there.
             caller: who waits.
             received_at: the second of `time.monotonic` from which a deadline counts.
+            priority: the most urgent class that the caller has; None where it has none.
             request_id: by which labels may come; None where the caller does not know it.
 
         Raises:
             OfframpError: the request was not admitted.
             ClientDisconnect: the caller has gone.
         """
-        late_at = None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
+        if priority is not None:
+            ask = replace(ask, priority=lower_of(ask.priority, priority))
         tracing, notes = self._service.tracing, None
         traced = tracing is not None and tracing.sampled
         if traced:
@@ -161,7 +163,7 @@ class Classify:
             told=None if notes is None else notes.told,
         )
         del reader
-        await self._end(job, caller, late_at)
+        await self._end(job, caller, _late_at(ask, received_at))
         if job.refusal is not None:
             raise job.refusal
         if job.times is not None:
@@ -243,6 +245,11 @@ class Classify:
         if self._mailbox is None or self._mailbox.loop is not loop:
             self._mailbox = LoopMailbox(loop)
         return self._mailbox
+
+
+def _late_at(ask: ClassifyOptions, received_at: float) -> float | None:
+    """The second of `time.monotonic` at which it is too late for an answer; None where it never is."""
+    return None if ask.deadline_seconds is None else received_at + answer_seconds(ask.deadline_seconds)
 
 
 class ClassifyApp:

@@ -1,9 +1,9 @@
 """Answers an inference request: the protocol on the outside, the path of `POST /classify` on the inside."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from serving.options import Priority, lower_of
+from serving.options import Priority
 from serving.policy.budget import parse_budget
 from serving.repository.folder import ONLY_VERSION
 from serving.repository.live import Version
@@ -82,12 +82,10 @@ class Infer:
         service.refuse_if_stalled(model)
         outputs = wanted(request, model)
         ask = options_of(request.parameters, query or {}, model.name)
-        if priority is not None:
-            ask = replace(ask, priority=lower_of(ask.priority, priority))
         if ask.budget is not None:
             parse_budget(str(ask.budget), model.exit_flops)
         reader = TensorReader(request.tensor, model.manifest.preprocessing, service.read_limits)
-        job = await self._classify.run(model, ask, reader, caller, received_at, server_id)
+        job = await self._classify.run(model, ask, reader, caller, received_at, priority, server_id)
         classes = model.manifest.classes
 
         def answer() -> Inference:
