@@ -14,7 +14,10 @@ from serving.monitoring.state import bundle_hash
 from serving.web.problems import documented
 from serving.web.reading.body import body_headers, receive_body
 from serving.web.reading.query import read_query
-from serving.web.schemas import (
+from serving.web.routes.label_schemas import (
+    MAX_ID,
+    MAX_LABELS,
+    MAX_PLACE,
     AccuracyBody,
     ExitAccuracyBody,
     LabelsBody,
@@ -23,10 +26,7 @@ from serving.web.schemas import (
 )
 from serving.web.service import ServedModel, Service
 
-MAX_LABELS = 10_000
-"""The most labels in one request."""
 _MAX_BYTES = 2 * 2**20
-_MAX_ID = 64
 
 _FORM = '{"labels": [{"request_id": "...", "image": 0, "class_name": "cat"}, ...]}'
 _ON_UNKNOWN = {
@@ -39,8 +39,8 @@ _ON_UNKNOWN = {
 
 
 class _Label(msgspec.Struct, forbid_unknown_fields=True):
-    request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_ID)]
-    image: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+    request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
+    image: Annotated[int, msgspec.Meta(ge=0, lt=MAX_PLACE)] = 0
     class_name: str | None = None
     class_index: int | None = None
 
