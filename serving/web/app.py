@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serving.telemetry.logs import get_logger
-from serving.web import problems, recent_route
+from serving.web import problems
 from serving.web.access.control import Access
 from serving.web.access.request_ids import RequestIds
 from serving.web.classify import Classify, ClassifyApp
@@ -26,6 +26,7 @@ from serving.web.routes import health as health_routes
 from serving.web.routes import labels as labels_route
 from serving.web.routes import live as live_route
 from serving.web.routes import models as models_routes
+from serving.web.routes import recent as recent_route
 from serving.web.service import Service
 
 ANYBODY = Access()

@@ -11,7 +11,7 @@ from serving.web.recent import RecentImages
 from serving.web.schemas import RecentBody
 from tests.serving.web.fakes import fake_service
 
-HORSE = Path(__file__).parents[3] / "docs/images/horse.png"
+HORSE = Path(__file__).parents[4] / "docs/images/horse.png"
 ADMIN = Access(allow_admin=True)
 
 
