@@ -19,6 +19,7 @@ from serving.web.console import pages
 from serving.web.examples import show_examples
 from serving.web.oip import repository_routes
 from serving.web.oip import routes as oip_routes
+from serving.web.oip.json_request import LENGTH_HEADER
 from serving.web.reading.query import PARAMETERS
 from serving.web.routes import classify as classify_route
 from serving.web.routes import compare as compare_route
@@ -30,11 +31,13 @@ from serving.web.routes import recent as recent_route
 from serving.web.service import Service
 
 ANYBODY = Access()
-_LENGTH = "Inference-Header-Content-Length"
-_ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "traceparent", "tracestate", _LENGTH)
+_ALLOWED_HEADERS = (
+    *("Authorization", "Content-Type", "X-Request-ID", "traceparent", "tracestate"),
+    LENGTH_HEADER,
+)
 _EXPOSED_HEADERS = (
     *("Offramp-Request-ID", "Offramp-Brownout", "Server-Timing", "X-Request-ID", "Retry-After"),
-    _LENGTH,
+    LENGTH_HEADER,
 )
 """Of requests and answers of pages from other origins, where such may ask (`--cors-origins`)."""
 

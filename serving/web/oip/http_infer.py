@@ -73,7 +73,7 @@ class HttpInfer:
         with service.bodies.share() as share:
             body = await self._classify.body(headers, request.receive, caller, None, share)
             scope.setdefault("state", {})["received_bytes"] = len(body)
-            read = await self._read(body, request.headers.get(LENGTH_HEADER.decode()))
+            read = await self._read(body, request.headers.get(LENGTH_HEADER))
             del body
             waiting = caller or WatchedConnection(request.receive)
             try:

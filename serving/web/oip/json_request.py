@@ -15,8 +15,8 @@ from serving.web.oip.request import (
     the_only,
 )
 
-LENGTH_HEADER = b"inference-header-content-length"
-"""Says how many bytes of the body are JSON; what follows are the tensors."""
+LENGTH_HEADER = "Inference-Header-Content-Length"
+"""Says how many bytes of a body, a request's or an answer's, are JSON; what follows are the tensors."""
 
 _STRINGS_COUNTED = 1000  # names and parameters: very many more of them are not worth parsing
 _MAX_ID = 256
@@ -56,7 +56,7 @@ def json_length(header: str | None, body_bytes: int) -> int:
     """Return how many bytes of a body are JSON.
 
     Args:
-        header: `Inference-Header-Content-Length`, if there is one.
+        header: `LENGTH_HEADER`, if there is one.
         body_bytes: how many the body has.
 
     Raises:
@@ -66,7 +66,7 @@ def json_length(header: str | None, body_bytes: int) -> int:
         return body_bytes
     if not (header.isascii() and header.isdecimal()) or len(header) > 20 or int(header) > body_bytes:
         raise RequestError(
-            "expected Inference-Header-Content-Length to be the number of bytes of JSON, at most the body's "
+            f"expected {LENGTH_HEADER} to be the number of bytes of JSON, at most the body's "
             f"{body_bytes}, found {header[:60]!r}"
         )
     return int(header)

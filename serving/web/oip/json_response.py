@@ -6,9 +6,9 @@ from typing import Any
 from starlette.responses import Response
 
 from serving.web.oip.infer import Inference
+from serving.web.oip.json_request import LENGTH_HEADER
 from serving.web.oip.outputs import OutputTensor
 
-LENGTH_HEADER = "Inference-Header-Content-Length"
 BINARY_TYPE = "application/octet-stream"
 
 
