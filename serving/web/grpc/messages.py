@@ -93,11 +93,7 @@ def fill(message: Any, document: Mapping[str, Any]) -> Any:
 
 def repository_parameters(message: Any) -> dict[str, object]:
     """Return the parameters of a message that asks for a change to the models."""
-    found = {}
-    for name, value in message.parameters.items():
-        choice = value.WhichOneof("parameter_choice")
-        found[name] = None if choice is None else getattr(value, choice)
-    return found
+    return {name: _value(parameter) for name, parameter in message.parameters.items()}
 
 
 def _tensor(given: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> InputTensor:
@@ -120,9 +116,16 @@ def _tensor(given: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> 
 
 def _parameters(given: Mapping[str, pb.InferParameter]) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
-    for name, value in given.items():
-        choice = value.WhichOneof("parameter_choice")
-        if choice is None:
+    for name, parameter in given.items():
+        value = _value(parameter)
+        if value is None:
             raise RequestError(f"the parameter {name[:60]!r} has no value")
-        found[name] = getattr(value, choice)
+        found[name] = value
     return found
+
+
+def _value(parameter: pb.InferParameter) -> Parameter | None:
+    """Return what a parameter is set to; None where it is set to nothing."""
+    choice = parameter.WhichOneof("parameter_choice")
+    value: Parameter | None = None if choice is None else getattr(parameter, choice)
+    return value

@@ -108,8 +108,7 @@ class Servicer:
 
     async def _statistics(self, request: Any, context: Any) -> Any:
         found = repository.statistics_of(self._service, request.name, request.version)
-        document = {"model_stats": found}
-        return messages.fill(pb.ModelStatisticsResponse(), document)
+        return messages.fill(pb.ModelStatisticsResponse(), {"model_stats": found})
 
     async def _index(self, request: Any, context: Any) -> Any:
         found = await repository.whole_index(self._service, ready=request.ready)
