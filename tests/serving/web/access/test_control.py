@@ -2,29 +2,19 @@
 
 import base64
 import hashlib
-import io
 import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import structlog
-from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.command_line import SettingsValueError
 from serving.web.access.control import Access, default_hosts
 from serving.web.access.keys import KeyRing, read_keys
 from serving.web.app import create_app, open_to_origins
-from tests.bundles import tiny_images
 from tests.serving.web.fakes import FakeModel, fake_service
-
-
-def png(image: np.ndarray[Any, Any]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
+from tests.serving.web.posting import IMAGE
 
 
 def line(name: str, key: str, priority: str = "normal") -> str:
@@ -157,7 +147,7 @@ def test_with_a_key_a_request_can_only_lower_its_class(
     access = Access(keys=KeyRing(keys, structlog.get_logger()))
     http = TestClient(create_app(fake_service(model)[0], access))
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [0] * 192}
-    image = base64.b64encode(png(tiny_images(1)[0])).decode()
+    image = base64.b64encode(IMAGE).decode()
     body = {"images": [image]} if path == "/classify" else {"inputs": [tensor]}
     query = {} if asked is None else {"priority": asked}
     answer = http.post(path, json=body, params=query, headers={"Authorization": "Bearer secret"})

@@ -1,29 +1,18 @@
 """Files of a form: over the route as browsers, curl and httpx send them, and what no form is refused with."""
 
-import asyncio
-from io import BytesIO
 from typing import Any
 
-import httpx
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.errors import ImageError, RequestError
 from serving.web.app import create_app
 from serving.web.reading.form import FormReader
-from tests.bundles import tiny_images
 from tests.serving.web.fakes import FakeModel, fake_service
+from tests.serving.web.posting import IMAGES, encoded, post
 
-IMAGES = tiny_images(3)
 INDICES = [int(image[0, 0, 0]) % 4 for image in IMAGES]
 TYPE = "multipart/form-data; boundary=x"
-
-
-def png(number: int) -> bytes:
-    stream = BytesIO()
-    Image.fromarray(IMAGES[number]).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def client(**settings: Any) -> TestClient:
@@ -47,9 +36,9 @@ FILES = 'Content-Disposition: form-data; name="images"; filename="a.png"'
 
 def test_one_file_is_answered_by_an_object_and_several_by_a_list() -> None:
     http = client()
-    one = http.post("/classify", files={"image": ("a.png", png(0), "image/png")})
+    one = http.post("/classify", files={"image": ("a.png", encoded(IMAGES[0]), "image/png")})
     assert one.json()["class_index"] == INDICES[0]
-    files = [("images", (f"{number}.png", png(number), "image/png")) for number in range(3)]
+    files = [("images", (f"{number}.png", encoded(IMAGES[number]), "image/png")) for number in range(3)]
     several = http.post("/classify?budget=50%25", files=files)
     assert [result["class_index"] for result in several.json()["results"]] == INDICES
     alone = http.post("/classify", files=files[:1])
@@ -58,9 +47,12 @@ def test_one_file_is_answered_by_an_object_and_several_by_a_list() -> None:
 
 def test_a_type_that_disagrees_with_the_bytes_is_refused_and_an_item_may_fail_alone() -> None:
     http = client()
-    wrong = http.post("/classify", files={"image": ("a.png", png(0), "image/jpeg")})
+    wrong = http.post("/classify", files={"image": ("a.png", encoded(IMAGES[0]), "image/jpeg")})
     assert wrong.status_code == 415
-    files = [("images", ("a.png", png(0), "image/png")), ("images", ("b.png", b"none", "image/png"))]
+    files = [
+        ("images", ("a.png", encoded(IMAGES[0]), "image/png")),
+        ("images", ("b.png", b"none", "image/png")),
+    ]
     assert http.post("/classify", files=files).status_code == 415
     answer = http.post("/classify?on_error=item", files=files).json()["results"]
     assert (answer[0]["class_index"], answer[1]["problem"]["status"]) == (INDICES[0], 415)
@@ -97,7 +89,7 @@ def test_what_is_no_such_form_is_refused(body: bytes, reason: str) -> None:
 def test_too_many_parts_are_refused_before_any_is_parsed() -> None:
     with pytest.raises(ImageError, match="expected 1 to 8 files, found more parts"):
         FormReader(part(FILES) * 10, TYPE, 8)
-    refused = client(max_images=2).post("/classify", files=[("images", ("a", png(0)))] * 5)
+    refused = client(max_images=2).post("/classify", files=[("images", ("a", encoded(IMAGES[0])))] * 5)
     assert refused.status_code == 422
 
 
@@ -111,10 +103,5 @@ def test_a_boundary_that_cannot_be_is_refused(content_type: str) -> None:
 
 
 def test_a_body_without_its_type_is_refused_over_the_route() -> None:
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(fake_service()[0]), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            headers = {"Content-Type": "multipart/form-data"}
-            return await http.post("/classify", content=b"--x--", headers=headers)
-
-    assert asyncio.run(send()).status_code == 400
+    refused = post(fake_service()[0], "/classify", b"--x--", {"Content-Type": "multipart/form-data"})
+    assert refused.status_code == 400

@@ -1,7 +1,5 @@
-import io
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -14,6 +12,7 @@ from serving.web.access.control import Access
 from serving.web.app import create_app
 from serving.web.service import Service
 from tests.bundles import tiny_bundle, tiny_images
+from tests.serving.web.posting import NPY, npy
 
 Server = tuple[TestClient, Hosting]
 REPOSITORY = "/v2/repository/models/tiny"
@@ -35,13 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def classify(client: TestClient, seed: int, query: str = "") -> str:
-    stream = io.BytesIO()
-    np.save(stream, tiny_images(4, seed))
-    response = client.post(
-        f"/classify?budget=60%25{query}",
-        content=stream.getvalue(),
-        headers={"Content-Type": "application/x-npy"},
-    )
+    response = client.post(f"/classify?budget=60%25{query}", content=npy(tiny_images(4, seed)), headers=NPY)
     assert response.status_code == 200
     return response.headers["offramp-model-version"]
 

@@ -1,7 +1,6 @@
 """Labels over HTTP: who may send them, what becomes of them, what they say, and what is refused."""
 
 import base64
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
-from PIL import Image
 from starlette.testclient import TestClient
 
 from serving.events import AccuracyMeasured, AnswerLabelled, Event
@@ -20,16 +18,10 @@ from serving.web.access.control import Access
 from serving.web.app import create_app
 from tests.bundles import tiny_images
 from tests.serving.web.fakes import FakeModel, fake_service
+from tests.serving.web.posting import IMAGE, NPY, npy
 
 LABELS = "/models/tiny/labels"
-NPY = {"Content-Type": "application/x-npy"}
 OPEN = Access(allow_admin=True)
-
-
-def npy(images: np.ndarray[Any, Any]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, images)
-    return stream.getvalue()
 
 
 class Server:
@@ -113,9 +105,7 @@ def test_an_unknown_request_is_404_by_its_place_and_nothing_is_taken(server: Ser
 
 
 def test_an_image_that_could_not_be_read_has_no_answer_to_label(server: Server) -> None:
-    stream = io.BytesIO()
-    Image.fromarray(tiny_images(1)[0]).save(stream, "PNG")
-    image = base64.b64encode(stream.getvalue()).decode()
+    image = base64.b64encode(IMAGE).decode()
     answer = server.http.post("/classify?on_error=item", json={"images": ["AAAA", image]})
     request, index = answer.headers["offramp-request-id"], answer.json()["results"][1]["class_index"]
     label = {"request_id": request, "image": 1, "class_index": index}
