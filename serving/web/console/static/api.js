@@ -15,6 +15,9 @@ export async function get(path) {
   return (await send(path, {})).json();
 }
 
+// What the server says of a model: `path` is below the model's own.
+export const ofModel = (model, path) => get(`models/${encodeURIComponent(model.name)}/${path}`);
+
 export async function send(path, options) {
   for (let again = false; ; again = true) {
     const key = sessionStorage.getItem(KEPT);

@@ -1,5 +1,5 @@
 // The frame: which view is open, which model is looked at, light or dark.
-import { get } from "./api.js";
+import { get, ofModel } from "./api.js";
 import { byId, h } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { live } from "./live.js";
@@ -48,7 +48,7 @@ const wanted = () => {
 async function showStatus() {
   const place = byId("status");
   try {
-    const { status } = await get(`models/${encodeURIComponent(context.model.name)}/health`);
+    const { status } = await ofModel(context.model, "health");
     place.dataset.status = status;
     place.textContent = status;
   } catch {

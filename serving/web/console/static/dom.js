@@ -16,6 +16,9 @@ export const h = (tag, attributes, ...children) => fill(document.createElement(t
 export const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 export const byId = (id) => document.getElementById(id);
 
+// A region that is scrolled by itself, by keys, too: a table that may be wider than the screen.
+export const scroller = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, ...children);
+
 // Calls `job` a while after the last of several calls.
 export function later(job, milliseconds) {
   let timer = 0;

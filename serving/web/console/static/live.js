@@ -1,8 +1,9 @@
 // Live: what the server does now, from one small answer every other second while the tab is looked at.
-import { get } from "./api.js";
+import { ofModel } from "./api.js";
 import { chart, stacked } from "./charts.js";
-import { h } from "./dom.js";
+import { h, scroller } from "./dom.js";
 import { exitColour, flops, percent, seconds, significant } from "./format.js";
+import { polling } from "./polling.js";
 
 const EVERY = 2000;
 const SHOWN = 180;
@@ -12,10 +13,8 @@ const sum = (list) => list.reduce((total, value) => total + (value ?? 0), 0);
 
 export function live(section, context) {
   let model = null;
-  let timer = 0;
   let known = null;
-  let opened = 0;
-  let looks = 0;
+  let asked = 0;
 
   const clock = { values: (_, ticks) => ticks.map((tick) => (tick === 0 ? "now" : `${tick} s`)), size: 30 };
   const scales = { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 0.001)] } };
@@ -48,9 +47,9 @@ export function live(section, context) {
 
   const tiles = h("dl", { class: "tiles" });
   const alarms = h("div", { "aria-live": "polite" });
-  const health = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Drift and agreement" });
-  const corrections = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Corrections" });
-  const versions = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Versions" });
+  const health = scroller("Drift and agreement");
+  const corrections = scroller("Corrections");
+  const versions = scroller("Versions");
   const compared = h("div", { class: "card" }, h("h2", {}, "Versions"), h("p", { class: "note" }, "A canary answers a share of the requests, a shadow sees a sample of them: its difference to the current version, with the 95% interval."), versions);
   compared.hidden = true;
   section.append(
@@ -63,29 +62,21 @@ export function live(section, context) {
     compared,
   );
 
-  async function look() {
-    clearTimeout(timer);
-    const mine = opened;
-    if (!document.hidden) {
-      try {
-        const found = await get(`models/${encodeURIComponent(model.name)}/live?since=${known ? known.next : 0}`);
-        if (mine !== opened) return;
-        known = joined(known, found);
-        draw();
-        if (looks++ % COMPARE_EVERY === 0) {
-          const comparisons = await get(`models/${encodeURIComponent(model.name)}/compare`);
-          if (mine !== opened) return;
-          drawVersions(comparisons);
-        }
-        context.report(null);
-      } catch (error) {
-        if (mine !== opened) return;
-        context.report(error);
-        known = null; // A server that was started again counts its seconds anew.
-      }
+  const looks = polling(EVERY, async (current) => {
+    const found = await ofModel(model, `live?since=${known ? known.next : 0}`);
+    if (!current()) return;
+    known = joined(known, found);
+    draw();
+    if (asked++ % COMPARE_EVERY === 0) {
+      const comparisons = await ofModel(model, "compare");
+      if (!current()) return;
+      drawVersions(comparisons);
     }
-    timer = setTimeout(look, EVERY);
-  }
+    context.report(null);
+  }, (error) => {
+    context.report(error);
+    known = null; // A server that was started again counts its seconds anew.
+  });
 
   // Old seconds and new ones, no more than are shown.
   function joined(before, found) {
@@ -186,19 +177,11 @@ export function live(section, context) {
     h("thead", {}, h("tr", {}, heads.map((head, place) => h(head ? "th" : "td", { scope: head ? "col" : null, class: place ? "number" : null }, head)))),
     h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, place) => (place ? h("td", { class: "number" }, cell) : h("th", { scope: "row" }, cell)))))));
 
-  document.addEventListener("visibilitychange", () => {
-    if (timer && !document.hidden) look();
-  });
-
   return {
     open(chosen) {
-      [model, known, opened, looks] = [chosen, null, opened + 1, 0];
-      look();
+      [model, known, asked] = [chosen, null, 0];
+      looks.open();
     },
-    close() {
-      opened += 1;
-      clearTimeout(timer);
-      timer = 0;
-    },
+    close: looks.close,
   };
 }

@@ -1,7 +1,7 @@
 // Plan: what budgets and guarantees buy, by the server's own plans, and what budgets so many cores can pay.
-import { get, Refused } from "./api.js";
+import { ofModel, Refused } from "./api.js";
 import { chart } from "./charts.js";
-import { h, later, slider } from "./dom.js";
+import { h, later, scroller, slider } from "./dom.js";
 import { exitColour, flops, percent, significant } from "./format.js";
 
 const POINTS = 32;
@@ -10,7 +10,7 @@ const ATONCE = 4;
 const curves = new Map();
 const prices = new Map();
 
-const path = (model, query) => `models/${encodeURIComponent(model.name)}/plan?${query}`;
+const planOf = (model, query) => ofModel(model, `plan?${query}`);
 const full = (model) => model.exits.at(-1).flops;
 
 // Plans one after the other, a few at a time; those that the server refuses are left out.
@@ -21,7 +21,7 @@ async function ask(model, queries) {
     while (next < queries.length) {
       const place = next++;
       try {
-        found[place] = await get(path(model, queries[place]));
+        found[place] = await planOf(model, queries[place]);
       } catch (error) {
         if (!(error instanceof Refused) || error.status !== 422) throw error;
       }
@@ -145,7 +145,7 @@ export function plan(section, context) {
   async function point() {
     try {
       const mine = model;
-      const found = await get(path(model, `budget=${budget.value}%25`));
+      const found = await planOf(model, `budget=${budget.value}%25`);
       if (mine !== model) return;
       now = found;
       figures.replaceChildren(h("p", { class: "note" }, now.truth === "own" ? "Expected of images like the calibration's; accuracy is agreement with the last exit:" : "Expected of images like the calibration's:"), ...described(now));
@@ -164,7 +164,7 @@ export function plan(section, context) {
     return [
       h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
       h("div", { class: "shares", "aria-hidden": "true" }, found.exits.filter((exit) => exit.share > 0).map((exit) => h("span", { style: { flexGrow: exit.share, background: exitColour(exit.exit - 1, found.exits.length) } }, exit.share > 0.08 ? String(exit.exit) : ""))),
-      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Exits" }, h("table", {}, h("caption", { class: "visually-hidden" }, "What the budget does at each exit"),
+      scroller("Exits", h("table", {}, h("caption", { class: "visually-hidden" }, "What the budget does at each exit"),
         h("thead", {}, h("tr", {}, ["Exit", "Share", "Threshold", "Cost"].map((head, place) => h("th", { scope: "col", class: place ? "number" : null }, head)))),
         h("tbody", {}, found.exits.map((exit) => h("tr", {}, h("th", { scope: "row" }, h("span", { class: "exit" }, exit.exit), h("span", { class: "swatch", style: { background: exitColour(exit.exit - 1, found.exits.length) } })), h("td", { class: "number" }, percent(exit.share)), h("td", { class: "number" }, exit.threshold === null ? "all" : exit.threshold > 1 ? "nobody" : exit.threshold.toFixed(3)), h("td", { class: "number" }, flops(exit.flops))))))),
     ];
@@ -224,7 +224,7 @@ export function plan(section, context) {
     budget.set({ min: least, value: Math.max(least, budget.value) });
     try {
       await point();
-      const recent = await get(`models/${encodeURIComponent(model.name)}/live?since=999999999`);
+      const recent = await ofModel(model, "live?since=999999999");
       if (!costs || other) cores.value = recent.threads;
       costs = recent;
       plannedCapacity();

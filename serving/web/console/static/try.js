@@ -1,6 +1,6 @@
 // Try it: ask about images, and see where they left, on a road whose length is FLOPs.
-import { get, send } from "./api.js";
-import { h, later } from "./dom.js";
+import { ofModel, send } from "./api.js";
+import { h, later, scroller } from "./dom.js";
 import { flops, percent, seconds } from "./format.js";
 import { base64, pictures } from "./pictures.js";
 import { promise } from "./promise.js";
@@ -18,7 +18,7 @@ export function tryIt(section, context) {
   const road = h("div", { class: "roadway" });
   const strip = h("div", { class: "strip", role: "group", "aria-label": "Images" });
   const result = h("div", { class: "result", "aria-live": "polite" });
-  const exits = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Exits" });
+  const exits = scroller("Exits");
   const command = h("code", {});
   const askLater = later(() => ask(), 180);
   const promised = promise(() => {
@@ -65,7 +65,7 @@ export function tryIt(section, context) {
   // What decides before any image has come: thresholds, where the promise has any.
   async function plans() {
     if (promised.mode === "hard" || promised.mode === "deadline") return null;
-    return get(`models/${encodeURIComponent(model.name)}/plan?${promised.query}`);
+    return ofModel(model, `plan?${promised.query}`);
   }
 
   async function classify(query, signal) {
