@@ -27,6 +27,7 @@ from tests.serving.web.fakes import FakeModel, fake_service  # noqa: E402
 IMAGES = tiny_images(3)
 INDICES = [int(image[0, 0, 0]) % 4 for image in IMAGES]
 SERVICE = "/inference.GRPCInferenceService/"
+AUTHORIZED = (("authorization", "Bearer secret"),)
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -71,6 +72,22 @@ def arrays(response: pb.ModelInferResponse) -> dict[str, np.ndarray]:
         output.name: np.frombuffer(raw, dtypes[output.datatype]).reshape(output.shape)
         for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     }
+
+
+def streaming(channel: Any) -> Any:
+    """Return the method that answers a stream of requests."""
+    return channel.stream_stream(
+        SERVICE + "ModelStreamInfer",
+        pb.ModelInferRequest.SerializeToString,
+        pb.ModelStreamInferResponse.FromString,
+    )
+
+
+def only_ann(folder: Path, priority: str = "", limits: str = "") -> Access:
+    """Let one key in, `secret`; its limits are of a clock that stands."""
+    file = folder / "keys"
+    file.write_text(f"ann:{priority}:{hashlib.sha256(b'secret').hexdigest()}{limits}\n")
+    return Access(keys=KeyRing(file, get_logger(), lambda: 0.0))
 
 
 def test_the_server_and_its_models_are_described_as_over_http() -> None:
@@ -205,11 +222,7 @@ def test_limits_overload_and_changes() -> None:
 
 def test_a_stream_answers_each_request_in_order_and_survives_a_bad_one() -> None:
     async def check(_: Ask, channel: Any) -> None:
-        stream = channel.stream_stream(
-            SERVICE + "ModelStreamInfer",
-            pb.ModelInferRequest.SerializeToString,
-            pb.ModelStreamInferResponse.FromString,
-        )
+        stream = streaming(channel)
         given = [request(id="1"), request(id="2", model_name="nobody"), request(id="3")]
         found = [response async for response in stream(iter(given), timeout=60)]
         assert [response.infer_response.id for response in found] == ["1", "", "3"]
@@ -259,58 +272,45 @@ def test_the_standard_health_service_follows_readiness() -> None:
 
 
 def test_keys_count_but_not_for_health(tmp_path: Path) -> None:
-    file = tmp_path / "keys"
-    file.write_text(f"ann::{hashlib.sha256(b'secret').hexdigest()}\n")
-    access = Access(keys=KeyRing(file, get_logger()))
-
     async def check(ask: Ask, _: Any) -> None:
         assert (await ask("ServerLive")).live
         for metadata in (None, (("authorization", "Bearer wrong"),)):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await ask("ModelInfer", request(), metadata)
             assert caught.value.code().name == "UNAUTHENTICATED"
-        assert await ask("ModelInfer", request(), (("authorization", "Bearer secret"),))
+        assert await ask("ModelInfer", request(), AUTHORIZED)
 
-    run(fake_service()[0], check, access)
+    run(fake_service()[0], check, only_ann(tmp_path))
 
 
 def test_a_key_over_its_limit_is_told_when_to_come_back_in_calls_and_in_streams(tmp_path: Path) -> None:
-    file, authorized = tmp_path / "keys", (("authorization", "Bearer secret"),)
-    file.write_text(f"ann::{hashlib.sha256(b'secret').hexdigest()}:requests=2\n")
-    access = Access(keys=KeyRing(file, get_logger(), lambda: 0.0))
-
     async def check(ask: Ask, channel: Any) -> None:
-        assert await ask("ModelInfer", request(), authorized)
-        stream = channel.stream_stream(
-            SERVICE + "ModelStreamInfer",
-            pb.ModelInferRequest.SerializeToString,
-            pb.ModelStreamInferResponse.FromString,
-        )
+        assert await ask("ModelInfer", request(), AUTHORIZED)
+        stream = streaming(channel)
 
         async def requests() -> AsyncIterator[Any]:
             for _ in range(2):
                 yield request()
 
-        answers = [answer async for answer in stream(requests(), metadata=authorized, timeout=60)]
+        answers = [answer async for answer in stream(requests(), metadata=AUTHORIZED, timeout=60)]
         assert [bool(answer.error_message) for answer in answers] == [False, True]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await ask("ModelInfer", request(), authorized)
+            await ask("ModelInfer", request(), AUTHORIZED)
         assert caught.value.code().name == "RESOURCE_EXHAUSTED"
         assert ("grpc-retry-pushback-ms", "500") in tuple(caught.value.trailing_metadata())
 
-    run(fake_service()[0], check, access)
+    run(fake_service()[0], check, only_ann(tmp_path, limits=":requests=2"))
 
 
 def test_the_class_of_a_call_is_the_key_s_at_most_and_a_brown_out_is_told_of(tmp_path: Path) -> None:
-    path, model = tmp_path / "keys", FakeModel(budget_share=0.5)
-    path.write_text(f"ann:normal:{hashlib.sha256(b'secret').hexdigest()}\n")
+    model = FakeModel(budget_share=0.5)
     wanted = {"priority": pb.InferParameter(string_param="high")}
 
     async def check(ask: Ask, _: Any) -> None:
-        response = await ask("ModelInfer", request(parameters=wanted), [("authorization", "Bearer secret")])
+        response = await ask("ModelInfer", request(parameters=wanted), AUTHORIZED)
         assert response.parameters["brownout"].double_param == 0.5
 
-    run(fake_service(model)[0], check, Access(keys=KeyRing(path, get_logger())))
+    run(fake_service(model)[0], check, only_ann(tmp_path, "normal"))
     assert model.asked[0][1].priority == "normal"
 
     async def without(ask: Ask, _: Any) -> None:
