@@ -41,24 +41,40 @@ class VersionDocument(msgspec.Struct, forbid_unknown_fields=True):
 async def read_document(
     request: Request, service: Service, kind: type[DocumentT], expected: str
 ) -> DocumentT:
-    """Read a body.
+    """Read a body; nothing stands for a document without members.
 
     Args:
         request: whose.
         service: gives the limits.
-        kind: of the document; nothing stands for one without members.
+        kind: of the document.
         expected: describes it, for the message.
 
     Raises:
         RequestError: a body of another form.
         OfframpError, ClientDisconnect: as `receive_body`.
     """
+    return _decoded(await _body(request, service) or b"{}", kind, expected)
+
+
+async def read_any(
+    request: Request, service: Service, kind: type[DocumentT], expected: str
+) -> DocumentT | None:
+    """Read a body where there is one, as `read_document` does; None where there is none."""
+    body = await _body(request, service)
+    return _decoded(body, kind, expected) if body else None
+
+
+async def _body(request: Request, service: Service) -> bytes:
     timeout_seconds = service.settings.body_timeout_seconds
     with service.bodies.share() as share:
         body = await receive_body(
             body_headers(request.scope), request.receive, _MAX_BYTES, timeout_seconds, share
         )
+    return body if body.strip() else b""
+
+
+def _decoded(body: bytes, kind: type[DocumentT], expected: str) -> DocumentT:
     try:
-        return msgspec.json.decode(body if body.strip() else b"{}", type=kind)
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"expected {expected}: {error}") from error

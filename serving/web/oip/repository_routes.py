@@ -15,6 +15,7 @@ from serving.web.oip.repository_body import (
     IndexDocument,
     SplitDocument,
     VersionDocument,
+    read_any,
     read_document,
 )
 from serving.web.oip.schemas import ChangeBody, IndexEntry, SplitBody, VersionBody
@@ -103,9 +104,9 @@ def router(service: Service) -> APIRouter:
 
 
 async def _split(request: Request, service: Service) -> Split | None:
-    if request.headers.get("content-length", "") == "0":
+    given = await read_any(request, service, SplitDocument, _SPLIT)
+    if given is None:
         return None
-    given = await read_document(request, service, SplitDocument, _SPLIT)
     if not 0 < given.share <= 1:
         raise RequestError(f"expected share to be more than 0 and at most 1, found {given.share:g}")
     return Split(given.version, given.share)

@@ -70,6 +70,16 @@ def test_a_canary_and_a_shadow_are_compared_with_intervals(server: Server) -> No
     assert client.get("/models/none/compare").status_code == 404
 
 
+def test_no_body_ends_a_canary_where_no_header_says_that_there_is_none(server: Server) -> None:
+    client = server[0]
+    split = {"version": "2", "share": 0.5}
+    assert client.post(f"{REPOSITORY}/canary", json=split).json()["canary"] == split
+    bare = client.build_request("POST", f"{REPOSITORY}/canary")
+    del bare.headers["Content-Length"]  # as `curl -X POST` sends it
+    answer = client.send(bare)
+    assert (answer.status_code, answer.json()["canary"]) == (200, None)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "names"),
     [
