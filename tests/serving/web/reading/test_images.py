@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from serving.errors import ImageError, ImageSizeError, OfframpError, RequestError
 from serving.images.preprocessing import Preprocessing
 from serving.web.reading.images import BodyReader, ReadLimits, media_type
-from tests.serving.web.routes.test_classify import encoded
+from tests.serving.web.posting import encoded
 
 SPEC = Preprocessing(height=8, width=8)
 LIMITS = ReadLimits(images=4, pixels=1024, request_pixels=2000)
