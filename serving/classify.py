@@ -1,6 +1,5 @@
 """`offramp classify SOURCE --bundle B --out answers.parquet`: classify a finite set of images."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -99,6 +98,7 @@ def _job(arguments: Arguments) -> "Job":
     from serving.bulk.opening import open_source
     from serving.bulk.parts import check_output
     from serving.bundle import read_bundle
+    from serving.monitoring.state import bundle_hash
     from serving.options import ClassifyOptions
 
     check_output(arguments.out)
@@ -110,14 +110,13 @@ def _job(arguments: Arguments) -> "Job":
     if arguments.budget_total is not None:
         total = total_flops(arguments.budget_total, len(source), bundle.manifest.exit_flops)
     ask = ClassifyOptions(budget=arguments.budget, max_drop=arguments.max_drop)
-    manifest = hashlib.sha256(bundle.manifest.to_json()).hexdigest()
     return Job(
         source=source,
         classifier=BulkClassifier.load(bundle, ask, threads=arguments.threads),
         out=arguments.out.absolute(),
         facts={
             "bundle": bundle.name,
-            "manifest": manifest,
+            "manifest": bundle_hash(bundle.manifest),
             "budget": arguments.budget,
             "max_drop": arguments.max_drop,
         },
