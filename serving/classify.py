@@ -12,11 +12,10 @@ from pydantic_settings import CliPositionalArg
 
 from serving import command_line
 from serving.errors import OfframpError
+from serving.system.resources import MOST_THREADS
 
 if TYPE_CHECKING:
     from serving.bulk.job import Job, Report
-
-_MOST_THREADS = 1024
 
 
 class Arguments(BaseModel):
@@ -49,10 +48,8 @@ class Arguments(BaseModel):
     max_pixels: int = Field(
         25_000_000, gt=0, le=80_000_000, description="the most pixels (width x height) of one image"
     )
-    threads: int = Field(
-        0, ge=0, le=_MOST_THREADS, description="threads that compute; one for each core if 0"
-    )
-    decode_threads: int = Field(2, gt=0, le=_MOST_THREADS, description="threads that decode images")
+    threads: int = Field(0, ge=0, le=MOST_THREADS, description="threads that compute; one for each core if 0")
+    decode_threads: int = Field(2, gt=0, le=MOST_THREADS, description="threads that decode images")
     as_json: bool = Field(False, alias="json", description="print the summary as JSON")
 
     @model_validator(mode="after")

@@ -20,12 +20,9 @@ from pydantic_settings import (
 
 from serving import command_line
 from serving.engine.providers import DeviceFeatures
-from serving.system.resources import resources
+from serving.system.resources import MOST_THREADS, resources
 
 DAY_SECONDS = 24 * 60 * 60
-MOST_THREADS = 1024
-"""No machine has more cores to give one model; more would end in an error of the system."""
-
 _LONGEST = 4096
 _PREFIX = "OFFRAMP_"
 _OTHER_COMMANDS = tuple(
