@@ -1,6 +1,5 @@
 """`offramp classify SOURCE --bundle B --out answers.parquet`: classify a finite set of images."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ from pydantic_settings import CliPositionalArg
 
 from serving import command_line
 from serving.errors import OfframpError
+from serving.system.resources import MOST_THREADS
 
 if TYPE_CHECKING:
     from serving.bulk.job import Job, Report
-
-_MOST_THREADS = 1024
 
 
 class Arguments(BaseModel):
@@ -50,10 +48,8 @@ class Arguments(BaseModel):
     max_pixels: int = Field(
         25_000_000, gt=0, le=80_000_000, description="the most pixels (width x height) of one image"
     )
-    threads: int = Field(
-        0, ge=0, le=_MOST_THREADS, description="threads that compute; one for each core if 0"
-    )
-    decode_threads: int = Field(2, gt=0, le=_MOST_THREADS, description="threads that decode images")
+    threads: int = Field(0, ge=0, le=MOST_THREADS, description="threads that compute; one for each core if 0")
+    decode_threads: int = Field(2, gt=0, le=MOST_THREADS, description="threads that decode images")
     as_json: bool = Field(False, alias="json", description="print the summary as JSON")
 
     @model_validator(mode="after")
@@ -99,6 +95,7 @@ def _job(arguments: Arguments) -> "Job":
     from serving.bulk.opening import open_source
     from serving.bulk.parts import check_output
     from serving.bundle import read_bundle
+    from serving.monitoring.state import bundle_hash
     from serving.options import ClassifyOptions
 
     check_output(arguments.out)
@@ -110,14 +107,13 @@ def _job(arguments: Arguments) -> "Job":
     if arguments.budget_total is not None:
         total = total_flops(arguments.budget_total, len(source), bundle.manifest.exit_flops)
     ask = ClassifyOptions(budget=arguments.budget, max_drop=arguments.max_drop)
-    manifest = hashlib.sha256(bundle.manifest.to_json()).hexdigest()
     return Job(
         source=source,
         classifier=BulkClassifier.load(bundle, ask, threads=arguments.threads),
         out=arguments.out.absolute(),
         facts={
             "bundle": bundle.name,
-            "manifest": manifest,
+            "manifest": bundle_hash(bundle.manifest),
             "budget": arguments.budget,
             "max_drop": arguments.max_drop,
         },

@@ -51,7 +51,7 @@ class RowsBroken:
 class RequestDone:
     """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed.
 
-    `kind` says which promise it was given (`serving.events.Kind`), `planned_flops` the budget that its
+    `kind` says which promise it was given (`BudgetKind`), `planned_flops` the budget that its
     thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
     admitted. `budget_share` is less than 1 where a brown-out lowered the budget, to `budget_flops`.
     `full_flops` is the cost of leaving at the last exit.

@@ -6,9 +6,9 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.answer import Answer
+from serving.awaiting import admitted, stream
 from serving.bundle import Bundle, read_bundle
 from serving.bundle.manifest import Manifest
 from serving.engine.batch_limits import most_rows
@@ -25,7 +26,7 @@ from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.providers import DeviceFeatures
 from serving.engine.rest import Rest, no_rest
-from serving.errors import OverloadedError, TermsError
+from serving.errors import TermsError
 from serving.events import Listener
 from serving.images.arrays import image_shape, stack
 from serving.images.inputs import Images, OneImage, pixels_of
@@ -308,15 +309,7 @@ class Model:
         started = self._clock()
         answers: list[Answer] = []
         for part in await asyncio.to_thread(self._queuefuls, images):
-            # In a thread: planning a new budget takes milliseconds.
-            admitting = asyncio.ensure_future(
-                asyncio.to_thread(self.submit, part, budget, received_at=started)
-            )
-            try:
-                request = await asyncio.shield(admitting)
-            except asyncio.CancelledError:
-                admitting.add_done_callback(_drop)
-                raise
+            request = await admitted(partial(self.submit, part, budget, received_at=started))
             # A cancellation cancels the request, too.
             found: list[Answer] = await asyncio.wrap_future(request.future)
             answers += _pictured(found, part)
@@ -348,33 +341,12 @@ class Model:
         """
         if ahead < 1:
             raise ValueError(f"expected ahead of 1 or more, found {ahead}")
-        return self._stream(images, budget, min(ahead, self._max_queue_rows))
-
-    def _stream(
-        self, images: Iterable[OneImage], budget: ClassifyOptions | Budget | None, ahead: int
-    ) -> Iterator[Answer]:
-        under_way: deque[Request[list[Answer]]] = deque()
-        try:
-            for image in images:
-                if len(under_way) >= ahead:
-                    yield under_way[0].future.result()[0]
-                    under_way.popleft()
-                pixels = pixels_of([image], self.manifest.preprocessing)
-                while True:
-                    try:
-                        under_way.append(self.submit(pixels, budget))
-                        break
-                    except OverloadedError:
-                        if not under_way:
-                            raise
-                    yield under_way[0].future.result()[0]
-                    under_way.popleft()
-            while under_way:
-                yield under_way[0].future.result()[0]
-                under_way.popleft()
-        finally:
-            for request in under_way:
-                request.cancel()
+        return stream(
+            images,
+            read=lambda image: pixels_of([image], self.manifest.preprocessing),
+            submit=lambda pixels: self.submit(pixels, budget),
+            ahead=min(ahead, self._max_queue_rows),
+        )
 
     def _queuefuls(self, images: Images) -> list[npt.NDArray[np.uint8]]:
         """Read images, and divide them into as many as the queue holds."""
@@ -443,12 +415,6 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(drain=error is None)
-
-
-def _drop(admitting: asyncio.Future[Request[list[Answer]]]) -> None:
-    """Drop the images of a request, if it was admitted."""
-    if not admitting.cancelled() and admitting.exception() is None:
-        admitting.result().cancel()
 
 
 def _pictured(answers: list[Answer], images: npt.NDArray[np.uint8]) -> list[Answer]:

@@ -5,11 +5,11 @@ an error of the system.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,12 +20,9 @@ from pydantic_settings import (
 
 from serving import command_line
 from serving.engine.providers import DeviceFeatures
-from serving.system.resources import resources
+from serving.system.resources import MOST_THREADS, resources
 
 DAY_SECONDS = 24 * 60 * 60
-MOST_THREADS = 1024
-"""No machine has more cores to give one model; more would end in an error of the system."""
-
 _LONGEST = 4096
 _PREFIX = "OFFRAMP_"
 _OTHER_COMMANDS = tuple(
@@ -48,6 +45,54 @@ _SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_\d+_(TCP|UDP|
 
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
+
+
+def _versions(given: str) -> tuple[str, str]:
+    """Take `name=2+3` apart.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    name, _, versions = given.rpartition("=")
+    if not name or not _VERSIONS.fullmatch(versions):
+        raise ValueError(f"expected NAME=latest, NAME=all or NAME=2 (or 2+3), found {given[:60]!r}")
+    return name, versions
+
+
+def _split_share(given: str) -> tuple[str, tuple[str, float]]:
+    """Take `name=version:share` apart.
+
+    Raises:
+        ValueError: it is not of that form, or the share is not in (0, 1].
+    """
+    name, _, rest = given.rpartition("=")
+    version, _, share = rest.rpartition(":")
+    found = float(share) if _SHARE.fullmatch(share) else 0.0
+    if not (name and version and 0 < found <= 1):
+        raise ValueError(
+            f"expected NAME=VERSION:SHARE, with a share over 0 and up to 1, found {given[:60]!r}"
+        )
+    return name, (version, found)
+
+
+def _origin(given: str) -> str:
+    """Take an origin as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if given != "*" and _ORIGIN.fullmatch(given) is None:
+        raise ValueError(f"expected origins such as https://app.example.com, or *, found {given!r}")
+    return given
+
+
+_FORMS: dict[str, Callable[[str], object]] = {
+    "model_version": _versions,
+    "canary": _split_share,
+    "shadow": _split_share,
+    "cors_origins": _origin,
+}
+"""Settings of several values by commas, and the function that refuses a value of another form."""
 
 
 class Settings(BaseSettings):
@@ -260,64 +305,21 @@ class Settings(BaseSettings):
             raise ValueError(f"expected an address or the name of a host ({error})") from error
         return value
 
-    @field_validator("canary", "shadow")
+    @field_validator(*_FORMS)
     @classmethod
-    def _name_shares(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _are_of_their_form(
+        cls, value: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
         for given in value or ():
-            _split_share(given)
+            _FORMS[str(info.field_name)](given)
         return value
 
-    @field_validator("model_version")
-    @classmethod
-    def _name_versions(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for given in value or ():
-            _versions(given)
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _are_origins(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for origin in value or ():
-            if origin != "*" and _ORIGIN.fullmatch(origin) is None:
-                raise ValueError(f"expected origins such as https://app.example.com, or *, found {origin!r}")
-        return value
-
-    @field_validator(
-        *("providers", "allowed_hosts", "cors_origins", "model_version", "canary", "shadow"), mode="before"
-    )
+    @field_validator("providers", "allowed_hosts", *_FORMS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(name for name in map(str.strip, value.split(",")) if name) or None
-
-
-def _versions(given: str) -> tuple[str, str]:
-    """Take `name=2+3` apart.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
-    name, _, versions = given.rpartition("=")
-    if not name or not _VERSIONS.fullmatch(versions):
-        raise ValueError(f"expected NAME=latest, NAME=all or NAME=2 (or 2+3), found {given[:60]!r}")
-    return name, versions
-
-
-def _split_share(given: str) -> tuple[str, tuple[str, float]]:
-    """Take `name=version:share` apart.
-
-    Raises:
-        ValueError: it is not of that form, or the share is not in (0, 1].
-    """
-    name, _, rest = given.rpartition("=")
-    version, _, share = rest.rpartition(":")
-    found = float(share) if _SHARE.fullmatch(share) else 0.0
-    if not (name and version and 0 < found <= 1):
-        raise ValueError(
-            f"expected NAME=VERSION:SHARE, with a share over 0 and up to 1, found {given[:60]!r}"
-        )
-    return name, (version, found)
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:

@@ -28,6 +28,7 @@ from serving.scheduler.resolver import FinishedRequest
 from serving.scheduler.scheduler import Scheduler
 
 SHARD_ROWS = 1024
+"""The most images of a shard."""
 _MAX_BATCH = 64
 
 _Left = tuple[int, FloatArray]
@@ -62,7 +63,6 @@ class BulkClassifier:
         make_run: makes what runs its stages.
         shortcuts: what runs where heads are not needed.
         ask: the promise; its budget is of no use where shards come with a total.
-        shard_rows: the most images of a shard.
 
     Raises:
         BudgetError, TermsError: what is asked for cannot be used.
@@ -75,13 +75,12 @@ class BulkClassifier:
         ask: ClassifyOptions,
         *,
         shortcuts: FastPaths = NO_FAST_PATHS,
-        shard_rows: int = SHARD_ROWS,
     ) -> None:
         self.manifest = bundle.manifest
         rules = ServingConfig(controller=False, brownout=False)
         planner = Planner(bundle, rules, None)
         self.terms = planner.terms(ask, 0.0)
-        self._bundle = bundle
+        self._bundle, self._planner = bundle, planner
         self._ledger: Ledger | None = None
         self._by_thresholds = ThresholdRule(bundle.scorer)
         segments = bundle.manifest.segments
@@ -96,13 +95,12 @@ class BulkClassifier:
             run=make_run(waiting, max_batch=batch),
             decide=self._decide,
             answer=_left,
-            capacity=shard_rows,
+            capacity=SHARD_ROWS,
             # No row is ever old: a batch runs when it is full, or when no more rows can come.
             dispatch=partial(deepest_full, max_batch=batch, max_age_seconds=math.inf),
             keep_rows=kept_rows(segments, batch, MAX_BATCH_BYTES),
             shortcuts=shortcuts.steps_only,
         )
-        self._planner = planner
 
     @classmethod
     def load(cls, bundle: Bundle, ask: ClassifyOptions, *, threads: int = 0) -> "BulkClassifier":

@@ -14,7 +14,7 @@ from serving.bulk.answers import Tally, schema, table
 from serving.bulk.classifier import SHARD_ROWS, Answers, BulkClassifier
 from serving.bulk.decoding import Limits, Shard, shards
 from serving.bulk.items import Source, SourceError
-from serving.bulk.ledger import Ledger, share
+from serving.bulk.ledger import Ledger, Pace, share
 from serving.bulk.parts import Parts
 from serving.errors import BudgetError
 from serving.policy.budget import parse_budget
@@ -98,8 +98,6 @@ def run(
     resume: bool = False,
     force: bool = False,
     tell: Callable[[Tally], None] = lambda tally: None,
-    clock: Callable[[], float] = time.monotonic,
-    processor_clock: Callable[[], float] = time.process_time,
 ) -> Report:
     """Do a job, or what is left of it.
 
@@ -108,15 +106,13 @@ def run(
         resume: go on with what is there, if it is of the same job.
         force: replace what is there.
         tell: told of all rows that are done, at first and after each shard.
-        clock: seconds from any origin.
-        processor_clock: seconds of processor time.
 
     Raises:
         OutputError: something is in the way of the output.
         SourceError: the source cannot be read on, or changed meanwhile.
         OSError: the output cannot be written.
     """
-    started, started_processor = clock(), processor_clock()
+    started, started_processor = time.monotonic(), time.process_time()
     report = Report()
     parts = Parts(job.out, job.identity())
     with parts.opened(resume=resume, force=force) as complete:
@@ -132,12 +128,7 @@ def run(
         count = len(finished)
         with closing(_shards(job, report.tally.rows)) as coming:
             for shard in coming:
-                ledger = None
-                if job.total_flops is not None and pace is not None and shard.images:
-                    end = shard.start + len(shard.paths)
-                    may_cost = share(job.total_flops, len(job.source), end, report.tally.flops)
-                    ledger = Ledger(pace, len(shard.images), may_cost)
-                answers = _classify(job.classifier, shard, ledger)
+                answers = _answers(job, pace, shard, report.tally.flops)
                 rows, tally = table(
                     shard.start,
                     shard.paths,
@@ -157,7 +148,8 @@ def run(
             )
         columns = schema(len(job.classifier.manifest.classes), probabilities=job.probabilities)
         parts.join(count, columns, report.tally.facts())
-    report.seconds, report.processor_seconds = clock() - started, processor_clock() - started_processor
+    report.seconds = time.monotonic() - started
+    report.processor_seconds = time.process_time() - started_processor
     return report
 
 
@@ -166,5 +158,13 @@ def _shards(job: Job, start: int) -> Any:
     return shards(job.source, start, job.shard_rows, preprocessing, job.limits)
 
 
-def _classify(classifier: BulkClassifier, shard: Shard, ledger: Ledger | None) -> Answers | None:
-    return classifier.classify(np.stack(shard.images), ledger) if shard.images else None
+def _answers(job: Job, pace: Pace | None, shard: Shard, spent_flops: int) -> Answers | None:
+    """Classify a shard, within its share of the total if there is one; None if no image was decoded."""
+    if not shard.images:
+        return None
+    ledger = None
+    if job.total_flops is not None and pace is not None:
+        end = shard.start + len(shard.paths)
+        may_cost = share(job.total_flops, len(job.source), end, spent_flops)
+        ledger = Ledger(pace, len(shard.images), may_cost)
+    return job.classifier.classify(np.stack(shard.images), ledger)

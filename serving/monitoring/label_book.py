@@ -1,6 +1,7 @@
 """Labels that are sent back: accuracy exit by exit, an alarm, and the guarantee on the traffic of today."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +149,7 @@ class LabelBook:
         Raises:
             UnknownRequestError: there is no answer to one of them, or it is not kept any more.
         """
-        counts = dict.fromkeys(("new", "same", "contradicting", "certifying", "unknown"), 0)
+        counts = Counter[str]()
         events: list[AnswerLabelled | AccuracyMeasured] = []
         with self._lock:
             monitor = self._monitor(bundle)
@@ -166,16 +167,15 @@ class LabelBook:
                             counts["unknown"] += 1
                         elif answer.label == label.class_index:
                             counts["same"] += 1
+                        elif answer.label is None:
+                            self.store.set_label(label.request, label.image, label.class_index)
+                            counts["new"] += 1
+                            counts["certifying"] += answer.final is not None
+                            events += _add(model, monitor, answer, label.class_index, expected)
                         else:
                             self.store.set_label(label.request, label.image, label.class_index)
-                            if answer.label is None:
-                                counts["new"] += 1
-                                counts["certifying"] += answer.final is not None
-                                events += self._count(model, monitor, answer, label.class_index, expected)
-                            else:
-                                counts["contradicting"] += 1
-                                monitor.contradictions += 1
-                                _correct(monitor, answer, label.class_index)
+                            counts["contradicting"] += 1
+                            _correct(monitor, answer, label.class_index)
                     self.store.set_state(bundle, monitor.state())
             except BaseException:
                 monitor.restore(before)
@@ -219,32 +219,34 @@ class LabelBook:
             self._monitors[bundle] = monitor
         return self._monitors[bundle]
 
-    def _count(
-        self, model: str, monitor: _Monitor, answer: NotedAnswer, class_index: int, expected: Expected
-    ) -> list[AnswerLabelled | AccuracyMeasured]:
-        """Take in a new label, and return what is to be told."""
-        right = answer.class_index == class_index
-        events: list[AnswerLabelled | AccuracyMeasured] = [AnswerLabelled(model, answer.exit - 1, right)]
-        if answer.budget_flops is None and answer.max_drop is None:
-            return events  # a deadline or a hard budget sent it out: the calibration promises nothing
-        if answer.final is not None:
-            monitor.certification.add(_lost(answer, class_index))
-        promised = expected(answer.budget_flops, answer.max_drop)
-        changed = promised is not None and monitor.alarm.add(right, lower_end(*promised))
-        if changed and monitor.alarm.raised:
-            monitor.certification.restart()
-        latest = monitor.certification.latest
-        bound = None if latest is None else latest.bound
-        events.append(AccuracyMeasured(model, monitor.alarm.raised, changed, bound))
+
+def _add(
+    model: str, monitor: _Monitor, answer: NotedAnswer, class_index: int, expected: Expected
+) -> list[AnswerLabelled | AccuracyMeasured]:
+    """Take in a new label, and return what is to be told."""
+    right = answer.class_index == class_index
+    events: list[AnswerLabelled | AccuracyMeasured] = [AnswerLabelled(model, answer.exit - 1, right)]
+    if not answer.is_promised:
         return events
+    if answer.final is not None:
+        monitor.certification.add(_lost(answer, class_index))
+    promised = expected(answer.budget_flops, answer.max_drop)
+    changed = promised is not None and monitor.alarm.add(right, lower_end(*promised))
+    if changed and monitor.alarm.raised:
+        monitor.certification.restart()
+    latest = monitor.certification.latest
+    bound = None if latest is None else latest.bound
+    events.append(AccuracyMeasured(model, monitor.alarm.raised, changed, bound))
+    return events
+
+
+def _correct(monitor: _Monitor, answer: NotedAnswer, class_index: int) -> None:
+    """Count an answer differently whose label was another one."""
+    monitor.contradictions += 1
+    if answer.is_promised and answer.final is not None and answer.label is not None:
+        monitor.certification.correct(_lost(answer, answer.label), _lost(answer, class_index))
 
 
 def _lost(answer: NotedAnswer, label: int) -> bool:
     """Whether leaving early lost an answer: right at full depth, wrong where the image left."""
     return answer.final == label != answer.class_index
-
-
-def _correct(monitor: _Monitor, answer: NotedAnswer, label: int) -> None:
-    decided = answer.budget_flops is not None or answer.max_drop is not None
-    if decided and answer.final is not None and answer.label is not None:
-        monitor.certification.correct(_lost(answer, answer.label), _lost(answer, label))

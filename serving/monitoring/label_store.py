@@ -58,6 +58,11 @@ class NotedAnswer:
     final: int | None = None
     label: int | None = None
 
+    @property
+    def is_promised(self) -> bool:
+        """Whether the calibration promises an accuracy; not where a deadline or a hard budget decided."""
+        return self.budget_flops is not None or self.max_drop is not None
+
 
 class LabelStore:
     """Keeps answers and labels; safe from any thread.

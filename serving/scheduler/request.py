@@ -151,7 +151,7 @@ class Request(Generic[ResultT]):
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One image of a request, and when it joined the queue that it is in or came from."""
+    """One image of a request, and the clock's second since which it waits for its stage."""
 
     request: Request[Any]
     position: int

@@ -197,10 +197,7 @@ class Scheduler(Generic[ResultT]):
         taken = turns.take(size - len(queue))
         if taken.dropped:
             self._drop(taken.dropped)
-        since = [row.queued_at for row in taken.rows]
-        queue.push_all(taken.rows, taken.parts, self._clock())
-        for row, waited_since in zip(taken.rows, since, strict=True):
-            row.queued_at = waited_since
+        queue.push_all(taken.rows, taken.parts)
 
     def _pop(self, stage: int, size: int) -> tuple[list[Row], Tensors]:
         """Take rows whose caller still waits; the others are dropped on the way."""

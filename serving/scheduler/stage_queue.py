@@ -85,6 +85,29 @@ class StageQueue:
         Raises:
             ValueError: the tensors are not like those before; the queue is then as it was.
         """
+        self._append(rows, tensors, chosen)
+        for row in rows:
+            row.queued_at = now
+
+    def push_all(self, rows: Sequence[Row], parts: Sequence[Tensors]) -> None:
+        """Append rows that waited elsewhere before, whose tensors come in several parts, one after the other.
+
+        Raises:
+            ValueError: the tensors of a part are not like those before; the queue is then as it was.
+        """
+        if len(parts) == 1:
+            self._append(rows, parts[0], None)
+        elif rows:
+            for part in parts:
+                self._check(part, len(part[0]))
+            self._make_room(len(rows), parts[0])
+            joined = len(self._rows)
+            for part in parts:
+                self._copy(joined, len(part[0]), part, None)
+                joined += len(part[0])
+            self._rows.extend(rows)
+
+    def _append(self, rows: Sequence[Row], tensors: Tensors, chosen: IndexArray | None) -> None:
         count = len(rows)
         if not count:
             return
@@ -100,29 +123,6 @@ class StageQueue:
         else:
             self._make_room(count, tensors)
             self._copy(len(self._rows), count, tensors, chosen)
-        self._join(rows, now)
-
-    def push_all(self, rows: Sequence[Row], parts: Sequence[Tensors], now: float) -> None:
-        """Append rows whose tensors come in several parts, one after the other.
-
-        Raises:
-            ValueError: the tensors of a part are not like those before; the queue is then as it was.
-        """
-        if len(parts) == 1:
-            self.push(rows, parts[0], None, now)
-        elif rows:
-            for part in parts:
-                self._check(part, len(part[0]))
-            self._make_room(len(rows), parts[0])
-            joined = len(self._rows)
-            for part in parts:
-                self._copy(joined, len(part[0]), part, None)
-                joined += len(part[0])
-            self._join(rows, now)
-
-    def _join(self, rows: Sequence[Row], now: float) -> None:
-        for row in rows:
-            row.queued_at = now
         self._rows.extend(rows)
 
     def _copy(self, place: int, count: int, tensors: Tensors, chosen: IndexArray | None) -> None:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+MOST_THREADS = 1024
+"""No machine has more cores to give one model; more would end in an error of the system."""
+
 ReadText = Callable[[str], str | None]
 """Path -> the file's text; None where there is no such file, or it cannot be read."""
 

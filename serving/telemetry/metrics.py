@@ -5,8 +5,8 @@ loaded, exits those of the models, routes are templates, errors are class names.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -17,10 +17,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
 
 from serving.events import (
     BudgetKind,
@@ -39,6 +36,7 @@ from serving.events import (
     WorkerDied,
 )
 from serving.telemetry.batch_histogram import BatchHistogram
+from serving.telemetry.collectors import Children, Watched, WatchedByModel
 from serving.telemetry.comparison_metrics import ComparisonMetrics
 from serving.telemetry.monitoring_metrics import MonitoringMetrics
 from serving.telemetry.repository_metrics import RepositoryMetrics
@@ -48,50 +46,6 @@ KINDS = tuple(kind for kind in get_args(BudgetKind) if kind not in _ON_TOP)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
-
-MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
-
-
-class Children(dict[tuple[str, ...], MetricT]):
-    """A metric by its labels, which are few; `labels()` checks and locks each time it is asked.
-
-    Args:
-        metric: with labels.
-    """
-
-    def __init__(self, metric: MetricT) -> None:
-        self._metric = metric
-
-    def __missing__(self, labels: tuple[str, ...]) -> MetricT:
-        child = self[labels] = self._metric.labels(*labels)
-        return child
-
-
-class _Watched(Collector):
-    """One value, looked up when it is asked for."""
-
-    def __init__(self, name: str, help_text: str, value: Callable[[], float], *, counts: bool) -> None:
-        self._name, self._help, self._value = name, help_text, value
-        self._family = CounterMetricFamily if counts else GaugeMetricFamily
-
-    def collect(self) -> Iterable[Metric]:
-        """Look it up."""
-        yield self._family(self._name, self._help, value=self._value())
-
-
-class _WatchedByModel(Collector):
-    """One value for each model, looked up when they are asked for."""
-
-    def __init__(self, name: str, help_text: str, values: Callable[[], Mapping[str, float]]) -> None:
-        self._name, self._help, self._values = name, help_text, values
-
-    def collect(self) -> Iterable[Metric]:
-        """Look them up."""
-        family = GaugeMetricFamily(self._name, self._help, labels=("model",))
-        for model, value in self._values().items():
-            family.add_metric((model,), value)
-        yield family
 
 
 class Metrics:
@@ -349,7 +303,7 @@ class Metrics:
             value: returns it; called from the thread that asks.
             counts: whether it only ever grows.
         """
-        self.registry.register(_Watched(name, help_text, value, counts=counts))
+        self.registry.register(Watched(name, help_text, value, counts=counts))
 
     def watch_models(self, name: str, help_text: str, values: Callable[[], Mapping[str, float]]) -> None:
         """Show a value of each model, looked up whenever the metrics are asked for.
@@ -359,7 +313,7 @@ class Metrics:
             help_text: a sentence.
             values: returns them by the model's name; called from the thread that asks.
         """
-        self.registry.register(_WatchedByModel(name, help_text, values))
+        self.registry.register(WatchedByModel(name, help_text, values))
 
     def built(self, version: str, python: str) -> None:
         """Say which version of Offramp serves, and on which version of Python."""

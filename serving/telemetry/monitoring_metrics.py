@@ -179,14 +179,6 @@ class MonitoringMetrics:
 
     def forget(self, model: str) -> None:
         """Show no state of a model that is gone."""
-        gauges = (
-            self._correction,
-            self._error,
-            self._expected,
-            self._low,
-            self._drift,
-            self._limit,
-            self._alarm,
-        )
-        for gauge in gauges:
-            gauge.remove_by_labels({"model": model})
+        for metric in vars(self).values():
+            if isinstance(metric, Gauge):  # counters keep what was counted
+                metric.remove_by_labels({"model": model})

@@ -13,11 +13,11 @@ from serving.scheduler.stage_queue import StageQueue
 REQUEST: Request[None] = Request(10**6, Constraints(1.0, ()), barrier=False, admitted_at=0.0)
 
 
-def numbered(start: int, count: int) -> tuple[list[Row], tuple[np.ndarray, ...]]:
-    """Rows and two tensors, in each of which a row holds its own number."""
+def numbered(start: int, count: int, since: float = 0.0) -> tuple[list[Row], tuple[np.ndarray, ...]]:
+    """Rows that wait since then, and two tensors, in each of which a row holds its own number."""
     numbers = np.arange(start, start + count)
     tensors = (numbers.astype(np.float32)[:, None] * np.ones((1, 3), np.float32), numbers.astype(np.int64))
-    return [Row(REQUEST, int(number)) for number in numbers], tensors
+    return [Row(REQUEST, int(number), since) for number in numbers], tensors
 
 
 @given(moves=st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60), keep_rows=st.integers(1, 16))
@@ -110,9 +110,13 @@ def test_a_batch_that_survives_whole_is_not_copied_and_never_written_to() -> Non
 
 def test_parts_are_put_one_behind_the_other() -> None:
     queue = StageQueue(keep_rows=4)
-    (first, one), (second, two), (third, three) = numbered(0, 1), numbered(1, 3), numbered(4, 2)
-    queue.push_all(first, [one], now=1.0)
-    queue.push_all([*second, *third], [two, three], now=2.0)
+    (first, one), (second, two), (third, three) = (
+        numbered(0, 1, 1.0),
+        numbered(1, 3, 2.0),
+        numbered(4, 2, 2.0),
+    )
+    queue.push_all(first, [one])
+    queue.push_all([*second, *third], [two, three])
     rows, (_, narrow) = queue.pop(9)
     assert [row.position for row in rows] == narrow.tolist() == [0, 1, 2, 3, 4, 5]
     assert [row.queued_at for row in rows] == [1.0] + [2.0] * 5
@@ -123,7 +127,7 @@ def test_a_part_unlike_those_before_is_refused_and_changes_nothing() -> None:
     queue.push(*numbered(0, 2), None, now=0.0)
     (rows, fine), (more, _) = numbered(2, 1), numbered(3, 1)
     with pytest.raises(ValueError, match="expected tensors of"):
-        queue.push_all([*rows, *more], [fine, (np.zeros((1, 9)), np.zeros(1))], now=0.0)
+        queue.push_all([*rows, *more], [fine, (np.zeros((1, 9)), np.zeros(1))])
     assert [row.position for row in queue.pop(9)[0]] == [0, 1]
 
 
