@@ -84,6 +84,19 @@ def test_a_run_can_start_from_another(tmp_path: Path) -> None:
     assert torch.equal(weights(run)[name], weights(start)[name])
 
 
+@pytest.mark.parametrize("flag", ["init_from", "transfer_from"])
+def test_a_run_goes_on_without_the_one_it_started_from(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = trained(tmp_path / "start", method="joint", epochs=1)
+    options = {"method": "joint", "epochs": 2, flag: start.folder}
+    whole = trained(tmp_path / "whole", **options)
+    stopped = broken(monkeypatch, tmp_path / "broken", 1, **options)
+    start.folder.rename(tmp_path / "elsewhere")
+
+    assert same(weights(whole), weights(ended(stopped)))
+
+
 def test_a_start_that_has_seen_the_validation_images_is_refused(tmp_path: Path) -> None:
     start = trained(tmp_path / "start", method="joint", epochs=1)
 
