@@ -2,15 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.small_runs import config, flags, trained
-from tests.training.test_fit import logged, same, stop_after, weights
+from tests.training.small_runs import broken, config, ended, flags, logged, same, trained, weights
 from training.config import OptionConfig, check_options
 from training.errors import ConfigError
 from training.fit import main
-from training.fitting.fit import fit
 from training.runs.checkpoint import Checkpoint
 from training.runs.run import Run
-from training.runs.start import resumed
 
 ALL_OPTIONS = {
     "joint": {"backbone_epochs": 1, "label_smoothing": 0.1, "distil": 0.5, "weight_ema": 0.9},
@@ -30,15 +27,10 @@ def test_a_run_with_options_resumes_bit_for_bit(
 ) -> None:
     options = {"method": method, "epochs": 3, **ALL_OPTIONS[method]}
     whole = trained(tmp_path / "whole", **options)
-    with monkeypatch.context() as patched:
-        stop_after(patched, 2)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "broken", **options)
 
-    run, data = resumed(tmp_path / "broken", {})
-    fit(run, data)
+    run = ended(broken(monkeypatch, tmp_path / "broken", 2, **options))
 
-    one, other = (Checkpoint.load(ended.checkpoint_path) for ended in (whole, run))
+    one, other = (Checkpoint.load(each.checkpoint_path) for each in (whole, run))
     assert same(one.model, other.model)
     assert same(one.trained or {}, other.trained or {})
     assert not same(one.model, one.trained or {})

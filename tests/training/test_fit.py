@@ -1,6 +1,4 @@
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -8,39 +6,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.small_runs import config, flags, trained
+from tests.training.small_runs import broken, config, ended, flags, logged, same, trained, weights
 from training.errors import ConfigError, NonFiniteLossError, RunError
 from training.fit import main
 from training.fitting.fit import fit
-from training.runs.checkpoint import Checkpoint
 from training.runs.run import Run
 from training.runs.start import check_start, resumed, started
 
 WIDER = {**config().model_option, "channels": "8"}
-
-
-def weights(run: Run) -> dict[str, Any]:
-    return Checkpoint.load(run.checkpoint_path).model
-
-
-def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def logged(run: Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    """Make a run die right after the checkpoint of `epoch`, before anything is logged."""
-    save = Checkpoint.save
-
-    def save_and_die(self: Checkpoint, path: Path) -> None:
-        save(self, path)
-        if self.epoch == epoch:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoint, "save", save_and_die)
 
 
 @pytest.mark.parametrize("method", ["joint", "meta-gf"])
@@ -48,13 +21,8 @@ def test_a_resumed_run_ends_with_the_same_weights_and_logs(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(tmp_path / "whole", method=method, epochs=3)
-    with monkeypatch.context() as patched:
-        stop_after(patched, 2)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "broken", method=method, epochs=3)
 
-    run, data = resumed(tmp_path / "broken", {})
-    fit(run, data)
+    run = ended(broken(monkeypatch, tmp_path / "broken", 2, method=method, epochs=3))
 
     assert same(weights(whole), weights(run))
     assert [record["epoch"] for record in logged(run)] == [1, 2, 3]
@@ -114,6 +82,19 @@ def test_a_run_can_start_from_another(tmp_path: Path) -> None:
 
     name = "segments.0.head.classify.weight"
     assert torch.equal(weights(run)[name], weights(start)[name])
+
+
+@pytest.mark.parametrize("flag", ["init_from", "transfer_from"])
+def test_a_run_goes_on_without_the_one_it_started_from(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = trained(tmp_path / "start", method="joint", epochs=1)
+    options = {"method": "joint", "epochs": 2, flag: start.folder}
+    whole = trained(tmp_path / "whole", **options)
+    stopped = broken(monkeypatch, tmp_path / "broken", 1, **options)
+    start.folder.rename(tmp_path / "elsewhere")
+
+    assert same(weights(whole), weights(ended(stopped)))
 
 
 def test_a_start_that_has_seen_the_validation_images_is_refused(tmp_path: Path) -> None:

@@ -5,18 +5,16 @@ import torch
 from torch._inductor import cpp_builder
 from torch._inductor.exc import InvalidCxxCompiler
 
-from tests.training.small_runs import config, flags, trained
-from tests.training.test_fit import same, stop_after
+from tests.training.small_runs import broken, config, ended, flags, same, trained
 from training import recipes
 from training.config import FitConfig
 from training.errors import ConfigError
 from training.fit import main
-from training.fitting.fit import fit
 from training.fitting.problem import Recipe
 from training.models.architectures import torchvision_nets
 from training.runs.checkpoint import Checkpoint
 from training.runs.run import Run
-from training.runs.start import checked, resumed
+from training.runs.start import checked
 from training.schedules import constant
 
 NET = {
@@ -72,15 +70,10 @@ def test_an_unknown_method_is_told_as_without_a_recipe(
 def test_a_fast_run_resumes_bit_for_bit(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {**LADDER, "recipe": "fast", "method": method, "epochs": 3, "start_size": 20, "batch_size": 32}
     whole = trained(tmp_path / "whole", **options)
-    with monkeypatch.context() as patched:
-        stop_after(patched, 2)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "broken", **options)
 
-    run, data = resumed(tmp_path / "broken", {})
-    fit(run, data)
+    run = ended(broken(monkeypatch, tmp_path / "broken", 2, **options))
 
-    one, other = (Checkpoint.load(ended.checkpoint_path) for ended in (whole, run))
+    one, other = (Checkpoint.load(each.checkpoint_path) for each in (whole, run))
     assert same(one.model, other.model)
     assert same(one.trained or {}, other.trained or {})
 
@@ -136,7 +129,7 @@ def test_a_run_that_starts_from_another_keeps_its_whitening(tmp_path: Path) -> N
     run = trained(tmp_path / "run", **LADDER, whiten=True, method="joint", epochs=1, init_from=start.folder)
 
     name = "segments.0.body.0.layers.0.weight"
-    one, other = (Checkpoint.load(ended.checkpoint_path).model for ended in (start, run))
+    one, other = (Checkpoint.load(each.checkpoint_path).model for each in (start, run))
 
     assert torch.equal(one[name], other[name])
     assert not same(one, other)

@@ -119,9 +119,11 @@ def measure(
     points = []
     for alternative in alternatives:
         spec = alternative.bundle.manifest.preprocessing
-        images = decoded.setdefault(spec.model_dump_json(), _decoded(test, spec, scratch, len(decoded)))
-        flops = alternative.bundle.manifest.exit_flops
-        points += [_Point(alternative, budget, images) for budget in budgets_of(flops, full_flops, asked)]
+        key = spec.model_dump_json()
+        if key not in decoded:
+            decoded[key] = _decoded(test, spec, scratch, len(decoded))
+        budgets = budgets_of(alternative.bundle.manifest.exit_flops, full_flops, asked)
+        points += [_Point(alternative, budget, decoded[key]) for budget in budgets]
     patience = START_SECONDS + _SECONDS_A_BUNDLE * len(alternatives)
     with (
         running_server(served, scratch / "server.log", *FLAGS, start_seconds=patience) as address,

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from training.errors import RunError
-
-_WITHIN = ("state_dict", "model_state_dict", "model")
-_WRAPPER = "module."
-"""DataParallel's prefix."""
+from training.models.state_file import load, tensors_in
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class Published:
     """A checkpoint that was read.
 
     Args:
-        tensors: by name, without DataParallel's prefix.
+        tensors: by name, without a wrapper's prefix.
         epochs: that it was trained for, where the file tells.
         file: its name.
         sha256: of the file.
@@ -42,7 +38,7 @@ def read(path: Path) -> Published:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        stored = _load(path)
+        stored = load(path)
     except OSError as error:
         raise RunError(f"{path}: expected a checkpoint, found none: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -54,24 +50,12 @@ def read(path: Path) -> Published:
     except Exception as error:  # the readers raise whatever damage makes them trip over
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise RunError(f"{path}: expected a checkpoint of torch or safetensors: {reason}") from error
-    return Published(*_state_dict(stored, path), path.name, digest)
+    try:
+        return Published(tensors_in(stored), _epochs(stored), path.name, digest)
+    except TypeError as error:
+        raise RunError(f"{path}: expected a state dict (tensors by name), found {error}") from error
 
 
-def _load(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _state_dict(stored: object, path: Path) -> tuple[dict[str, Tensor], int | None]:
-    epochs = None
-    if isinstance(stored, Mapping):
-        last = stored.get("epoch")
-        epochs = last + 1 if isinstance(last, int) and last >= 0 else None  # public code counts from 0
-        stored = next((stored[name] for name in _WITHIN if isinstance(stored.get(name), Mapping)), stored)
-    if not isinstance(stored, Mapping) or not any(map(torch.is_tensor, stored.values())):
-        raise RunError(f"{path}: expected a state dict (tensors by name), found {type(stored).__name__}")
-    tensors = {str(name): value for name, value in stored.items() if torch.is_tensor(value)}
-    return {name.removeprefix(_WRAPPER): value for name, value in tensors.items()}, epochs
+def _epochs(stored: object) -> int | None:
+    last = stored.get("epoch") if isinstance(stored, Mapping) else None
+    return last + 1 if isinstance(last, int) and last >= 0 else None  # public code counts from 0

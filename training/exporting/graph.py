@@ -14,11 +14,11 @@ from onnx.utils import Extractor
 from torch import Tensor, nn
 
 from serving.bundle import ROWS, TensorSpec
+from training.models.graphs.free_batch import free_batch
 from training.models.multi_exit import MultiExitModel
 
 IMAGES = "images"
 _DTYPES = {torch.uint8: "uint8", torch.float32: "float32"}
-_MAX_BATCH = 2**20
 _SURVIVORS = "M"
 _MAP_RANK = 4
 _LINEAR = ("Gemm", "MatMul")
@@ -97,7 +97,7 @@ def export_whole(model: MultiExitModel) -> onnx.ModelProto:
             verbose=False,
             input_names=[IMAGES],
             output_names=names,
-            dynamic_shapes=({0: torch.export.Dim("N", min=1, max=_MAX_BATCH)},),
+            dynamic_shapes=(free_batch(),),
         )
     model.train(was_training)
     if program is None:

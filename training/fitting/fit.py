@@ -140,6 +140,9 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
 def untrained(run: Run, data: Data) -> MultiExitModel:
     """Return the model as the run's first epoch meets it, on the CPU.
 
+    Once there is a checkpoint, it has all weights: the model is built alone, and nothing is read that the run
+    started from.
+
     Args:
         run: whose model.
         data: the run's; a whitening is of its training images.
@@ -147,6 +150,8 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
     config = run.config
     torch.manual_seed(config.seed)
     model = run.fresh_model()
+    if run.checkpoint_path.exists():
+        return model
     if config.identity_start:
         pass_on(model)
     if config.init_from:
@@ -154,10 +159,10 @@ def untrained(run: Run, data: Data) -> MultiExitModel:
     taken: set[str] = set()
     if config.transfer_from:
         taken = transfer(model, Run.open(config.transfer_from).model().state_dict())
-    if config.init_weights and not run.checkpoint_path.exists():
+    if config.init_weights:
         fill(model, state_dict(Path(config.init_weights).expanduser()), config.init_weights)
     drawn = config.init_from is None and first_weight(model) not in taken
-    if config.whiten and drawn and not run.checkpoint_path.exists():
+    if config.whiten and drawn:
         whiten(model, (batch.images.cpu() for batch in data.training_sample(whitening.IMAGES)))
     return model
 

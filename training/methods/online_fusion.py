@@ -18,13 +18,13 @@ of a tensor are shared by different exits (`--feature-split`), all of them have 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from training.methods.exit_gradients import ExitGradients
 from training.methods.interface import MultiExitProblem
-from training.methods.step_methods import StepMethod
+from training.methods.step_methods import PerExitMethod
 
 
 class OnlineFusionOptions(BaseModel):
@@ -35,7 +35,7 @@ class OnlineFusionOptions(BaseModel):
     eta_lr: float = Field(0.01, gt=0, description="Adam's learning rate")
 
 
-class OnlineFusion(StepMethod):
+class OnlineFusion(PerExitMethod):
     """Steps along the weighed sum of the exits' gradients, and learns the weights from the step after.
 
     Args:
@@ -44,8 +44,7 @@ class OnlineFusion(StepMethod):
     """
 
     def __init__(self, problem: MultiExitProblem, options: OnlineFusionOptions) -> None:
-        super().__init__(problem)
-        self._gradients = ExitGradients(problem.parameters, problem.row_reach)
+        super().__init__(problem, self._fused)
         used = self._gradients.used
         self._sizes = self._gradients.sizes
         self._mask = torch.zeros(used.shape).masked_fill(~used, -torch.inf).to(self._gradients.matrix)
@@ -57,17 +56,18 @@ class OnlineFusion(StepMethod):
         """Return π [exits, shared tensors]; 0 where an exit does not reach one."""
         return torch.softmax(self._eta + self._mask, dim=0)
 
-    def backward(self, losses: Sequence[Tensor], step: int) -> None:
-        """Set the gradients, after η has learned from what the last step did to these losses."""
-        matrix = self._gradients.fill(losses)
-        self._problem.average([matrix])
-        if not matrix.numel():
-            return
-        if step and self._last is not None:  # what an epoch's first step depends on is in no checkpoint
+    def epoch(self) -> None:
+        """Train for one pass over the data; its first step depends on nothing that a checkpoint lacks."""
+        self._last = None
+        super().epoch()
+
+    def _fused(self, matrix: Tensor, _: np.random.Generator) -> Tensor:
+        """Combine gradients, after η has learned from what the last step did to the losses."""
+        if self._last is not None:
             self._eta.grad = eta_descent(matrix.sum(0), self._last, self.weights(), self._sizes)
             self._adam.step()
         self._last = matrix.clone()
-        self._gradients.spread(fused(matrix, self.weights(), self._sizes))
+        return fused(matrix, self.weights(), self._sizes)
 
     def facts(self) -> dict[str, float]:
         """Return how far the weights are from equal ones, on average."""
@@ -86,7 +86,6 @@ class OnlineFusion(StepMethod):
         super().load_state_dict(state)
         self._eta.copy_(state["eta"])
         self._adam.load_state_dict(state["adam"])
-        self._last = None
 
 
 def fused(matrix: Tensor, weights: Tensor, sizes: Sequence[int]) -> Tensor:

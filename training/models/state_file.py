@@ -21,20 +21,36 @@ def state_dict(path: Path) -> dict[str, Tensor]:
         ConfigError: there are none.
     """
     try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        found = load(path)
     except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
         raise ConfigError(
             f"{path}: expected a file of weights (a state dict of tensors), found none that can be read "
             f"({str(error).splitlines()[0]})"
         ) from error
+    try:
+        return tensors_in(found)
+    except TypeError as error:
+        raise ConfigError(f"{path}: expected a state dict of tensors; found {error}") from error
+
+
+def load(path: Path) -> Any:
+    """Read safetensors, or what `torch.save` wrote, without running anything; raises what the readers do."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def tensors_in(found: Any) -> dict[str, Tensor]:
+    """Return the state dict in a checkpoint; keys that wrappers put before each name are dropped.
+
+    Raises:
+        TypeError: there is none, with the type of what is there instead.
+    """
     for key in _NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        raise ConfigError(f"{path}: expected a state dict of tensors; found {type(found).__name__}")
+        raise TypeError(type(found).__name__)
     state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in state):

@@ -6,14 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.small_runs import trained
-from tests.training.test_fit import same, stop_after, weights
+from tests.training.small_runs import broken, ended, same, trained, weights
 from tests.training.test_recipes import LADDER
-from training.fitting.fit import fit
 from training.fitting.problem import Recipe, TrainingProblem
 from training.models.multi_exit import MultiExitModel
 from training.models.registry import architecture
-from training.runs.start import resumed
 from training.schedules import constant
 
 PARTS: dict[str, Any] = {**LADDER, "identity_start": True, "bias_lr": 64.0, "freeze_bn_scale": True}
@@ -46,13 +43,8 @@ def test_scales_stay_and_the_run_resumes_bit_for_bit(
 ) -> None:
     options = {**PARTS, "method": method, "epochs": 2, "lr": 0.01}
     whole = trained(tmp_path / "whole", **options)
-    with monkeypatch.context() as patched:
-        stop_after(patched, 1)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "broken", **options)
 
-    run, data = resumed(tmp_path / "broken", {})
-    fit(run, data)
+    run = ended(broken(monkeypatch, tmp_path / "broken", 1, **options))
 
     assert same(weights(whole), weights(run))
     scales = [t for name, t in weights(run).items() if name.endswith("rung.1.weight")]

@@ -18,6 +18,7 @@ from training.adopting.network import reading
 from training.adopting.network.network import Network, network, read_network
 from training.errors import AdoptError, ConfigError
 from training.models.architectures import torchvision_nets
+from training.models.graphs.free_batch import free_batch
 from training.models.state_file import state_dict
 
 RANDOM = "random"
@@ -25,7 +26,6 @@ RANDOM = "random"
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OPSET = 20
-_MAX_BATCH = 2**20
 _IMAGE_SIZE = 224
 
 
@@ -63,7 +63,7 @@ def exported(name: str, net: nn.Module, image_size: int) -> reading.Onnx:
         AdoptError: torch cannot export it.
     """
     net = net.eval().float()
-    free = ({0: torch.export.Dim("N", min=1, max=_MAX_BATCH)},)
+    free = (free_batch(),)
     problems = []
     for batch, dynamic in ((2, free), (1, None)):
         images = torch.zeros(batch, 3, image_size, image_size)

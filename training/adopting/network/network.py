@@ -136,8 +136,8 @@ def network(found: Onnx, image_size: int | None = None) -> Network:
     output = model.graph.output[0].name
     classes = _classes(found.name, two[output].shape)
     _check_same(found, model, images, batch, len(two[output].shape))
-    last = next(node for node in reversed(model.graph.node) if output in node.output)
     flat = _flat(model, len(two[output].shape))
+    last = reading.last_operator(flat)
     at_two, at_three = ({name: value.shape for name, value in values.items()} for values in (two, three))
     return Network(
         name=found.name,
@@ -149,7 +149,7 @@ def network(found: Onnx, image_size: int | None = None) -> Network:
         height=height,
         width=width,
         classes=classes,
-        ends_in="probabilities" if _is_softmax(model, last) else "logits",
+        ends_in="probabilities" if last is not None and last.op_type == "Softmax" else "logits",
         shapes={**shapes, output: (classes,)},
         node_flops=tuple(node_flops(flat, at_two, at_three)),
         class_names=None,
@@ -284,15 +284,6 @@ def _flat(model: onnx.ModelProto, rank: int) -> onnx.ModelProto:
         model.graph.node.append(helper.make_node("Flatten", [f"{name}_map"], [name], axis=1))
     del output.type.tensor_type.shape.dim[:]
     return model
-
-
-def _is_softmax(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
-    producers = {name: node for node in model.graph.node for name in node.output}
-    while (
-        node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Cast") and node.input[0] in producers
-    ):
-        node = producers[node.input[0]]
-    return node.op_type == "Softmax"
 
 
 def _listed(shape: list[int | None]) -> str:

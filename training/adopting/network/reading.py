@@ -214,11 +214,7 @@ def _check_ends(name: str, model: onnx.ModelProto) -> None:
 
 def _check_answer(name: str, model: onnx.ModelProto) -> None:
     """Refuse networks whose answer is no choice among classes."""
-    output = model.graph.output[0]
-    producers = {made: node for node in model.graph.node for made in node.output}
-    node = producers.get(output.name)
-    while node is not None and node.op_type in _PASSING_ON:
-        node = producers.get(node.input[0])
+    node = last_operator(model)
     if node is not None and node.op_type == "Sigmoid":
         raise AdoptError(
             f"{name}: it answers for each class by itself (Sigmoid), as networks of several labels for one "
@@ -229,12 +225,22 @@ def _check_answer(name: str, model: onnx.ModelProto) -> None:
             f"{name}: it answers with the class alone ({node.op_type}), which does not say how sure it is: "
             "export it with the logits"
         )
+    output = model.graph.output[0]
     kind = output.type.tensor_type.elem_type
     if kind not in (onnx.TensorProto.FLOAT, onnx.TensorProto.UNDEFINED):
         raise AdoptError(
             f"{name}: expected logits or probabilities as float32; found {output.name} as "
             f"{onnx.TensorProto.DataType.Name(kind).lower()}"
         )
+
+
+def last_operator(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """Return the operator whose values the output has, perhaps in another shape; None without one."""
+    producers = {made: node for node in model.graph.node for made in node.output}
+    node = producers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _PASSING_ON:
+        node = producers.get(node.input[0])
+    return node
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from training.errors import ConfigError
-from training.models.graphs.failing_line import failing_line
+from training.models.graphs.failing_line import failing_line, first_line
+from training.models.graphs.free_batch import free_batch
 from training.models.graphs.plain_graph import make_modules_plain
 from training.models.graphs.tracing import BATCHES, Trace, finished
 
-_MAX_BATCH = 2**20
 _GUARDS = "_guards_fn"
 
 
@@ -32,7 +32,7 @@ def trace_exported(net: nn.Module, image_size: int, name: str) -> Trace:
     """
     make_modules_plain(net)
     images = torch.zeros(BATCHES[0], 3, image_size, image_size)
-    free = ({0: torch.export.Dim("N", min=1, max=_MAX_BATCH)},)
+    free = (free_batch(),)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -40,9 +40,8 @@ def trace_exported(net: nn.Module, image_size: int, name: str) -> Trace:
             if any(_changes_in_place(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})  # without any: in-place steps become plain ones
     except Exception as error:  # whatever a foreign module raises, torch cannot export it
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ConfigError(
-            f"{name}: torch.export cannot follow its forward{failing_line(error)}: {reason}"
+            f"{name}: torch.export cannot follow its forward{failing_line(error)}: {first_line(error)}"
         ) from error
     module = program.module()
     _tidy(module.graph)

@@ -1,4 +1,4 @@
-"""The line of somebody's code at which reading a network stopped, for messages."""
+"""Why reading a network stopped, and at which line of somebody's code, for messages."""
 
 import linecache
 import traceback
@@ -22,3 +22,8 @@ def failing_line(error: BaseException) -> str:
     last = frames[-1]
     line = linecache.getline(last.filename, last.lineno or 0).strip()
     return f" ({Path(last.filename).name}:{last.lineno}: {line})"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its name where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

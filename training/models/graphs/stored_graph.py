@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from training.errors import ConfigError
+from training.models.graphs.failing_line import first_line
+from training.models.graphs.free_batch import free_batch
 from training.models.multi_exit import MultiExitModel, Segment
 
-_MAX_BATCH = 2**20
 _ATEN = "aten."
 _NUMBERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -81,12 +82,11 @@ def restored(data: Mapping[str, Any]) -> MultiExitModel:
 
 
 def _part(part: nn.Module, features: Sequence[Tensor]) -> dict[str, Any]:
-    free = ([{0: torch.export.Dim("N", min=1, max=_MAX_BATCH)} for _ in features],)
+    free = ([free_batch() for _ in features],)
     try:
         program = torch.export.export(_Listed(part), (list(features),), dynamic_shapes=free, strict=False)
     except Exception as error:  # whatever a foreign module raises, torch cannot export it
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ConfigError(f"torch.export cannot follow it: {reason}") from error
+        raise ConfigError(f"torch.export cannot follow it: {first_line(error)}") from error
     module = program.module()
     holds = {name.removeprefix("part."): value for name, value in module.state_dict().items()}
     constants: dict[str, Tensor] = {}

@@ -22,7 +22,7 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention
 from torchvision.ops import StochasticDepth
 
 from training.errors import ConfigError
-from training.models.graphs.failing_line import failing_line
+from training.models.graphs.failing_line import failing_line, first_line
 from training.models.graphs.plain_graph import make_modules_plain, make_steps_plain
 
 BATCHES = (2, 3)
@@ -111,7 +111,7 @@ def _unreadable(name: str, tracer: "_Tracer", error: Exception, *, evaluation: b
     reasons = {
         "values": "the code goes a way that depends on the images' values",
         "shapes": "the code goes a way that depends on a shape or a type, which torch.fx does not know",
-        None: str(error).strip().partition("\n")[0] or type(error).__name__,
+        None: first_line(error),
     }
     hint = "" if evaluation else "; --model-option evaluation=true reads more networks, in evaluation mode"
     return f"{name}: torch.fx cannot follow its forward{inside}{where}: {reasons[tracer.decided_by]}{hint}"
