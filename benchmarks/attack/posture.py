@@ -2,9 +2,7 @@
 
 import hashlib
 import secrets
-import shutil
 import ssl
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 from benchmarks.attack import nets
 from benchmarks.attack.finding import Finding, at_most, is_in
 from benchmarks.attack.target import Target, post, serving
+from tests.tls import certificate
 
 _MOST_CONNECTIONS = 30
 _SECRET_PATHS = ("/metrics", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/")
@@ -184,13 +183,7 @@ def _too_many_connections(target: Target, ann: dict[str, str]) -> Iterator[Findi
 
 def _tls(folder: Path) -> Iterator[Finding]:
     """Speak in the clear, with an old version, or not at all; then give the server another certificate."""
-    if shutil.which("openssl") is None:
-        yield Finding(
-            "TLS", "no openssl here to make a certificate: nothing was tried", "tried where it is", True
-        )
-        return
-    cert, key, log = folder / "cert.pem", folder / "key.pem", folder / "tls-log"
-    _certificate(cert, key)
+    (cert, key), log = certificate(folder), folder / "tls-log"
     flags = ("--tls-cert", str(cert), "--tls-key", str(key), "--max-connections", str(_MOST_CONNECTIONS))
     with log.open("wb") as stream, serving(nets.tiny(folder / "tls-models"), *flags, stderr=stream) as target:
         yield is_in("over TLS", _over_tls(target, cert), (200,))
@@ -208,7 +201,7 @@ def _tls(folder: Path) -> Iterator[Finding]:
                 (200, 503),
             )
         old = cert.read_bytes()
-        _certificate(cert, key)
+        certificate(folder, "second")
         until = time.monotonic() + 8
         while (shown := _shown(target)) == ssl.PEM_cert_to_DER_cert(
             old.decode()
@@ -218,12 +211,6 @@ def _tls(folder: Path) -> Iterator[Finding]:
             "a new certificate is shown", shown == ssl.PEM_cert_to_DER_cert(cert.read_text()), (True,)
         )
     yield is_in("tracebacks in its log", log.read_text().count("Traceback"), (0,))
-
-
-def _certificate(cert: Path, key: Path) -> None:
-    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=here"
-    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*words.split(), *names], check=True, capture_output=True)
 
 
 def _over_tls(target: Target, cert: Path) -> int:
