@@ -8,7 +8,6 @@ requests keep arriving in both.
 """
 
 import argparse
-import os
 import tempfile
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.speed.processes import cpu_seconds
 from training.demo.server import started_server
 
 _EVERY_SECONDS = 2.0
@@ -75,14 +75,9 @@ def _tabs(client: httpx.Client, path: str, following: int, tabs: int, seconds: f
 
 def _cost(pid: int, job: Callable[[], None]) -> float:
     """Return the share of a core that a process used while a job ran."""
-    begun, used = time.monotonic(), _cpu_seconds(pid)
+    begun, used = time.monotonic(), cpu_seconds(pid)
     job()
-    return (_cpu_seconds(pid) - used) / (time.monotonic() - begun)
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (cpu_seconds(pid) - used) / (time.monotonic() - begun)
 
 
 def _send(url: str, rate: float, over: threading.Event) -> None:

@@ -12,7 +12,6 @@ differ.
 import argparse
 import asyncio
 import http.client
-import io
 import json
 import shutil
 import sys
@@ -22,8 +21,8 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from benchmarks.speed.client import as_png, request_bytes
 from benchmarks.speed.open_loop import Seen, poisson
 from benchmarks.speed.ratios import percentile
 from serving.bundle import read_bundle
@@ -35,14 +34,8 @@ ALLOWED = 2.0
 
 def requests_of(size: tuple[int, int], budget: str, count: int) -> list[bytes]:
     """Make requests, each of one PNG of noise."""
-    random, made = np.random.default_rng(0), []
-    for _ in range(count):
-        stream = io.BytesIO()
-        Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).save(stream, "PNG")
-        body = stream.getvalue()
-        head = f"POST /classify?budget={budget} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-        made.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    return made
+    images = np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8)
+    return [request_bytes(f"/classify?budget={budget}", as_png(image)) for image in images]
 
 
 def replace(folder: Path, port: int, number: int) -> float:

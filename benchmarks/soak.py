@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.speed.processes import resident_bytes
 from serving.errors import DeadlineError, OfframpError
 from serving.model import Model, ServingConfig
 from serving.options import ClassifyOptions
@@ -27,11 +28,6 @@ from serving.telemetry.metrics import Metrics
 QUEUE_ROWS = 1024
 LINES = 20
 BUDGETS = ("20%", "35%", "50%", "75%", "100%")
-
-
-def resident_mb() -> float:
-    """Memory of the process, in MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def ask(draw: random.Random) -> ClassifyOptions:
@@ -63,7 +59,7 @@ def soak(model: Model, total: int, largest: int) -> list[float]:
         while waiting > QUEUE_ROWS // 2:
             waiting -= _settle(under_way)
         if sent * LINES // total > len(seen):
-            seen.append(resident_mb())
+            seen.append(resident_bytes(os.getpid()) / 1e6)
             rate = sent / (time.monotonic() - started)
             print(f"{sent:9,} images  {seen[-1]:7.1f} MB  {rate:7.0f} images/s", flush=True)
     while under_way:

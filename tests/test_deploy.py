@@ -187,6 +187,11 @@ def test_every_alert_is_tested_to_fire_and_not_to(name: str) -> None:
     assert {outcome.strip() for outcome in outcomes} == {"", "[]"}
 
 
+def test_the_page_lists_every_alert() -> None:
+    rows = re.findall(r"^\| `(Offramp\w+)` \|", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    assert rows == alerts()
+
+
 @pytest.mark.parametrize("name", recorded())
 def test_every_recording_rule_is_tested_to_have_its_value(name: str) -> None:
     tested = rf"expr: 'round\({name}[{{,].*\n.*\n +exp_samples:\n +- \{{labels: "

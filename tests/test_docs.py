@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -64,6 +65,21 @@ def test_a_page_names_what_exists(page: Path) -> None:
         *(f"make {target}" for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)),
     ]
     assert not missing
+
+
+def test_the_architecture_shows_the_layers_of_the_import_contracts() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    layers = {one["containers"][0]: one["layers"] for one in contracts if "containers" in one}
+    head, *lines = (ROOT / "docs/architecture.md").read_text().rpartition("```text\n")[2].splitlines()
+    edge = head.index("training")
+    shown = {
+        "serving": [line[:edge].strip() for line in lines],
+        "training": [line[edge:].strip() for line in lines],
+    }
+    for package, expected in layers.items():
+        named = ["commands" if layer.startswith("fit |") else layer for layer in expected]
+        assert [layer for layer in shown[package] if layer not in ("", "```")] == named
 
 
 def test_every_package_has_a_page_of_the_reference() -> None:

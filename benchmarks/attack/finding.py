@@ -1,6 +1,6 @@
 """The finding of an attack: a figure, its limit, and whether it held."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -29,6 +29,11 @@ Attack = Callable[[], Iterator[Finding]]
 def at_most(attack: str, value: float, limit: float, unit: str) -> Finding:
     """Hold a measured value against an upper limit."""
     return Finding(attack, f"{value:.3g} {unit}", f"at most {limit:g} {unit}", value <= limit, True)
+
+
+def none_of(attack: str, found: Collection[str]) -> Finding:
+    """Hold that nothing was found; what was, is named."""
+    return is_in(attack, ", ".join(found) or "none", ("none",))
 
 
 def is_in(attack: str, value: object, allowed: tuple[object, ...]) -> Finding:

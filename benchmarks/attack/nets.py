@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
+from benchmarks.speed.client import as_png
 from serving.bundle import write_bundle
 from tests.bundles import tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
@@ -94,13 +94,6 @@ def endless(folder: Path) -> Path:
 def png(count: int = 1, seed: int = 0) -> bytes:
     """Return one image as the tiny nets take it."""
     return as_png(tiny_images(count, seed)[-1])
-
-
-def as_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
-    """Return uint8 [H, W, 3] as PNG."""
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def white() -> bytes:

@@ -2,9 +2,7 @@
 
 import hashlib
 import secrets
-import shutil
 import ssl
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,8 +10,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from benchmarks.attack import nets
-from benchmarks.attack.finding import Finding, at_most, is_in
+from benchmarks.attack.finding import Finding, at_most, is_in, none_of
 from benchmarks.attack.target import Target, post, serving
+from tests.tls import certificate
 
 _MOST_CONNECTIONS = 30
 _SECRET_PATHS = ("/metrics", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/")
@@ -75,15 +74,13 @@ def _without_a_key(target: Target, key: str, sha256: str) -> Iterator[Finding]:
         "another header": {"Proxy-Authorization": f"Bearer {key}", "X-API-Key": key},
     }
     let_in = [name for name, given in shapes.items() if target.ask("/models", headers=given)[0] != 401]
-    yield is_in(f"{len(shapes)} shapes of no key: let in", ", ".join(let_in) or "none", ("none",))
-    targets: tuple[str, ...] = (
+    yield none_of(f"{len(shapes)} shapes of no key: let in", let_in)
+    targets = (
         "/models?key=" + secrets.token_urlsafe(32),
         "//models",
         "/./models",
         "/v2/health/../../models",
         "/v2/health/ready/../models",
-    )
-    targets += (
         "/%6dodels",
         "/models%00",
         "/v2/health/ready;/models",
@@ -98,7 +95,7 @@ def _without_a_key(target: Target, key: str, sha256: str) -> Iterator[Finding]:
         for path in targets
     }
     let_in = [path for path, status in answers.items() if status not in (400, 401, 404)]
-    yield is_in(f"{len(targets)} ways to write a path: let in", ", ".join(let_in) or "none", ("none",))
+    yield none_of(f"{len(targets)} ways to write a path: let in", let_in)
     first = b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
     behind = target.raw(first + post(nets.png()).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
     yield is_in("behind a request that needs none", behind.count(b" 200 "), (1,))
@@ -117,9 +114,7 @@ def _other_hosts(target: Target, ann: dict[str, str]) -> Iterator[Finding]:
     )
     statuses = {name: target.ask("/models", headers={**ann, "Host": name})[0] for name in names}
     let_in = [name for name, status in statuses.items() if status not in (400, 421)]
-    yield is_in(
-        f"{len(names)} names that are not the server's: answered", ", ".join(let_in) or "none", ("none",)
-    )
+    yield none_of(f"{len(names)} names that are not the server's: answered", let_in)
     head = "GET http://evil.test/models HTTP/1.1\r\nHost: evil.test\r\n"
     head += f"Authorization: {ann['Authorization']}\r\n"
     yield is_in(
@@ -143,7 +138,7 @@ def _other_port(target: Target, ann: dict[str, str]) -> Iterator[Finding]:
         for path in paths
         if b"offramp_" in (found := target.ask(path, headers=ann))[1] and found[0] == 200
     ]
-    yield is_in("the admin port's pages on the public one", ", ".join(seen) or "none", ("none",))
+    yield none_of("the admin port's pages on the public one", seen)
     admin = Target(target.process, target.admin_port or 0)
     yield is_in(
         "/metrics there without a key, and with one",
@@ -184,13 +179,7 @@ def _too_many_connections(target: Target, ann: dict[str, str]) -> Iterator[Findi
 
 def _tls(folder: Path) -> Iterator[Finding]:
     """Speak in the clear, with an old version, or not at all; then give the server another certificate."""
-    if shutil.which("openssl") is None:
-        yield Finding(
-            "TLS", "no openssl here to make a certificate: nothing was tried", "tried where it is", True
-        )
-        return
-    cert, key, log = folder / "cert.pem", folder / "key.pem", folder / "tls-log"
-    _certificate(cert, key)
+    (cert, key), log = certificate(folder), folder / "tls-log"
     flags = ("--tls-cert", str(cert), "--tls-key", str(key), "--max-connections", str(_MOST_CONNECTIONS))
     with log.open("wb") as stream, serving(nets.tiny(folder / "tls-models"), *flags, stderr=stream) as target:
         yield is_in("over TLS", _over_tls(target, cert), (200,))
@@ -207,23 +196,13 @@ def _tls(folder: Path) -> Iterator[Finding]:
                 _over_tls(target, cert),
                 (200, 503),
             )
-        old = cert.read_bytes()
-        _certificate(cert, key)
-        until = time.monotonic() + 8
-        while (shown := _shown(target)) == ssl.PEM_cert_to_DER_cert(
-            old.decode()
-        ) and time.monotonic() < until:
+        old = ssl.PEM_cert_to_DER_cert(cert.read_text())
+        certificate(folder, "second")
+        new, until = ssl.PEM_cert_to_DER_cert(cert.read_text()), time.monotonic() + 8
+        while (shown := _shown(target)) == old and time.monotonic() < until:
             time.sleep(0.2)
-        yield is_in(
-            "a new certificate is shown", shown == ssl.PEM_cert_to_DER_cert(cert.read_text()), (True,)
-        )
+        yield is_in("a new certificate is shown", shown == new, (True,))
     yield is_in("tracebacks in its log", log.read_text().count("Traceback"), (0,))
-
-
-def _certificate(cert: Path, key: Path) -> None:
-    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=here"
-    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*words.split(), *names], check=True, capture_output=True)
 
 
 def _over_tls(target: Target, cert: Path) -> int:

@@ -14,17 +14,16 @@ from pathlib import Path
 from threading import Thread, Timer
 from typing import Any
 
+from benchmarks.speed.client import request_bytes
+from benchmarks.speed.processes import cpu_seconds
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 
 
 def post(body: bytes, content_type: str = "image/png") -> bytes:
     """Return a whole request with a body, as it goes over the wire."""
-    head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-_TICKS = os.sysconf("SC_CLK_TCK")
+    return request_bytes("/classify", body, content_type)
 
 
 @dataclass
@@ -88,8 +87,7 @@ class Target:
 
     def cpu_seconds(self) -> float:
         """Processor time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_seconds(self.process.pid)
 
     def metric(self, start: str) -> float:
         """Sum the samples of /metrics whose line starts so."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.attack import nets
 from benchmarks.attack.finding import Finding, at_most, is_in
-from benchmarks.attack.target import ROOT, serving
+from benchmarks.attack.target import ROOT, Target, serving
 
 _REQUESTS = 800
 
@@ -65,8 +65,6 @@ def _starts(models: Path, name: str, redirection: str, log: Path) -> Finding:
         until = time.monotonic() + 20
         while time.monotonic() < until and process.poll() is None and found != "200, no traceback":
             with suppress(OSError):
-                from benchmarks.attack.target import Target
-
                 status = Target(process, port).ask("/classify", nets.png(), timeout=3)[0]
                 found = f"{status}, {'a' if 'Traceback' in log.read_text() else 'no'} traceback"
             time.sleep(0.1)

@@ -23,7 +23,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+import serving
+
+ROOT = Path(serving.__path__[0]).parent
 _UNCOUNTED = 5
 
 

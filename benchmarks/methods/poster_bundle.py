@@ -29,7 +29,6 @@ from serving.bundle import (
     Manifest,
     Named,
     Preprocessing,
-    SegmentSpec,
     write_bundle,
 )
 from serving.bundle.manifest import Precision
@@ -41,6 +40,7 @@ from training.calibration.collect import (
     engine_probabilities,
     unknown_calibration,
 )
+from training.exporting.export import draft_segments
 from training.exporting.graph import Boundary, boundaries, export_whole, gathering, split_at_boundaries
 from training.models.flops import segment_flops
 from training.models.multi_exit import MultiExitModel
@@ -97,7 +97,6 @@ def manifest(
     model: MultiExitModel, parts: Sequence[Boundary], calibration: Calibration | None = None
 ) -> Manifest:
     """The draft that fits the model cut into parts; accuracies are those of the calibration."""
-    flops = segment_flops(model)
     accuracy = (0.0,) * len(parts) if calibration is None else calibration.accuracy
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -107,16 +106,8 @@ def manifest(
         classes=tuple(f"class_{number:02d}" for number in range(CLASSES)),
         preprocessing=Preprocessing(height=_SIDE, width=_SIDE),
         segments=tuple(
-            SegmentSpec(
-                file=f"segment_{number}.onnx",
-                sha256=UNSEALED,
-                inputs=part.inputs,
-                outputs=part.outputs,
-                body_flops=cost.body,
-                head_flops=cost.head,
-                validation_accuracy=share,
-            )
-            for number, (part, cost, share) in enumerate(zip(parts, flops, accuracy, strict=True), start=1)
+            spec.model_copy(update={"validation_accuracy": share})
+            for spec, share in zip(draft_segments(parts, segment_flops(model)), accuracy, strict=True)
         ),
         precision="float32",
         calibration=CalibrationSpec(sha256=UNSEALED),

@@ -12,7 +12,6 @@ when a request was due, and of answers alone.
 """
 
 import asyncio
-import io
 import json
 import sys
 import tempfile
@@ -25,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from benchmarks.reporting import command_line, opened, publish, table
+from benchmarks.speed.client import as_png, length_of, request_bytes
 from benchmarks.speed.open_loop import MAX_CONNECTIONS, poisson
 from benchmarks.speed.ratios import percentile
 from serving.bundle import Bundle, read_bundle
@@ -85,17 +84,7 @@ def requests_of(bundle: Bundle, data: str | None, count: int) -> tuple[list[byte
         labels += batch.labels.tolist()
         if len(images) >= count:
             break
-    requests = []
-    for image in images[:count]:
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "PNG")
-        body = stream.getvalue()
-        head = (
-            "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        requests.append(head.encode() + body)
-    return requests, labels[:count]
+    return [request_bytes("/classify", as_png(image)) for image in images[:count]], labels[:count]
 
 
 async def capacity(port: int, requests: Sequence[bytes], seconds: float) -> float:
@@ -109,8 +98,7 @@ async def capacity(port: int, requests: Sequence[bytes], seconds: float) -> floa
         while time.perf_counter() < until:
             writer.write(requests[place % len(requests)])
             head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
-            await reader.readexactly(length)
+            await reader.readexactly(length_of(head))
             done += 1
             place += CALLERS
         writer.close()

@@ -13,13 +13,13 @@ from onnx.compose import add_prefix, merge_models
 from onnx.utils import Extractor
 from PIL import Image
 
+from benchmarks.methods import poster_bundle
 from benchmarks.methods.poster_bundle import pool as poster_pool
 from benchmarks.methods.poster_bundle import poster_model, write, write_pngs
 from serving.bundle import ROWS, Bundle, read_bundle
+from training import exporting, models
 from training.exporting.graph import boundaries, export_whole, split_at_boundaries
 from training.exporting.int8 import quantize
-
-from .processes import ROOT
 
 POOL = 512
 _CALIBRATION_IMAGES = 2000
@@ -119,10 +119,14 @@ def _make_poster(folder: Path, images: npt.NDArray[np.uint8]) -> None:
 
 def _key() -> str:
     """Changes with the code that makes the nets."""
-    training = ROOT / "training"
-    sources = [ROOT / "benchmarks" / "poster_bundle.py", training / "exporting" / "graph.py"]
-    sources += [*(training / "exporting").glob("int8*.py"), *(training / "models").glob("*.py")]
-    return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:8]
+    return sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()[:8]
+
+
+def sources() -> list[Path]:
+    """Return the files of that code."""
+    export, nets = Path(exporting.__path__[0]), Path(models.__path__[0])
+    found = [Path(poster_bundle.__file__), export / "graph.py", *export.glob("int8*.py"), *nets.rglob("*.py")]
+    return sorted(found)
 
 
 def full_depth(bundle: Bundle) -> onnx.ModelProto:

@@ -2,10 +2,8 @@
 
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2", reason="needs offr
 from serving.model import Model  # noqa: E402 - after the check
 from serving.web.grpc import open_inference_pb2 as pb  # noqa: E402
 from tests.bundles import tiny_bundle, tiny_images  # noqa: E402
+from tests.tls import certificate  # noqa: E402
 from training.demo.server import ServerProcess, started_server, stop  # noqa: E402
 from training.errors import DemoError  # noqa: E402
 
@@ -101,12 +100,8 @@ def test_a_port_that_is_taken_is_said_before_models_are_loaded(models: Path, tmp
             serving.__enter__()
 
 
-@pytest.mark.skipif(which("openssl") is None, reason="needs openssl, to make a certificate")
 def test_tls_shows_the_servers_certificate(models: Path, tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    cert, key = certificate(tmp_path)
     flags = ("--grpc-port", "0", "--tls-cert", str(cert), "--tls-key", str(key), "--drain-seconds", "0")
     with started_server(models, tmp_path / "log", *flags) as server:
         credentials = grpc.ssl_channel_credentials(cert.read_bytes())

@@ -2,23 +2,14 @@
 
 import http.client
 import ssl
-import subprocess
 from contextlib import closing
 from pathlib import Path
-from shutil import which
 
 import pytest
 
 from tests.bundles import tiny_bundle
 from tests.integration.server_process import PATIENCE_SECONDS, Running, server
-
-pytestmark = pytest.mark.skipif(which("openssl") is None, reason="needs openssl, to make a certificate")
-
-
-def certificate(cert: Path, key: Path) -> None:
-    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=here"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*words.split(), *names], check=True, capture_output=True)
+from tests.tls import certificate
 
 
 def statuses(running: Running, cert: Path, requests: int) -> list[int]:
@@ -37,8 +28,7 @@ def statuses(running: Running, cert: Path, requests: int) -> list[int]:
 
 
 def test_every_request_is_answered_and_a_new_certificate_is_shown(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    certificate(cert, key)
+    cert, key = certificate(tmp_path)
     tiny_bundle(tmp_path / "models" / "tiny")
     flags = ("--tls-cert", str(cert), "--tls-key", str(key), "--drain-seconds", "0")
     with server(tmp_path / "models", *flags) as running:
@@ -46,7 +36,7 @@ def test_every_request_is_answered_and_a_new_certificate_is_shown(tmp_path: Path
         assert [statuses(running, cert, 1) for _ in range(4)] == [[200]] * 4
         with pytest.raises((OSError, http.client.HTTPException)):
             running.ask("GET", "/models")
-        certificate(cert, key)
+        certificate(tmp_path, "second")
         while True:  # the server looks once a second; until then the new file does not vouch for it
             try:
                 assert statuses(running, cert, 1) == [200]
