@@ -25,10 +25,11 @@ OfframpError
 ├── ClosedError (503)              the model is shutting down or its worker died
 ├── EngineError (500)              the engine failed on a batch that this request was part of
 ├── SettingsValueError             a flag or a variable that cannot be used (serving.command_line)
+├── HubError                       a repository of the Hugging Face Hub that cannot be used
 └── BundleError                    a bundle that cannot be loaded (never part of a request)
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class OfframpError(Exception):
@@ -184,6 +185,10 @@ class OverloadedError(OfframpError):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, float]]:
+        """Take both arguments along to another process."""
+        return type(self), (str(self), self.retry_after_seconds)
+
 
 class KeyLimitError(OverloadedError):
     """The caller's key has asked for more requests or FLOPs than it may in a second."""
@@ -208,3 +213,9 @@ class BundleError(OfframpError):
     """A bundle that cannot be loaded; the message names the bundle, the file and what to do."""
 
     title = "unusable bundle"
+
+
+class HubError(OfframpError):
+    """A repository of the Hugging Face Hub that cannot be used; the message names it and what to do."""
+
+    title = "unusable repository of the Hub"
