@@ -28,6 +28,7 @@ from serving.web.routes import labels as labels_route
 from serving.web.routes import live as live_route
 from serving.web.routes import models as models_routes
 from serving.web.routes import recent as recent_route
+from serving.web.routes import samples as samples_route
 from serving.web.service import Service
 
 ANYBODY = Access()
@@ -65,6 +66,7 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         live_route.router(service),
         compare_route.router(service),
         recent_route.router(service),
+        samples_route.router(service),
         labels_route.router(service),
         health_routes.router(service),
         oip_routes.router(service, hot, server_version()),

@@ -33,6 +33,13 @@ class ExportSettings(BaseModel):
         description="numbers of segments that stay in float32 with --precision int8; in a cascade these are "
         "its members",
     )
+    samples: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="calibration images, drawn at random, that go into the bundle for people to try it with; "
+        "they are published with it",
+    )
     gather_rows: bool = Field(
         False, description="segments take `rows` and gather the survivors themselves, for GPUs"
     )

@@ -21,6 +21,8 @@ HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
 _ADMIN = re.compile(r"/models/[^/]+/(labels|recent)|/v2/repository/models/.*")
 """Paths that change the server's state, or show callers' images: on the second port, or where callers may."""
+_SHOWN = re.compile(r"/models/[^/]+/samples")
+"""Paths that the console alone needs: on its port."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -74,7 +76,9 @@ class Access:
             return True
         if _ADMIN.fullmatch(path):
             return self.allow_admin
-        return self.admin_port is None or _PUBLIC.fullmatch(path) is not None
+        if self.admin_port is None:
+            return True
+        return _PUBLIC.fullmatch(path) is not None and not _SHOWN.fullmatch(path)
 
 
 def default_hosts(bound_to: str) -> Sequence[str] | None:

@@ -44,6 +44,8 @@ def show(seen: Watched, view: str) -> None:
     page = seen.page
     page.locator(f'nav a[data-view="{view}"]').click()
     if view == "try":
+        page.locator("#model").select_option("cifar10-ladder-int8")
+        expect(page.locator(".samples")).to_be_visible()
         page.set_input_files("#files", [HORSE])
         expect(page.locator(".said")).to_contain_text("horse")
     elif view == "plan":
@@ -151,6 +153,42 @@ def test_several_images_are_one_request_and_each_can_be_looked_at(chrome: Browse
         expect(second).to_have_attribute("aria-pressed", "true")
         expect(second).to_be_focused()
         expect(page.locator("#view-try tr.here .exit")).to_have_text(str(exits[1]))
+
+
+def test_what_came_with_the_model_can_be_chosen_by_keys(chrome: Browser, url: str) -> None:
+    with watched(chrome, url) as seen:
+        page = seen.page
+        row = page.get_by_role("group", name="Images that came with the model")
+        expect(page.locator(".lead")).to_be_visible()
+        expect(row).to_be_hidden()  # of a bundle without any
+        page.locator("#model").select_option("cifar10-ladder-int8")
+        samples = row.get_by_role("button")
+        expect(samples).to_have_count(16)
+        page.locator("#files").focus()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="all 16")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(samples.first).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        with page.expect_response(lambda answer: "/classify" in answer.url) as answered:
+            page.keyboard.press("Enter")
+        assert answered.value.status == 200
+        second = samples.nth(1)
+        expect(second).to_have_attribute("aria-pressed", "true")
+        expect(second).to_be_focused()
+        truth = (second.get_attribute("aria-label") or "").partition(": ")[2]
+        expect(page.locator(".facts")).to_contain_text(truth)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("radio", name="Average")).to_be_focused()
+
+        page.get_by_role("button", name="all 16").click()
+        expect(page.get_by_role("group", name="Images", exact=True).locator(".exit")).to_have_count(16)
+        page.set_input_files("#files", [HORSE])
+        expect(page.locator(".said")).to_contain_text("horse")
+        expect(row.locator("[aria-pressed=true]")).to_have_count(0)
+        page.locator("#model").select_option("cifar10-msdnet-int8")
+        expect(row).to_be_hidden()
+        assert seen.errors == []
 
 
 def test_what_is_no_image_is_said_in_words(chrome: Browser, url: str, tmp_path: Path) -> None:
