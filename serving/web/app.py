@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serving.telemetry.logs import get_logger
 from serving.web import problems
 from serving.web.access.control import Access
+from serving.web.access.described import describe_keys
 from serving.web.access.request_ids import RequestIds
+from serving.web.api_page.page import add_api_page
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.connection.gate import ServerMiddleware
 from serving.web.console import pages
@@ -51,12 +52,12 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         access: who may ask what; anybody anything by default.
         process: the number of this process among those that serve together.
     """
-    app: FastAPI = FastAPIOffline(
+    app = FastAPI(
         title="Offramp",
         summary="Early-exit image classification: every request says what it may cost.",
         version=server_version(),
+        docs_url=None,
         redoc_url=None,
-        static_url="/docs/assets",
         redirect_slashes=False,
     )
     logger, hot = get_logger(), Classify(service)
@@ -78,7 +79,10 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         gallery = settings.keep_recent and (settings.allow_admin or settings.admin_port is not None)
         features = {"explain": "explain" in PARAMETERS, "gallery": gallery}
         app.include_router(pages.router({name: "yes" if on else "no" for name, on in features.items()}))
+    add_api_page(app)
     show_examples(app, service)
+    if access.keys is not None:
+        describe_keys(app)
     problems.install(app, logger)
     for model in service.models.values():
         heads = [segment.head_flops for segment in model.manifest.segments]
