@@ -63,7 +63,7 @@ def serve_alone(settings: Settings, writer: LogWriter | None) -> int:
             models, settings, metrics, emit, statistics=statistics, live=live, repository=hosting.repository
         )
         service.show()
-        metrics.processes(1)
+        metrics.processes(lambda: 1)
         service.tracing = open_tracing(server_version())
         service.labels = stack.enter_context(label_book(settings, emit, logger))
         every: EveryVersion[Model] = EveryVersion(models, by_current)

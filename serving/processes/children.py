@@ -5,8 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from itertools import count
-from subprocess import Popen
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client.metrics_core import Metric
 
@@ -18,6 +17,19 @@ from serving.processes.shapes import SlotShape, Snapshot
 from serving.telemetry.summing import counted, summed
 
 _PATIENCE_SECONDS = 2.0
+
+
+class Process(Protocol):
+    """A process that was started (`subprocess.Popen`)."""
+
+    def wait(self) -> int:
+        """Wait until it ends; return its exit status."""
+
+    def poll(self) -> int | None:
+        """Return its exit status; None while it runs."""
+
+    def kill(self) -> None:
+        """End it at once."""
 
 
 class Child:
@@ -37,7 +49,7 @@ class Child:
 
     link: Link
 
-    def __init__(self, share: Share, process: "Popen[bytes]") -> None:
+    def __init__(self, share: Share, process: Process) -> None:
         self.share, self.process = share, process
         self.report: Future[Report] = Future()
         self.wanted: Future[dict[str, SlotShape] | None] = Future()
@@ -97,13 +109,17 @@ class Children:
                 del self._members[child.share.number]
                 self._departed = summed([self._departed, counted(child.snapshot.metrics)])
 
+    def ready(self) -> list[Child]:
+        """Those that accept."""
+        return [child for child in self.members() if child.ready.done() and not child.ready.exception()]
+
     def next(self) -> Link:
         """Return the link to one of them, each in turn.
 
         Raises:
             ClosedError: there is none.
         """
-        ready = [child for child in self.members() if child.ready.done()]
+        ready = self.ready()
         if not ready:
             raise ClosedError("no process answers: try again")
         return ready[next(self._turns) % len(ready)].link

@@ -77,6 +77,7 @@ class _Parent:
         self._children = Children()
         self._metrics = GatheredMetrics(self._children)
         count_dropped_lines(self._metrics, writer)
+        self._metrics.processes(lambda: len(self._children.ready()))
         self._loop: Future[asyncio.AbstractEventLoop] = Future()
         self._inner: Future[ASGIApp] = Future()
         emit = fan_out(self._metrics, logs.EventLog(self._logger))
@@ -130,9 +131,10 @@ class _Parent:
         service.tracing = open_tracing(server_version())
         app = open_to_origins(create_app(service, self._access, 0, self._relayed), settings.cors_origins)
         self._stack.callback(self._supervisor.close)
-        count = found.cores if settings.processes == "auto" else settings.processes
-        self._supervisor.start(self._divide(count), self._decide, self._divide)
-        self._metrics.processes(self._supervisor.count)
+        if settings.processes == "auto":
+            self._supervisor.start(self._divide(found.cores), self._decide, self._divide)
+        else:
+            self._supervisor.start(self._divide(settings.processes), None, self._divide)
         look(service)
         server = _Server(app, service, self._started, self._certificate, self._supervisor, self._sockets[0])
         keep_objects()
@@ -158,19 +160,16 @@ class _Parent:
         return shares(count, allowed, threads=self._settings.threads, quota=quota)
 
     def _decide(self, report: Report) -> int:
-        """Say how many processes there are to be."""
-        wanted = self._settings.processes
-        if wanted == "auto":
-            found = resources()
-            wanted = 1
-            if report.on_cpu:
-                wanted = process_count(
-                    found.cores,
-                    report.image_seconds,
-                    memory_bytes=found.memory_bytes,
-                    process_bytes=report.resident_bytes,
-                )
-            self._logger.info("processes", count=wanted, **asdict(report))
+        """Say how many processes `auto` is, by what the first one reports on one core."""
+        found, wanted = resources(), 1
+        if report.on_cpu:
+            wanted = process_count(
+                found.cores,
+                report.image_seconds,
+                memory_bytes=found.memory_bytes,
+                process_bytes=report.resident_bytes,
+            )
+        self._logger.info("processes", count=wanted, **asdict(report))
         return wanted
 
     def _start_of(self, settings: Settings, share: Share) -> Start:

@@ -1,6 +1,7 @@
 """Starts children, notices when one dies or hangs, and replaces it, but not without end."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from serving.errors import ClosedError, OfframpError
-from serving.processes.children import Child, Children
+from serving.processes.children import Child, Children, Process
 from serving.processes.layout import Share, settings_of
 from serving.processes.link import Handler, Link, pair
 from serving.processes.messages import BEGIN, FAILED, GATHER, JOINED, READY, STOP, Report, Start
@@ -29,6 +30,19 @@ Decide = Callable[[Report], int]
 """What the first child reports -> how many are to serve."""
 
 
+Launch = Callable[[Share, socket.socket, int], Process]
+"""Starts a child with its end of the link, and the descriptor of the public socket."""
+
+
+def launch(share: Share, link: socket.socket, public: int) -> Process:
+    """Start the program of a child: a fresh interpreter, which inherits the two sockets and nothing else."""
+    command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "serving.processes.child"]
+    command += [str(link.fileno()), *([",".join(map(str, share.cores))] if share.cores else [])]
+    return subprocess.Popen(  # noqa: S603 - our own program
+        command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(link.fileno(), public)
+    )
+
+
 class Supervisor:
     """The children of one server.
 
@@ -40,6 +54,7 @@ class Supervisor:
         handlers: makes what the parent answers a child of that number.
         logger: told of children that end and are replaced.
         counted: called for each child that ended before it was told to.
+        launch: starts the program of a child.
         clock: seconds, monotonic.
     """
 
@@ -52,10 +67,12 @@ class Supervisor:
         handlers: Callable[[int], Mapping[str, Handler]],
         logger: FilteringBoundLogger,
         counted: Callable[[], None] = lambda: None,
+        launch: Launch = launch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._children, self._start, self._public = settings, children, start, public
-        self._handlers, self._logger, self._counted, self._clock = handlers, logger, counted, clock
+        self._handlers, self._logger, self._counted = handlers, logger, counted
+        self._launch, self._clock = launch, clock
         self._shares: Sequence[Share] = ()
         self._lock = threading.Lock()
         self._running: dict[int, Child] = {}
@@ -63,28 +80,33 @@ class Supervisor:
         self._discarded: set[Child] = set()
         self._stopping, self._serving = threading.Event(), threading.Event()
 
-    def start(self, shares: Sequence[Share], decide: Decide, divide: Callable[[int], list[Share]]) -> None:
+    def start(
+        self, shares: Sequence[Share], decide: Decide | None, divide: Callable[[int], list[Share]]
+    ) -> None:
         """Start all children; the first one loads the models alone: a server that cannot start says so once.
 
         Args:
-            shares: to begin with.
-            decide: how many there are to be, by what the first one reports.
+            shares: of the children; only to begin with where there is a `decide`.
+            decide: how many there are to be, by what the first one reports; None where that is known.
             divide: makes the shares of so many.
 
         Raises:
             OfframpError: a child cannot start.
         """
         self._shares = shares
-        first, *others = self._spawned(shares)
+        # Those that are sure to come start their interpreters meanwhile.
+        first, *others = self._spawned(shares if decide is None else shares[:1])
         self._begin(first)
-        wanted = decide(first.report.result())
-        if wanted != len(shares):
-            for child in (first, *others):
-                self._discard(child)
-            self._shares = divide(wanted)
-            first, *others = self._spawned(self._shares)
-            self._begin(first)
-            first.report.result()
+        report = first.report.result()
+        if decide is not None:
+            wanted = decide(report)
+            if wanted != len(shares):
+                self._discard(first)
+                self._shares = divide(wanted)
+                first = self._spawn(self._shares[0])
+                self._begin(first)
+                first.report.result()
+            others = self._spawned(self._shares[1:])
         self._admit(first)
         for child in others:
             self._begin(child)
@@ -162,12 +184,8 @@ class Supervisor:
     def _spawn(self, share: Share) -> Child:
         """Start a child, which waits to be told to begin."""
         ours, theirs = pair()
-        command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "serving.processes.child"]
-        command += [str(theirs.fileno()), *([",".join(map(str, share.cores))] if share.cores else [])]
         with theirs:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(theirs.fileno(), self._public)
-            )
+            process = self._launch(share, theirs, self._public)
         child = Child(share, process)
         handlers: dict[str, Handler] = {
             JOINED: partial(self._joined, child),

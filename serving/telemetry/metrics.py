@@ -174,7 +174,6 @@ class Metrics:
             registry=registry,
         )
 
-        self._processes = Gauge("offramp_processes", "Processes that answer images.", registry=registry)
         self._process_failures = Counter(
             "offramp_process_failures",
             "Processes that ended, or were ended since they hung, and were not told to.",
@@ -324,9 +323,9 @@ class Metrics:
         """
         self.registry.register(WatchedByModel(name, help_text, values))
 
-    def processes(self, count: int) -> None:
-        """Say how many processes answer images; the one that holds the others together says it for all."""
-        self._processes.set(count)
+    def processes(self, count: Callable[[], int]) -> None:
+        """Show how many processes answer images; the one that holds the others together shows it for all."""
+        self.watch("offramp_processes", "Processes that answer images.", count)
 
     def process_failed(self) -> None:
         """Count a process that ended before it was told to."""
