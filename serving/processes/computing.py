@@ -49,6 +49,7 @@ from serving.processes.parts import (
 from serving.processes.relay import ANSWER, Relay, answering, brings_images
 from serving.processes.remote import ParentsChanges, ParentsStatistics
 from serving.processes.shapes import Snapshot, slots_of
+from serving.processes.shared_limits import SharedBuckets
 from serving.processes.states import ParentsStates
 from serving.repository.live import EveryVersion, by_current
 from serving.repository.repository import OnDisk
@@ -124,7 +125,9 @@ class _Child:
         count_dropped_lines(metrics, self._writer)
         emit = fan_out(metrics, live, logs.EventLog(logger))
         try:
-            access = access_of(settings, self._start.admin_port, logger, emit)
+            access = access_of(
+                settings, self._start.admin_port, logger, emit, SharedBuckets(self._start.limits).bucket
+            )
             certificate = certificate_of(settings, logger)
             states = ParentsStates(self._parent, logger)
             hosting = self._hosting = host(settings, Listeners(metrics, statistics, live), logger, states)

@@ -20,6 +20,7 @@ class Start:
         settings: of this process.
         share: its number, threads and cores.
         public: descriptor of the socket that all children share.
+        limits: descriptor of what API keys may still ask for.
         grpc_address: where it serves gRPC; None where it does not.
         admin_port: of the parent.
         started: the second of `time.monotonic` at which the server started.
@@ -28,6 +29,7 @@ class Start:
     settings: Settings
     share: Share
     public: int
+    limits: int
     grpc_address: tuple[str, int] | None
     admin_port: int | None
     started: float

@@ -43,6 +43,7 @@ from serving.processes.parts import (
 )
 from serving.processes.relay import ANSWER, Relay, answering, brings_images
 from serving.processes.remote import ALL_CHANGE, ALL_STATISTICS, Everywhere
+from serving.processes.shared_limits import SharedBuckets
 from serving.processes.states import LOAD, SAVE, SharedStates
 from serving.processes.supervisor import Supervisor
 from serving.repository.live import LiveModels
@@ -109,7 +110,8 @@ class _Parent:
         self._sockets = take_ports(settings, stack)
         self._grpc = take_grpc_port(settings, stack)
         self._admin_port = self._sockets[1].getsockname()[1] if self._sockets[1:] else None
-        self._access = access_of(settings, self._admin_port, self._logger, emit)
+        self._limits = SharedBuckets.create()
+        self._access = access_of(settings, self._admin_port, self._logger, emit, self._limits.bucket)
         self._service.labels = stack.enter_context(
             label_book(settings, emit, self._logger, self._fetch_notes)
         )
@@ -117,7 +119,7 @@ class _Parent:
             settings,
             self._children,
             self._start_of,
-            self._sockets[0].fileno(),
+            (self._sockets[0].fileno(), self._limits.descriptor),
             self._handlers,
             self._logger,
             self._metrics.process_failed,
@@ -175,8 +177,8 @@ class _Parent:
     def _start_of(self, settings: Settings, share: Share) -> Start:
         grpc = self._grpc if share.number == 1 else None
         address = None if grpc is None else grpc.getsockname()[:2]
-        public = self._sockets[0].fileno()
-        return Start(settings, share, public, address, self._admin_port, self._live.started)
+        public, limits = self._sockets[0].fileno(), self._limits.descriptor
+        return Start(settings, share, public, limits, address, self._admin_port, self._live.started)
 
     def _handlers(self, number: int) -> dict[str, Handler]:
         """What a child may ask for."""

@@ -23,6 +23,7 @@ from serving.telemetry.metrics import Metrics
 from serving.telemetry.streams import announce
 from serving.web.access.control import Access, default_hosts
 from serving.web.access.keys import KeyRing
+from serving.web.access.limits import MakeBucket, own_bucket
 from serving.web.connection.tls import Certificate
 from serving.web.server import Beside, reserve
 from serving.web.service import Service
@@ -99,10 +100,24 @@ def takes_labels(settings: Settings) -> bool:
 
 
 def access_of(
-    settings: Settings, admin_port: int | None, logger: FilteringBoundLogger, emit: Listener
+    settings: Settings,
+    admin_port: int | None,
+    logger: FilteringBoundLogger,
+    emit: Listener,
+    bucket: MakeBucket = own_bucket,
 ) -> Access:
-    """Say who may ask; `admin_port` is the number of the second port, once it is taken."""
-    keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger, emit=emit)
+    """Say who may ask.
+
+    Args:
+        settings: the keys, the names, the rights of callers.
+        admin_port: the number of the second port, once it is taken.
+        logger: told of a file of keys that cannot be used.
+        emit: gets an event for every request over the limits of its key.
+        bucket: makes what counts against these.
+    """
+    keys = None
+    if settings.api_keys_file is not None:
+        keys = KeyRing(settings.api_keys_file, logger, emit=emit, bucket=bucket)
     return Access(
         hosts=settings.allowed_hosts or default_hosts(settings.host),
         keys=keys,

@@ -30,16 +30,16 @@ Decide = Callable[[Report], int]
 """What the first child reports -> how many are to serve."""
 
 
-Launch = Callable[[Share, socket.socket, int], Process]
-"""Starts a child with its end of the link, and the descriptor of the public socket."""
+Launch = Callable[[Share, socket.socket, Sequence[int]], Process]
+"""Starts a child with its end of the link, and descriptors to inherit."""
 
 
-def launch(share: Share, link: socket.socket, public: int) -> Process:
-    """Start the program of a child: a fresh interpreter, which inherits the two sockets and nothing else."""
+def launch(share: Share, link: socket.socket, inherited: Sequence[int]) -> Process:
+    """Start the program of a child: a fresh interpreter, which inherits its link, these and nothing else."""
     command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "serving.processes.child"]
     command += [str(link.fileno()), *([",".join(map(str, share.cores))] if share.cores else [])]
     return subprocess.Popen(  # noqa: S603 - our own program
-        command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(link.fileno(), public)
+        command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(link.fileno(), *inherited)
     )
 
 
@@ -50,7 +50,7 @@ class Supervisor:
         settings: of the server.
         children: gets those that serve.
         start: makes what a child is told first, of its settings and its share.
-        public: descriptor of the socket that they share.
+        inherited: descriptors that they share.
         handlers: makes what the parent answers a child of that number.
         logger: told of children that end and are replaced.
         counted: called for each child that ended before it was told to.
@@ -63,14 +63,15 @@ class Supervisor:
         settings: Settings,
         children: Children,
         start: Callable[[Settings, Share], Start],
-        public: int,
+        inherited: Sequence[int],
         handlers: Callable[[int], Mapping[str, Handler]],
         logger: FilteringBoundLogger,
         counted: Callable[[], None] = lambda: None,
         launch: Launch = launch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._children, self._start, self._public = settings, children, start, public
+        self._settings, self._children, self._start = settings, children, start
+        self._inherited = inherited
         self._handlers, self._logger, self._counted = handlers, logger, counted
         self._launch, self._clock = launch, clock
         self._shares: Sequence[Share] = ()
@@ -185,7 +186,7 @@ class Supervisor:
         """Start a child, which waits to be told to begin."""
         ours, theirs = pair()
         with theirs:
-            process = self._launch(share, theirs, self._public)
+            process = self._launch(share, theirs, self._inherited)
         child = Child(share, process)
         handlers: dict[str, Handler] = {
             JOINED: partial(self._joined, child),

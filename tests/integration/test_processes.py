@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -126,7 +125,7 @@ def test_a_change_to_the_models_is_made_in_every_process_also_in_one_that_comes_
     assert [server.classify("other") for _ in range(2)] == [200] * 2
     assert server.ask("POST", "/v2/repository/models/other/unload")[0] == 200
     assert [server.classify("other") for _ in range(2)] == [404] * 2
-    shutil.copytree(server.folder / "models" / "tiny", server.folder / "models" / "third")
+    tiny_bundle(server.folder / "models" / "third", seed=2)
     server.until(lambda: [server.classify("third") for _ in range(2)] == [200] * 2)
 
     before = server.metric("offramp_exits_total")
@@ -155,4 +154,4 @@ def test_all_processes_stop_with_the_first_and_leave_one_state(server: Server) -
     assert server.process.wait(PATIENCE_SECONDS) == 0
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     states = [json.loads(path.read_text()) for path in (server.folder / "state").glob("*.json")]
-    assert sorted(state["model"] for state in states) == ["third", "tiny"]
+    assert sorted(state["model"] for state in states) == ["other", "third", "tiny"]

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -78,8 +78,8 @@ class Fleet:
         self.supervisor = Supervisor(
             Settings(),
             self.children,
-            lambda settings, share: Start(settings, share, 0, None, None, 0.0),
-            0,
+            lambda settings, share: Start(settings, share, 0, 0, None, None, 0.0),
+            (),
             lambda number: {},
             structlog.get_logger(),
             self.count,
@@ -91,7 +91,7 @@ class Fleet:
         with self.changed:
             self.failures += 1
 
-    def launch(self, share: Share, link: socket.socket, public: int) -> Fake:
+    def launch(self, share: Share, link: socket.socket, inherited: Sequence[int]) -> Fake:
         fake = Fake(share)
         self.prepare(len(self.fakes), fake)
         handlers = {BEGIN: fake.begin, GATHER: lambda parts: fake.snapshot, STOP: fake.stopped_by.append}
