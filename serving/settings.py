@@ -208,8 +208,8 @@ class Settings(BaseSettings):
     """Processes that share the port, the cores and the limits; `auto` decides by cores and by the models."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
-    decode_threads: int = Field(default=2, gt=0, le=MOST_THREADS)
-    """Threads that decode images."""
+    decode_threads: int = Field(default=2, ge=0, le=MOST_THREADS)
+    """Threads that decode images; 0 decodes small ones in the event loop, and others in one thread."""
     providers: Annotated[tuple[str, ...] | None, NoDecode] = None
     """ONNX Runtime's execution providers, best first, by commas; else CUDA where it works, or the CPU."""
     strict_providers: bool = False

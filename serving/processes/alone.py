@@ -60,7 +60,13 @@ def serve_alone(settings: Settings, writer: LogWriter | None) -> int:
         scheme = "http" if certificate is None else "https"
         more: dict[str, Any] = {} if grpc_socket is None else {"grpc_port": grpc_socket.getsockname()[1]}
         service = Service(
-            models, settings, metrics, emit, statistics=statistics, live=live, repository=hosting.repository
+            models,
+            settings,
+            metrics,
+            emit,
+            statistics=statistics,
+            live=live,
+            repository=hosting.repository,
         )
         service.show()
         metrics.processes(lambda: 1)

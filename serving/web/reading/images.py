@@ -24,6 +24,10 @@ MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, N
 _FORM = '{"images": ["<base64>", ...]}'
 _SHOWN_CHARACTERS = 60
 _STRINGS_COUNTED = 1000
+
+QUICK_BYTES, QUICK_PIXELS = 32 * 1024, 96 * 96
+"""An image of no more bytes and pixels decodes in a quarter of a millisecond, whatever its format: an event
+loop may be kept for so long (`benchmarks.speed.decode_place` measures it)."""
 _NO_STRING = re.compile(r"Expected `str`, got `(?P<found>\w+)` - at `\$\.images\[(?P<index>\d+)\]`")
 
 Pixels = npt.NDArray[np.uint8]
@@ -84,6 +88,22 @@ class BodyReader:
         self._list: EncodedReader | None = None
         self._content_type = content_type
         self._form: FormReader | None = None
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is one image that takes no longer to decode than an event loop may be kept.
+
+        Raises:
+            ImageError: more parts, or more passes, than any encoder writes.
+        """
+        spec = self._spec
+        side = max(spec.resize or 0, spec.height, spec.width)
+        return (
+            self._media_type not in (JSON_TYPE, NPY_TYPE, FORM_TYPE)
+            and len(self._body) <= QUICK_BYTES
+            and side * side <= QUICK_PIXELS
+            and 0 < pixel_count(self._body) <= QUICK_PIXELS
+        )
 
     @property
     def failures(self) -> Mapping[int, ImageError]:
