@@ -1,7 +1,7 @@
 """The settings of the server, each a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`).
 
-An empty variable, or one of blanks, is one that was not given. Numbers have limits, so that a slip ends in a message and not in
-an error of the system.
+An empty variable, or one of blanks, is one that was not given. Numbers have limits, so that a slip ends in a
+message and not in an error of the system.
 """
 
 import re
@@ -281,7 +281,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what was given, then variables, but for blank ones and those that a Kubernetes Service makes."""
+        """Take what was given, then variables, but for blank ones and those of a Kubernetes Service."""
         if isinstance(env_settings, EnvSettingsSource):
             env_settings.env_vars = {
                 name: value

@@ -98,7 +98,7 @@ def test_an_address_is_free_again_when_its_process_is_killed() -> None:
         pass
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::"])  # noqa: S104
 def test_an_address_that_is_taken_is_taken_under_every_name(host: str) -> None:
     """A server that loads its models does not listen yet: another one ends before it loads any."""
     with reserve("127.0.0.1", 0) as held:
