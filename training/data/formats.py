@@ -94,4 +94,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _is_unused(image: Image.Image) -> bool:
     """Whether the fourth byte of a BMP's pixels is no transparency: many programs leave it 0 everywhere."""
-    return image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0)
+    return image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)

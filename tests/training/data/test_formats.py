@@ -80,7 +80,7 @@ def test_a_file_that_is_cut_off_is_refused(name: str) -> None:
 def with_shorter_strip(data: bytes, strip: int) -> bytes:
     """Take the last third of one strip of a little-endian TIFF away, as its directory tells it."""
     with Image.open(BytesIO(data)) as image:
-        length = image.tag_v2[279][strip]  # type: ignore[attr-defined]
+        length: int = image.tag_v2[279][strip]  # type: ignore[attr-defined]
     start = data.index(b"\x17\1", int.from_bytes(data[4:8], "little"))  # the tag of the lengths
     count, place = (int.from_bytes(data[start + at : start + at + 4], "little") for at in (4, 8))
     size = {3: 2, 4: 4}[data[start + 2]]
