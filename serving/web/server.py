@@ -110,7 +110,7 @@ class Server(uvicorn.Server):
         for reserved in (
             sockets or ()
         ):  # For connections, so that the next server need not wait until they fade.
-            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            share_address(reserved)
         await super().startup(sockets)
         if self._beside is not None:
             await self._beside.start()
@@ -176,6 +176,11 @@ def reserve(host: str, port: int, flags: str = "--host and --port") -> socket.so
             f"cannot listen on {host} port {port}: {error.strerror}; "
             f"choose another with {flags} (0 takes a free port)"
         ) from error
+
+
+def share_address(reserved: socket.socket) -> None:
+    """Let others take the address of a reserved socket that ask for it with `SO_REUSEADDR`, until it listens."""
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def _bound(host: str, port: int, *, reuse: bool) -> socket.socket:
