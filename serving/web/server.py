@@ -179,7 +179,7 @@ def reserve(host: str, port: int, flags: str = "--host and --port") -> socket.so
 
 
 def share_address(reserved: socket.socket) -> None:
-    """Let others take the address of a reserved socket that ask for it with `SO_REUSEADDR`, until it listens."""
+    """Let others with `SO_REUSEADDR` take the address of a reserved socket, until it listens."""
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
