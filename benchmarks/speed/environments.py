@@ -20,6 +20,7 @@ _MOSEC_TIMEOUT_MS = 60_000  # its default of 3 s is less than 64 large networks 
 _PACKAGES = {
     "fastapi": ("fastapi", "uvicorn[standard]", *_COMMON),
     "mosec": ("mosec", *_COMMON),
+    "loadgen": ("mlcommons-loadgen",),
     "opencv": ("opencv-python-headless", "numpy"),
 }
 
