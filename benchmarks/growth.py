@@ -21,7 +21,7 @@ from benchmarks.methods.poster_bundle import pool
 from benchmarks.reporting import publish, table
 from benchmarks.speed.client import Connection, as_png, request_bytes, wait_for_answer
 from benchmarks.speed.closed_loop import send_all
-from benchmarks.speed.parts import machine
+from benchmarks.speed.machine import machine
 from benchmarks.speed.processes import Running, family, family_cpu_seconds, offramp, resident_bytes
 from benchmarks.speed.ratios import percentile
 from serving.bundle import read_bundle

@@ -23,7 +23,7 @@ from benchmarks.photo import pictures
 from benchmarks.reporting import publish
 from benchmarks.speed.client import request_bytes, wait_for_answer
 from benchmarks.speed.environments import python_of
-from benchmarks.speed.parts import machine
+from benchmarks.speed.machine import machine
 from benchmarks.speed.processes import Running, offramp
 from serving.bundle import Bundle, read_bundle
 

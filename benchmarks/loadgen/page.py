@@ -22,8 +22,8 @@ def page(results: dict[str, Any]) -> str:
         "",
         "Written by `python -m benchmarks.loadgen`; [loadgen.json](loadgen.json) has LoadGen's summaries. "
         "The load comes from [LoadGen](https://github.com/mlcommons/inference/tree/master/loadgen), of "
-        "MLCommons, over HTTP from the same cores. Nothing here was submitted to MLCommons or verified by it: network, "
-        "images and durations are the project's own.",
+        "MLCommons, over HTTP from the same cores. Nothing here was submitted to it or verified by it: "
+        "network, images and durations are the project's own.",
         "",
         f"{results['bundle']}{flags}; {machine['cores']} cores ({machine['cpu']}), ONNX Runtime "
         f"{machine['onnxruntime']}. Tests of at least {results['seconds']:g} s.",

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from benchmarks.speed.parts import machine  # noqa: E402 - ONNX Runtime reads the variable once
+from benchmarks.speed.machine import machine  # noqa: E402 - ONNX Runtime reads the variable once
 from serving.bundle import read_bundle  # noqa: E402
 
 from .book import Book, BookError, row_name  # noqa: E402
