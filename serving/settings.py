@@ -205,7 +205,7 @@ class Settings(BaseSettings):
     """The most images waiting in one model; beyond it requests are answered with 429."""
     max_batch: int = Field(default=32, gt=0, le=4096)
     """The most images in one run of a stage."""
-    max_batch_bytes: int = Field(default=256 * 2**20, gt=0, le=2**40)
+    max_batch_bytes: int = Field(default=64 * 2**20, gt=0, le=2**40)
     """The most bytes of images and features in one run of a stage; large features make batches smaller."""
     processes: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
     """Processes that share the port, the cores and the limits; `auto` decides by cores and by the models."""

@@ -157,13 +157,14 @@ class Manifest(_Frozen):
     def used_format(self) -> Literal[1, 2]:
         """Return the oldest format that has all that is used here."""
         spec = self.calibration
-        new = (spec.truth, spec.arithmetic, self.samples, self.original_flops)
+        new = (spec.truth, spec.arithmetic, self.samples, self.original_flops, self.preprocessing.decode)
         return 1 if all(value is None for value in new) else 2
 
     def to_json(self) -> bytes:
         """Return the file's content; keys of format 2 only where they are used, for older readers."""
         unused: dict[str, Any] = {
             "calibration": {key for key in ("truth", "arithmetic") if getattr(self.calibration, key) is None},
+            "preprocessing": {"decode"} if self.preprocessing.decode is None else set(),
             **{key: True for key in ("samples", "original_flops") if getattr(self, key) is None},
         }
         return self.model_dump_json(indent=2, exclude=unused).encode() + b"\n"
@@ -225,8 +226,8 @@ class Manifest(_Frozen):
     def _format_fits(self) -> Self:
         if self.used_format > self.format_version:
             raise ValueError(
-                f"format_version {self.format_version} has no truth, arithmetic, samples or original_flops: "
-                f"write {NEWEST_FORMAT}, or leave them out"
+                f"format_version {self.format_version} has no truth, arithmetic, samples, original_flops or "
+                f"decode: write {NEWEST_FORMAT}, or leave them out"
             )
         return self
 

@@ -13,7 +13,8 @@ Decided here, once:
 - Transparency is composited over white, as a page shows it.
 - 16-bit channels keep their high byte.
 - A JPEG whose shorter side is at least four times the target is decoded at a fraction of its size
-  (libjpeg's scaled decoding), never below twice the target; smaller ones are decoded whole.
+  (libjpeg's scaled decoding), never below twice the target; smaller ones are decoded whole. A bundle may ask
+  for less: never below the target itself (`Preprocessing.decode`).
 """
 
 from collections.abc import Callable
@@ -127,8 +128,7 @@ def to_array(still: Still, spec: Preprocessing) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: the pixels are not all there.
     """
-    target = spec.resize or max(spec.height, spec.width)
-    return np.array(fit(upright_rgb(still, 2 * target), spec))
+    return np.array(fit(upright_rgb(still, spec.decoded_side), spec))
 
 
 def upright_rgb(still: Still, shorter_side: int | None = None) -> Image.Image:

@@ -18,6 +18,7 @@ from serving.images.preprocessing import Preprocessing
 from serving.images.still import MAX_PARTS, Still
 
 SPEC = Preprocessing(height=8, width=8)
+SCALED = Preprocessing(height=8, width=8, decode="scaled")
 PHOTO = Preprocessing(height=6, width=8, resize=10, filter="bicubic")
 MAX_PIXELS = 64 * 64
 ORIENTATION = 0x0112
@@ -209,6 +210,29 @@ def test_only_large_jpegs_are_decoded_at_a_reduced_size() -> None:
     gradient = Image.linear_gradient("L").convert("RGB")
     reduced = decode(encoded(gradient, "JPEG", quality=95), SPEC, 256 * 256).astype(int)
     assert np.abs(reduced - to_array(still(gradient), SPEC)).max() <= 3
+
+
+@pytest.mark.parametrize(("side", "scale"), [(15, 1), (16, 2), (31, 2), (32, 4), (64, 8)])
+def test_a_bundle_may_have_jpegs_decoded_down_to_its_own_size(side: int, scale: int) -> None:
+    data = encoded(picture(side, side), "JPEG")
+    with Image.open(BytesIO(data)) as reduced:
+        reduced.draft("RGB", (side // scale, side // scale))
+        assert SCALED.height <= reduced.width == -(-side // scale)
+        expected = to_array(still(reduced.convert("RGB")), SCALED)
+    np.testing.assert_array_equal(decode(data, SCALED, MAX_PIXELS), expected)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_scaled_decoding_is_for_jpegs_alone(image_format: str) -> None:
+    data = encoded(picture(40, 40), image_format)
+    np.testing.assert_array_equal(decode(data, SCALED, MAX_PIXELS), decode(data, SPEC, MAX_PIXELS))
+
+
+def test_a_truncated_jpeg_is_refused_at_every_scale() -> None:
+    data = encoded(picture(64, 64), "JPEG")
+    for length in range(len(data) // 2, len(data) - 2, 97):
+        with pytest.raises(ImageError):
+            decode(data[:length], SCALED, MAX_PIXELS)
 
 
 def test_a_crop_larger_than_the_resize_is_not_a_specification() -> None:
