@@ -160,6 +160,7 @@ class Model:
             whole=shortcuts.whole,
             pause=engine.pause,
         )
+        engine.release_buffers()
         options = RuntimeOptions(
             rules=rules,
             max_queue_rows=max_queue_rows,

@@ -167,7 +167,7 @@ class Service:
         models = self.models
         self.models = self.loaded = models if isinstance(models, LiveModels) else LiveModels(models)
         settings = self.settings
-        self.pool = DecodePool(settings.decode_threads, settings.max_queue_rows)
+        self.pool = DecodePool(max(1, settings.decode_threads), settings.max_queue_rows)
         self.bodies = ByteBudget(settings.waiting_bytes)
         self.recent = RecentImages(settings.keep_recent) if settings.keep_recent else None
         self.read_limits = ReadLimits(settings.max_images, settings.max_pixels, settings.max_request_pixels)

@@ -21,6 +21,7 @@ from training.export import main
 from training.exporting import export as module
 from training.exporting import trial
 from training.exporting.accuracy_bar import Bar
+from training.exporting.config import ExportSettings
 from training.exporting.export import MAX_DIFFERENCE, export
 from training.models.flops import exit_flops, segment_flops
 from training.runs.checkpoint import Checkpoint
@@ -50,6 +51,13 @@ def test_it_answers_what_torch_answers(run: Run, bundle: Bundle) -> None:
             expected = torch.stack(model(batch.images), dim=1).softmax(-1).numpy()
         served = engine_probabilities(engine, batch.images.numpy())
         assert np.abs(served - expected).max() <= MAX_DIFFERENCE
+
+
+def test_scaled_decoding_is_a_choice_of_the_export(run: Run, tmp_path: Path) -> None:
+    exported = export(run, tmp_path / "scaled", ExportSettings(decode="scaled"))
+    manifest = read_bundle(exported.bundle.folder).manifest
+    assert manifest.format_version == 2
+    assert manifest.preprocessing == run.facts.preprocessing.model_copy(update={"decode": "scaled"})
 
 
 def test_the_manifest_tells_where_it_comes_from(run: Run, bundle: Bundle) -> None:

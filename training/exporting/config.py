@@ -33,6 +33,11 @@ class ExportSettings(BaseModel):
         description="numbers of segments that stay in float32 with --precision int8; in a cascade these are "
         "its members",
     )
+    decode: Literal["scaled"] | None = Field(
+        None,
+        description="scaled: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, down to what the "
+        "network takes; quicker, and calibrated on these pixels",
+    )
     samples: int = Field(
         0,
         ge=0,

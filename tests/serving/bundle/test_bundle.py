@@ -360,7 +360,20 @@ def test_keys_of_format_2_are_written_only_where_they_are_used(tmp_path: Path) -
 
 def test_a_key_of_format_2_in_format_1_is_refused(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest.update(original_flops=7_000))
-    assert "format_version 1 has no truth, arithmetic, samples or original_flops: write 2" in refusal(folder)
+    assert "format_version 1 has no truth, arithmetic, samples, original_flops or decode: write 2" in refusal(
+        folder
+    )
+
+
+def test_scaled_decoding_makes_a_bundle_of_format_2_that_servers_before_refuse(tmp_path: Path) -> None:
+    draft = tiny_manifest()
+    write_bundle(tmp_path / "one", draft, tiny_segments(), tiny_calibration())
+    assert "decode" not in (tmp_path / "one" / "manifest.json").read_text()
+    scaled = draft.preprocessing.model_copy(update={"decode": "scaled"})
+    newer = draft.model_copy(update={"preprocessing": scaled})
+    write_bundle(tmp_path / "two", newer, tiny_segments(), tiny_calibration())
+    found = read_bundle(tmp_path / "two").manifest
+    assert (found.format_version, found.preprocessing) == (2, scaled)
 
 
 def test_samples_are_read_back_and_make_the_bundle_one_of_format_2(tmp_path: Path) -> None:
