@@ -19,6 +19,8 @@ from serving.images.still import Still
 from serving.web.reading.form import FORM_TYPE, FormReader
 
 JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
+_REGISTERED = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Names that some clients send for types that are registered under others."""
 MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, NPY_TYPE, FORM_TYPE)
 
 _FORM = '{"images": ["<base64>", ...]}'
@@ -240,12 +242,15 @@ class EncodedReader:
 
 
 def media_type(content_type: str) -> str:
-    """Return the type in a Content-Type header, in lower case, without its parameters.
+    """Return the type in a Content-Type header, in lower case, without its parameters, by its registered name.
 
     >>> media_type(" Image/PNG ; charset=utf-8")
     'image/png'
+    >>> media_type("image/jpg")
+    'image/jpeg'
     """
-    return content_type.partition(";")[0].strip().lower()
+    named = content_type.partition(";")[0].strip().lower()
+    return _REGISTERED.get(named, named)
 
 
 def _listed(body: bytes, limits: ReadLimits) -> list[str]:
