@@ -12,15 +12,13 @@ import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
 from serving.images.arrays import image_shape
-from serving.images.decode import CONTENT_TYPES, UNTYPED, decode, open_image, open_still, to_array
+from serving.images.decode import CONTENT_TYPES, REGISTERED, UNTYPED, decode, open_image, open_still, to_array
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
 from serving.images.still import Still
 from serving.web.reading.form import FORM_TYPE, FormReader
 
 JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
-_REGISTERED = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
-"""Names that some clients send for types that are registered under others."""
 MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, NPY_TYPE, FORM_TYPE)
 
 _FORM = '{"images": ["<base64>", ...]}'
@@ -242,7 +240,9 @@ class EncodedReader:
 
 
 def media_type(content_type: str) -> str:
-    """Return the type in a Content-Type header, in lower case, without its parameters, by its registered name.
+    """Return the type in a Content-Type header, in lower case, without its parameters.
+
+    Names that are not registered, but in use, give the registered one.
 
     >>> media_type(" Image/PNG ; charset=utf-8")
     'image/png'
@@ -250,7 +250,7 @@ def media_type(content_type: str) -> str:
     'image/jpeg'
     """
     named = content_type.partition(";")[0].strip().lower()
-    return _REGISTERED.get(named, named)
+    return REGISTERED.get(named, named)
 
 
 def _listed(body: bytes, limits: ReadLimits) -> list[str]:
