@@ -29,7 +29,7 @@ OfframpError
 └── BundleError                    a bundle that cannot be loaded (never part of a request)
 """
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 
 class OfframpError(Exception):
@@ -185,8 +185,8 @@ class OverloadedError(OfframpError):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, float]]:
-        """Take both arguments along to another process."""
+    def __reduce__(self) -> tuple[type["OverloadedError"], tuple[str, float]]:
+        """Say how a copy is made, for an error that goes to another process."""
         return type(self), (str(self), self.retry_after_seconds)
 
 

@@ -6,14 +6,13 @@ once for each state that it is in: a bundle that was refused is tried again when
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from serving.errors import BundleError, OfframpError
 from serving.repository.folder import Fingerprint, fingerprint
 from serving.repository.places import Places
-from serving.repository.repository import Repository
 
 State = tuple[tuple[str, Fingerprint], ...]
 """Of a model on disk: its versions, and what their files are like."""
@@ -32,6 +31,20 @@ def look(places: Places) -> Mapping[str, State]:
     }
 
 
+class Followed(Protocol):
+    """What changes the models (`serving.repository.repository.Repository`)."""
+
+    @property
+    def places(self) -> Places:
+        """Where the models lie."""
+
+    def follow(self, name: str) -> None:
+        """Load what a model's folder has now."""
+
+    def unload(self, name: str) -> None:
+        """Unload a model."""
+
+
 class Watcher:
     """Follows the folder of models, from a thread of its own once it is started.
 
@@ -44,7 +57,7 @@ class Watcher:
 
     def __init__(
         self,
-        repository: Repository[Any],
+        repository: Followed,
         interval_seconds: float,
         logger: FilteringBoundLogger,
         see: Callable[[Places], Mapping[str, State]] = look,
