@@ -46,8 +46,8 @@ def run(*words: object, **options: Any) -> str:
     told = [str(word) for word in words]
     done = subprocess.run(told, check=False, capture_output=True, text=True, **options)  # noqa: S603
     if done.returncode != 0:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-25:])
-        raise CheckError(f"{words[0]} ended with {done.returncode}:\n{said}")
+        end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-25:])
+        raise CheckError(f"{words[0]} ended with {done.returncode}:\n{end}")
     said: str = done.stdout
     return said
 
