@@ -151,23 +151,6 @@ def test_replicas_that_cannot_read_the_bundle_say_why(cluster: None, tmp_path: P
         pytest.fail("there is nothing to serve")
 
 
-def test_replicas_follow_the_images_that_wait(place: Path, cluster: None) -> None:
-    options = RayOptions(
-        models=str(place / "models"), max_replicas=2, target_waiting_images=2, upscale_seconds=0
-    )
-    with running(options, "127.0.0.1", free_port()) as handle:
-        assert len(replicas()) == 1
-        with ThreadPoolExecutor(8) as pool:
-            end = time.monotonic() + PATIENCE_SECONDS
-
-            def ask(seed: int) -> None:
-                while len(replicas()) < 2 and time.monotonic() < end:
-                    handle.classify.remote(tiny_images(64, seed), BUDGET).result()
-
-            list(pool.map(ask, range(8)))
-        until(lambda: len(replicas()) == 2, "a second replica")
-
-
 COUNT = 2500
 
 
