@@ -31,8 +31,8 @@ def page(results: dict[str, Any]) -> str:
         "- *Offline*: all images at once.",
         f"- *Server*: Poisson arrivals, at the highest rate whose 99th percentile stays within "
         f"{results['bound_ms']:g} ms, found by bisection. Published runs reach {OVER_OFFLINE} of Offline. "
-        "LoadGen's verdict also asks for enough queries to be sure of that percentile, which takes longer tests at "
-        "low rates.",
+        "LoadGen's verdict also asks for enough queries to be sure of that percentile, which takes longer "
+        "tests at low rates.",
         "- *SingleStream*: one image at a time.",
         "",
         *table(
