@@ -16,6 +16,9 @@ UNSEALED = "0" * 64
 ROWS = "rows"
 """The optional int64 input of segments 2, 3, …: which rows of the features survive, gathered in the graph."""
 
+_MOST_FLOPS = 10**15
+"""A thousand times what the largest image classifiers need."""
+
 Accuracy = float
 DType = Literal["uint8", "float32", "float16", "int64"]
 Precision = Literal["float32", "float16", "int8"]
@@ -47,8 +50,8 @@ class SegmentSpec(_Frozen):
     sha256: str = Checksum
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    body_flops: int = Field(ge=0)
-    head_flops: int = Field(ge=0)
+    body_flops: int = Field(ge=0, le=_MOST_FLOPS)
+    head_flops: int = Field(ge=0, le=_MOST_FLOPS)
     validation_accuracy: Accuracy = Field(ge=0, le=1)
 
     @property

@@ -28,6 +28,7 @@ from serving.errors import ImageError, ImageSizeError, ImageTypeError
 from serving.images.jpeg import open_jpeg
 from serving.images.png import open_png
 from serving.images.preprocessing import Preprocessing
+from serving.images.signatures import kind_of
 from serving.images.still import Still
 from serving.images.webp import open_webp
 
@@ -68,6 +69,20 @@ def decode(
         ImageSizeError: more than `max_pixels`, or a side over 65,535.
         ImageError: empty, truncated, broken, or animated.
     """
+    return to_array(open_image(data, max_pixels, content_type), spec)
+
+
+def open_image(data: bytes, max_pixels: int, content_type: str | None = None) -> Still:
+    """Read the header of one PNG, JPEG or WebP image, and hold it against what is served.
+
+    Args:
+        data: the encoded image.
+        max_pixels: as for `decode`.
+        content_type: as for `decode`.
+
+    Raises:
+        ImageTypeError, ImageSizeError, ImageError: as `decode`, but for what only its pixels show.
+    """
     image_format = sniff(data)
     declared = (content_type or "").lower()
     if declared not in UNTYPED and declared != CONTENT_TYPES[image_format]:
@@ -87,7 +102,7 @@ def decode(
         )
     if still.frames > 1:
         raise ImageError(f"expected a still image, found {still.frames} frames: send one frame at a time")
-    return to_array(still, spec)
+    return still
 
 
 def open_still(data: bytes) -> Still:
@@ -146,7 +161,8 @@ def sniff(data: bytes) -> Literal["PNG", "JPEG", "WEBP"]:
         return "JPEG"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    raise ImageTypeError("expected a PNG, JPEG or WebP image, found bytes that start like none of them")
+    found = kind_of(data) or "bytes that start like none of them"
+    raise ImageTypeError(f"expected a PNG, JPEG or WebP image, found {found}")
 
 
 def fit(image: Image.Image, spec: Preprocessing) -> Image.Image:

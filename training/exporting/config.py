@@ -38,6 +38,13 @@ class ExportSettings(BaseModel):
         description="scaled: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, down to what the "
         "network takes; quicker, and calibrated on these pixels",
     )
+    samples: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="calibration images, drawn at random, that go into the bundle for people to try it with; "
+        "they are published with it",
+    )
     gather_rows: bool = Field(
         False, description="segments take `rows` and gather the survivors themselves, for GPUs"
     )

@@ -30,6 +30,7 @@ from training.exporting.accuracy_bar import Bar, Lowered
 from training.exporting.config import ExportSettings
 from training.exporting.graph import Boundary, boundaries, export_whole
 from training.exporting.precision import lower
+from training.exporting.samples import draw_samples
 from training.exporting.selection import MOST_IMAGES, Selection, select
 from training.exporting.trial import Check, Trial
 from training.models.flops import SegmentFlops, segment_flops
@@ -151,7 +152,7 @@ def write_trial(
     parts: Sequence[Boundary],
     settings: ExportSettings,
     data: Data,
-    check: Check,
+    check: Check | None,
     *,
     force: bool,
     tell: Callable[[str], None],
@@ -164,8 +165,8 @@ def write_trial(
         whole: in float32, with every boundary's tensors among its outputs.
         parts: its boundaries.
         settings: the precision among others.
-        data: the images that int8 takes its ranges from.
-        check: looks at every batch of the float32 net's answers.
+        data: the images that int8 takes its ranges from, and that samples are drawn from.
+        check: looks at every batch of the float32 net's answers, if given.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on, where it is worth one.
 
@@ -197,7 +198,8 @@ def write_trial(
         }
     )
     segments = trial.segments(lowered.whole, lowered.parts)
-    bundle = write_bundle(folder, manifest, segments, calibration, force=force)
+    samples = draw_samples(data, settings.samples, labelled=draft.truth == "labels", tell=tell)
+    bundle = write_bundle(folder, manifest, segments, calibration, samples=samples, force=force)
     return Written(bundle, selection, lowered.kept)
 
 

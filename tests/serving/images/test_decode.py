@@ -1,5 +1,6 @@
 import struct
 import zlib
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -12,9 +13,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError
-from serving.images.decode import decode, to_array
+from serving.images.decode import decode, open_image, to_array
 from serving.images.preprocessing import Preprocessing
-from serving.images.still import Still
+from serving.images.still import MAX_PARTS, Still
 
 SPEC = Preprocessing(height=8, width=8)
 SCALED = Preprocessing(height=8, width=8, decode="scaled")
@@ -118,8 +119,13 @@ def test_a_side_is_bounded_as_well_as_the_pixels(size: tuple[int, int]) -> None:
     ("data", "error", "names"),
     [
         (b"", ImageError, "empty body"),
-        (b"GIF89a" + bytes(30), ImageTypeError, "PNG, JPEG or WebP"),
-        (b"%PDF-1.7", ImageTypeError, "PNG, JPEG or WebP"),
+        (b"GIF89a" + bytes(30), ImageTypeError, "expected a PNG, JPEG or WebP image, found a GIF image"),
+        (b"%PDF-1.7", ImageTypeError, "found a PDF document"),
+        (b"\0\0\0\x1cftypheic", ImageTypeError, "found a HEIC image"),
+        (b"\0\0\0\x1cftypisom", ImageTypeError, "found a film"),
+        (b"iVBORw0KGgoAAAANSUhEUg", ImageTypeError, "found an image in base64"),
+        (b"\n <!DOCTYPE html>", ImageTypeError, "found a page of HTML"),
+        (bytes(50), ImageTypeError, "found bytes that start like none of them"),
         (encoded(picture(65, 64)), ImageSizeError, "65x64"),
         (encoded(picture(65, 64), "JPEG"), ImageSizeError, "65x64"),
         (encoded(picture(65, 64), "WEBP"), ImageSizeError, "65x64"),
@@ -145,6 +151,27 @@ def test_a_side_is_bounded_as_well_as_the_pixels(size: tuple[int, int]) -> None:
 def test_refusals_say_what_was_found(data: bytes, error: type[ImageError], names: str) -> None:
     with pytest.raises(error, match=names):
         decode(data, SPEC, MAX_PIXELS)
+
+
+EMPTY_PARTS = {
+    "PNG": (33, b"\0\0\0\0tEXt\x9a\xcb\xa0\x6b"),
+    "JPEG": (2, b"\xff\xfe\0\2"),
+    "JPEG behind its scan": (-2, b"\xff\xfe\0\2"),
+    "WEBP": (None, b"abcd\0\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY_PARTS)
+def test_more_parts_than_any_encoder_writes_are_refused(kind: str) -> None:
+    place, part = EMPTY_PARTS[kind]
+    image_format = kind.split()[0]
+    for count, refused in ((100, False), (MAX_PARTS, True)):
+        data = bytearray(VALID[image_format])
+        data[place or len(data) : place or len(data)] = part * count
+        if image_format == "WEBP":
+            data[4:8] = (len(data) - 8).to_bytes(4, "little")
+        with pytest.raises(ImageError, match="at most 20,000 chunks") if refused else nullcontext():
+            open_image(bytes(data), MAX_PIXELS)
 
 
 def test_of_a_multi_picture_jpeg_the_primary_is_read() -> None:
