@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
 from serving.images.arrays import image_shape
-from serving.images.decode import CONTENT_TYPES, UNTYPED, decode, open_image, to_array
+from serving.images.decode import CONTENT_TYPES, UNTYPED, decode, open_image, open_still, to_array
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
 from serving.images.still import Still
@@ -91,19 +91,20 @@ class BodyReader:
 
     @property
     def quick(self) -> bool:
-        """Whether it is one image that takes no longer to decode than an event loop may be kept.
-
-        Raises:
-            ImageError: more parts, or more passes, than any encoder writes.
-        """
+        """Whether it is one image that takes no longer to decode than an event loop may be kept."""
         spec = self._spec
         side = max(spec.resize or 0, spec.height, spec.width)
-        return (
-            self._media_type not in (JSON_TYPE, NPY_TYPE, FORM_TYPE)
-            and len(self._body) <= QUICK_BYTES
-            and side * side <= QUICK_PIXELS
-            and 0 < pixel_count(self._body) <= QUICK_PIXELS
-        )
+        if (
+            self._media_type in (JSON_TYPE, NPY_TYPE, FORM_TYPE)
+            or len(self._body) > QUICK_BYTES
+            or side * side > QUICK_PIXELS
+        ):
+            return False
+        try:
+            width, height = open_still(self._body).size
+        except ImageError:
+            return False  # whoever reads it says why
+        return width * height <= QUICK_PIXELS
 
     @property
     def failures(self) -> Mapping[int, ImageError]:
