@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
 from serving.images.arrays import image_shape
-from serving.images.decode import CONTENT_TYPES, UNTYPED, decode, open_image, open_still, to_array
+from serving.images.decode import CONTENT_TYPES, REGISTERED, UNTYPED, decode, open_image, open_still, to_array
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
 from serving.images.still import Still
@@ -242,10 +242,15 @@ class EncodedReader:
 def media_type(content_type: str) -> str:
     """Return the type in a Content-Type header, in lower case, without its parameters.
 
+    Names that are not registered, but in use, give the registered one.
+
     >>> media_type(" Image/PNG ; charset=utf-8")
     'image/png'
+    >>> media_type("image/jpg")
+    'image/jpeg'
     """
-    return content_type.partition(";")[0].strip().lower()
+    named = content_type.partition(";")[0].strip().lower()
+    return REGISTERED.get(named, named)
 
 
 def _listed(body: bytes, limits: ReadLimits) -> list[str]:
