@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from serving.errors import ClosedError, OfframpError
 from serving.events import fan_out
 from serving.monitoring.state import StateFolder
+from serving.processes.accepting import GONE, ConnectionCounts
 from serving.processes.automatic import process_count
 from serving.processes.children import Children
 from serving.processes.gathered import (
@@ -110,7 +111,7 @@ class _Parent:
         self._sockets = take_ports(settings, stack)
         self._grpc = take_grpc_port(settings, stack)
         self._admin_port = self._sockets[1].getsockname()[1] if self._sockets[1:] else None
-        self._limits = SharedBuckets.create()
+        self._limits, self._connections = SharedBuckets.create(), ConnectionCounts.create()
         self._access = access_of(settings, self._admin_port, self._logger, emit, self._limits.bucket)
         self._service.labels = stack.enter_context(
             label_book(settings, emit, self._logger, self._fetch_notes)
@@ -119,7 +120,7 @@ class _Parent:
             settings,
             self._children,
             self._start_of,
-            (self._sockets[0].fileno(), self._limits.descriptor),
+            (self._sockets[0].fileno(), self._limits.descriptor, self._connections.descriptor),
             self._handlers,
             self._logger,
             self._metrics.process_failed,
@@ -177,8 +178,18 @@ class _Parent:
     def _start_of(self, settings: Settings, share: Share) -> Start:
         grpc = self._grpc if share.number == 1 else None
         address = None if grpc is None else grpc.getsockname()[:2]
-        public, limits = self._sockets[0].fileno(), self._limits.descriptor
-        return Start(settings, share, public, limits, address, self._admin_port, self._live.started)
+        # Until it accepts, also in the place of one that has died.
+        self._connections.set(share.number, GONE)
+        return Start(
+            settings,
+            share,
+            public=self._sockets[0].fileno(),
+            limits=self._limits.descriptor,
+            connections=self._connections.descriptor,
+            grpc_address=address,
+            admin_port=self._admin_port,
+            started=self._live.started,
+        )
 
     def _handlers(self, number: int) -> dict[str, Handler]:
         """What a child may ask for."""
