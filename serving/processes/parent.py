@@ -56,7 +56,7 @@ from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
 from serving.telemetry.tracing import open_tracing
 from serving.web.app import create_app, open_to_origins, server_version
-from serving.web.server import Server
+from serving.web.server import Server, share_address
 
 _FLUSH_SECONDS = 2.0
 
@@ -177,6 +177,8 @@ class _Parent:
 
     def _start_of(self, settings: Settings, share: Share) -> Start:
         grpc = self._grpc if share.number == 1 else None
+        if grpc is not None:
+            share_address(grpc)  # The child takes the same address.
         address = None if grpc is None else grpc.getsockname()[:2]
         # Until it accepts, also in the place of one that has died.
         self._connections.set(share.number, GONE)

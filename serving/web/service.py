@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serving.bundle.samples import Samples
 from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
@@ -54,6 +55,10 @@ class ServedModel(Described, Protocol):
     @property
     def name(self) -> str:
         """Its name in requests."""
+
+    @property
+    def samples(self) -> Samples | None:
+        """Images to try it with; None where its bundle has none."""
 
     @property
     def stalled_seconds(self) -> float:

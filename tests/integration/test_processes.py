@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.bundles import tiny_bundle, tiny_images
+from tests.bundles import tiny_bundle, tiny_images, tiny_samples
 from tests.integration.server_process import PATIENCE_SECONDS
 from training.demo.server import ServerProcess, started_server
 
@@ -80,7 +80,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("processes")
-    tiny_bundle(folder / "models" / "tiny")
+    tiny_bundle(folder / "models" / "tiny", samples=tiny_samples())
     tiny_bundle(folder / "models" / "other", seed=1)
     log = folder / "log"
     flags = (*FLAGS, "--state-dir", str(folder / "state"))
@@ -111,6 +111,12 @@ def test_what_the_parent_answers_can_be_asked_at_the_public_port(server: Server)
     assert (status, plan["model"], request_id.split("-")[0] != "0") == (200, "tiny", True)
     assert server.ask("GET", "/v2/health/ready", port=server.port)[:2] == (200, {"ready": True})
     assert server.ask("GET", "/metrics", port=server.port)[0] == 404  # it has a port of its own
+
+
+def test_what_came_with_a_model_is_on_the_console_s_port_alone(server: Server) -> None:
+    status, found, _ = server.ask("GET", "/models/tiny/samples")
+    assert (status, len(found["samples"])) == (200, len(tiny_samples().images))
+    assert server.ask("GET", "/models/tiny/samples", port=server.port)[0] == 404
 
 
 def test_labels_are_taken_for_answers_of_every_process(server: Server) -> None:

@@ -99,7 +99,7 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         "last." + (f" {_sentence(area_line(evaluation.areas))}" if evaluation.areas else ""),
         "## Data",
         f"{data} {_learned(manifest)}; {manifest.data_set.validation_images or 0:,} were kept to choose "
-        "thresholds on.",
+        f"thresholds on.{_shown(bundle)}",
         "## Recipe",
         "```json\n"
         + json.dumps({"method": manifest.method.name, **manifest.method.options}, indent=1)
@@ -139,9 +139,21 @@ def _learned(manifest: Manifest) -> str:
     images = f"{manifest.data_set.train_images or 0:,} images"
     if not manifest.original_flops:
         return f"Trained on {images}"
+    together = manifest.method.options.get("ensemble")
+    combined = "; exits answer by an ensemble of the exits so far" if together else ""
     if manifest.method.name == "none":
-        return "Nothing was trained: the networks are used as they were"
-    return f"Heads learned from {images}; the network itself is used as it was"
+        return f"Nothing was trained: the networks are used as they were{combined}"
+    return f"Heads learned from {images}; the network itself is used as it was{combined}"
+
+
+def _shown(bundle: Bundle) -> str:
+    """Say whose images come with the bundle."""
+    if bundle.samples is None:
+        return ""
+    return (
+        f" {len(bundle.samples.images)} of these, drawn at random, are in `samples.npz`, to try the network "
+        "with; they are the data set's, and its licence holds for them, not that of the network."
+    )
 
 
 def _interval(accuracy: float, images: int) -> str:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
 from serving.images.arrays import image_shape
-from serving.images.decode import CONTENT_TYPES, UNTYPED, decode
-from serving.images.headers import pixel_count
+from serving.images.decode import CONTENT_TYPES, UNTYPED, decode, open_image, to_array
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
+from serving.images.still import Still
 from serving.web.reading.form import FORM_TYPE, FormReader
 
 JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
@@ -155,9 +155,7 @@ class BodyReader:
                 f"expected a Content-Type of {', '.join(MEDIA_TYPES)}; "
                 f"found {self._media_type[:_SHOWN_CHARACTERS]!r} (with curl: -H 'Content-Type: image/png')"
             )
-        body = self._taken()
-        pixel_count(body)
-        return decode(body, self._spec, self._limits.pixels, self._media_type)
+        return decode(self._taken(), self._spec, self._limits.pixels, self._media_type)
 
     def _taken(self) -> bytes:
         """Return the body, and let go of it."""
@@ -166,7 +164,7 @@ class BodyReader:
 
 
 class EncodedReader:
-    """Decodes a list of encoded images, one at each step, having looked at how many pixels they ask for.
+    """Decodes a list of encoded images, one at each step, having read the headers of all.
 
     Args:
         encoded: the images, as bytes or as text in base64.
@@ -179,8 +177,8 @@ class EncodedReader:
         failures: why images were left out, by their index.
 
     Raises:
-        ImageSizeError: too many pixels in all.
-        ImageError: no base64, or an image in parts that no encoder writes; named by its index.
+        ImageSizeError: too many pixels, in one image or in all.
+        ImageError: no base64, or an image that cannot be read; named by its index.
     """
 
     def __init__(
@@ -193,19 +191,19 @@ class EncodedReader:
         item_errors: bool = False,
     ) -> None:
         self.failures: dict[int, ImageError] = {}
-        self._types = types
-        self._spec, self._limits, self._item_errors = spec, limits, item_errors
-        self._encoded: list[bytes] = []
+        self._spec, self._item_errors = spec, item_errors
+        self._opened: list[Still | None] = []
         self._decoded: list[Pixels] = []
         self._place = pixels = 0
         for index, image in enumerate(encoded):
-            found = b""
+            still = None
             try:
                 found = from_base64(image) if isinstance(image, str) else image
-                pixels += pixel_count(found)
+                still = open_image(found, limits.pixels, types[index] if types else None)
+                pixels += still.size[0] * still.size[1]
             except ImageError as error:
                 self._failed(index, error)
-            self._encoded.append(found)
+            self._opened.append(still)
         if pixels > limits.request_pixels:
             raise ImageSizeError(
                 f"expected at most {limits.request_pixels:,} pixels in one request, found {pixels:,}: "
@@ -222,20 +220,16 @@ class EncodedReader:
             ImageError: it cannot be read, or is too large; named by its index.
         """
         index, self._place = self._place, self._place + 1
-        if index not in self.failures:
+        still, self._opened[index] = self._opened[index], None
+        if still is not None:
             try:
-                self._decoded.append(self._decode(index))
+                self._decoded.append(to_array(still, self._spec))
             except ImageError as error:
                 self._failed(index, error)
-        self._encoded[index] = b""
-        if self._place < len(self._encoded):
+        if self._place < len(self._opened):
             return None
         decoded, self._decoded = self._decoded, []
         return np.stack(decoded) if decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
-
-    def _decode(self, index: int) -> Pixels:
-        declared = self._types[index] if self._types else None
-        return decode(self._encoded[index], self._spec, self._limits.pixels, declared)
 
     def _failed(self, index: int, error: ImageError) -> None:
         named = type(error)(f"images[{index}]: {error}")

@@ -46,6 +46,19 @@ def test_pixels_of_all_images_together_are_bounded_before_any_is_decoded() -> No
         read(listed(large, large, large))
 
 
+def test_no_file_hides_its_pixels_from_that_bound() -> None:
+    """A stray byte before a JPEG's header, or a chunk before a WebP's, are no matter to a decoder."""
+    jpeg = encoded(np.zeros((30, 30, 3), np.uint8), "JPEG")
+    start = jpeg.index(b"\xff\xc0")
+    webp = encoded(np.zeros((30, 30, 3), np.uint8), "WEBP")
+    stray = jpeg[:start] + b"\1" + jpeg[start:]
+    late = webp[:4] + len(webp).to_bytes(4, "little") + webp[8:12] + b"abcd\0\0\0\0" + webp[12:]
+    for image in (stray, late):
+        assert read(listed(image, image)).shape == (2, 8, 8, 3)
+        with pytest.raises(ImageSizeError, match="at most 2,000 pixels in one request, found 2,700"):
+            read(listed(image, image, image))
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
