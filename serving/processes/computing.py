@@ -64,7 +64,7 @@ from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.tracing import open_tracing
 from serving.web.app import create_app, open_to_origins, server_version
-from serving.web.server import Server, reserve
+from serving.web.server import Server, reserve, share_address
 from serving.web.service import Service
 
 
@@ -258,6 +258,7 @@ class _Server(Server):
         await super().startup([])
         number, counts, logger = self.share
         for listening in sockets or []:
+            share_address(listening)  # as `Server.startup` does
             self._accepting = Accepting(
                 listening,
                 self._connect,

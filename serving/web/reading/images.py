@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
 from serving.images.arrays import image_shape
-from serving.images.decode import CONTENT_TYPES, UNTYPED, decode, open_image, to_array
+from serving.images.decode import CONTENT_TYPES, UNTYPED, open_image, to_array
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
 from serving.images.still import Still
@@ -88,22 +88,26 @@ class BodyReader:
         self._list: EncodedReader | None = None
         self._content_type = content_type
         self._form: FormReader | None = None
+        self._still: Still | None = None
 
     @property
     def quick(self) -> bool:
         """Whether it is one image that takes no longer to decode than an event loop may be kept.
 
         Raises:
-            ImageError: more parts, or more passes, than any encoder writes.
+            ImageTypeError, ImageSizeError, ImageError: as `step`, of one image of few bytes.
         """
         spec = self._spec
         side = max(spec.resize or 0, spec.height, spec.width)
-        return (
-            self._media_type not in (JSON_TYPE, NPY_TYPE, FORM_TYPE)
-            and len(self._body) <= QUICK_BYTES
-            and side * side <= QUICK_PIXELS
-            and 0 < pixel_count(self._body) <= QUICK_PIXELS
-        )
+        if (
+            self._media_type in (JSON_TYPE, NPY_TYPE, FORM_TYPE)
+            or len(self._body) > QUICK_BYTES
+            or side * side > QUICK_PIXELS
+        ):
+            return False
+        self._still = self._open_one()
+        width, height = self._still.size
+        return width * height <= QUICK_PIXELS
 
     @property
     def failures(self) -> Mapping[int, ImageError]:
@@ -150,12 +154,17 @@ class BodyReader:
         )
 
     def _decode_one(self) -> Pixels:
+        still, self._still = self._still or self._open_one(), None
+        return to_array(still, self._spec)
+
+    def _open_one(self) -> Still:
+        """Read the header of the one image."""
         if self._media_type not in UNTYPED and self._media_type not in CONTENT_TYPES.values():
             raise ImageTypeError(
                 f"expected a Content-Type of {', '.join(MEDIA_TYPES)}; "
                 f"found {self._media_type[:_SHOWN_CHARACTERS]!r} (with curl: -H 'Content-Type: image/png')"
             )
-        return decode(self._taken(), self._spec, self._limits.pixels, self._media_type)
+        return open_image(self._taken(), self._limits.pixels, self._media_type)
 
     def _taken(self) -> bytes:
         """Return the body, and let go of it."""
