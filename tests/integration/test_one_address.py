@@ -10,7 +10,7 @@ import pytest
 
 from serving.errors import OfframpError
 from serving.system.address_lock import only_server
-from serving.web.server import reserve
+from serving.web.server import reserve, share_address
 from tests.bundles import tiny_bundle
 from tests.integration.server_process import PATIENCE_SECONDS
 
@@ -122,6 +122,13 @@ def test_an_address_can_be_taken_while_connections_of_an_earlier_server_fade() -
         plain.bind(("127.0.0.1", port))
     with reserve("127.0.0.1", port):
         pass
+
+
+def test_a_shared_address_can_be_taken_by_a_process_of_the_same_server() -> None:
+    with reserve("127.0.0.1", 0) as held:
+        share_address(held)
+        with reserve(*held.getsockname()):
+            pass
 
 
 def test_a_long_name_of_a_host_does_not_hide_the_port() -> None:
