@@ -8,8 +8,7 @@ import numpy.typing as npt
 
 from serving.bundle.npz import expect, from_npz, to_npz
 from serving.errors import BundleError, ImageError
-from serving.images.decode import CONTENT_TYPES, decode, sniff
-from serving.images.headers import pixel_count
+from serving.images.decode import CONTENT_TYPES, open_image, sniff, to_array
 from serving.images.preprocessing import Preprocessing
 
 FILE = "samples.npz"
@@ -93,9 +92,10 @@ def _check_images(images: tuple[bytes, ...], spec: Preprocessing) -> None:
     left = MAX_PIXELS
     for number, image in enumerate(images):
         try:
-            left -= pixel_count(image)
+            still = open_image(image, 2**32)  # of all together, see below
+            left -= still.size[0] * still.size[1]
             if left < 0:
                 raise BundleError(f"expected at most {MAX_PIXELS:,} pixels of all images, found more")
-            decode(image, spec, MAX_PIXELS)
+            to_array(still, spec)
         except ImageError as error:
             raise BundleError(f"images[{number}]: {error}") from error
