@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable
 
 from structlog.typing import FilteringBoundLogger
 
-MOST_PROCESSES = 256
+from serving.settings import MOST_PROCESSES
+
+_PLACES = MOST_PROCESSES + 1
 GONE = 2**31 - 1
 """In place of the number of a process that accepts none."""
 
@@ -44,13 +46,13 @@ class ConnectionCounts:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._counts = memoryview(mmap.mmap(descriptor, 4 * MOST_PROCESSES)).cast("i")
+        self._counts = memoryview(mmap.mmap(descriptor, 4 * _PLACES)).cast("i")
 
     @classmethod
     def create(cls) -> "ConnectionCounts":
         """Make a table of processes none of which accepts yet."""
-        found = cls(memory_file("offramp-connections", 4 * MOST_PROCESSES))
-        for process in range(MOST_PROCESSES):
+        found = cls(memory_file("offramp-connections", 4 * _PLACES))
+        for process in range(_PLACES):
             found.set(process, GONE)
         return found
 

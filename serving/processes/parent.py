@@ -50,7 +50,7 @@ from serving.processes.supervisor import Supervisor
 from serving.repository.live import LiveModels
 from serving.repository.loading import models_folder
 from serving.repository.watcher import Watcher
-from serving.settings import Settings
+from serving.settings import MOST_PROCESSES, Settings
 from serving.system.resources import resources
 from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
@@ -134,10 +134,12 @@ class _Parent:
         service.tracing = open_tracing(server_version())
         app = open_to_origins(create_app(service, self._access, 0, self._relayed), settings.cors_origins)
         self._stack.callback(self._supervisor.close)
-        if settings.processes == "auto":
-            self._supervisor.start(self._divide(found.cores), self._decide, self._divide)
+        count = settings.process_count
+        if count is None:
+            most = min(found.cores, MOST_PROCESSES)
+            self._supervisor.start(self._divide(most), self._decide, self._divide)
         else:
-            self._supervisor.start(self._divide(settings.processes), None, self._divide)
+            self._supervisor.start(self._divide(count), None, self._divide)
         look(service)
         server = _Server(app, service, self._started, self._certificate, self._supervisor, self._sockets[0])
         keep_objects()
@@ -167,7 +169,7 @@ class _Parent:
         found, wanted = resources(), 1
         if report.on_cpu:
             wanted = process_count(
-                found.cores,
+                min(found.cores, MOST_PROCESSES),
                 report.image_seconds,
                 memory_bytes=found.memory_bytes,
                 process_bytes=report.resident_bytes,
