@@ -212,7 +212,7 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(default=64 * 2**20, gt=0, le=2**40)
     """The most bytes of images and features in one run of a stage; large features make batches smaller."""
     processes: str = "1"
-    """Processes that share the port, the cores and the limits; `auto` takes what cores and models call for."""
+    """Processes that share the port, the cores and the limits; `auto`: as cores and models call for."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
     decode_threads: int = Field(default=2, ge=0, le=MOST_THREADS)
