@@ -105,9 +105,9 @@ def page(results: dict[str, Any]) -> str:
         ("connections", f"Connections ({results['bundle']}, 50%)"),
         ("models", f"Models loaded ({results['bundle']} so many times, {_MODELS_CONNECTIONS} connections)"),
     ):
-        if rows := results.get(key):
-            cells = [[f"{value:,.2f}".removesuffix(".00") for value in row.values()] for row in rows]
-            lines += ["", f"## {title}", "", *table(list(rows[0]), cells)]
+        if measured := results.get(key):
+            cells = [[f"{value:,.2f}".removesuffix(".00") for value in row.values()] for row in measured]
+            lines += ["", f"## {title}", "", *table(list(measured[0]), cells)]
     return "\n".join(lines) + "\n"
 
 

@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     """`pets=3:0.1`, or `pets=cats:0.1`: what also sees a tenth of the requests, when there is time."""
     watch: bool = False
     """Load, replace and unload models as their folders change."""
-    watch_interval_seconds: float = Field(default=2, gt=0, le=DAY_SECONDS)
+    watch_interval_seconds: float = Field(default=2, ge=0.01, le=DAY_SECONDS)
     """How often to look; a folder is taken once it was the same twice."""
     max_model_memory: ByteSize = Field(default=ByteSize(0), ge=0, le=2**50)
     """The most memory of all loaded models (`2GB`), measured as they load; 0 is without a limit."""
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     """The share of the queue (--max-queue-rows) that may stand full before budgets are lowered."""
     state_dir: Path | None = None
     """Folder that keeps the state of the closed loop over a restart."""
-    state_interval_seconds: float = Field(default=60, gt=0, le=DAY_SECONDS)
+    state_interval_seconds: float = Field(default=60, ge=0.01, le=DAY_SECONDS)
     """Seconds between two writes of it; it is written on stopping, too."""
     sample_share: float = Field(default=0.01, ge=0, le=1)
     """The share of images whose early answers are checked by the last exit in idle time; 0 checks none."""

@@ -83,7 +83,7 @@ def made(name: str, work: Path, precisions: Sequence[Precision] = PRECISIONS) ->
     folder = work / f"photo-{_key()}"
     files = _pool(folder / "jpegs")
     pixels = np.stack([decode(data, SPEC, _MAX_PIXELS) for data in files])
-    nets = {}
+    nets: dict[str, Net] = {}
     for precision in precisions:
         bundle = folder / name / precision
         full = folder / name / f"full-{precision}.onnx"

@@ -92,7 +92,7 @@ def _check_images(images: tuple[bytes, ...], spec: Preprocessing) -> None:
     left = MAX_PIXELS
     for number, image in enumerate(images):
         try:
-            still = open_image(image, 2**32)  # of all together, see below
+            still = open_image(image, MAX_PIXELS)
             left -= still.size[0] * still.size[1]
             if left < 0:
                 raise BundleError(f"expected at most {MAX_PIXELS:,} pixels of all images, found more")

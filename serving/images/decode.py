@@ -33,6 +33,8 @@ from serving.images.still import Still
 from serving.images.webp import open_webp
 
 CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+REGISTERED = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Types by the other names that some clients give them."""
 UNTYPED = ("", "application/octet-stream")
 
 _LONGEST_SIDE = 65_535  # of a JPEG; scaling a line of 25 million pixels takes twice the memory of a square
@@ -85,6 +87,7 @@ def open_image(data: bytes, max_pixels: int, content_type: str | None = None) ->
     """
     image_format = sniff(data)
     declared = (content_type or "").lower()
+    declared = REGISTERED.get(declared, declared)
     if declared not in UNTYPED and declared != CONTENT_TYPES[image_format]:
         raise ImageTypeError(
             f"sent as {declared}, but the bytes are {CONTENT_TYPES[image_format]}: correct the content type, "

