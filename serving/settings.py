@@ -4,13 +4,14 @@ An empty variable, or one of blanks, is one that was not given. Numbers have lim
 message and not in an error of the system.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import (
 
 from serving import command_line
 from serving.engine.providers import DeviceFeatures
+from serving.hub.download import MAX_BYTES
 from serving.system.resources import MOST_THREADS, resources
 
 DAY_SECONDS = 24 * 60 * 60
@@ -31,7 +33,7 @@ _OTHER_COMMANDS = tuple(
     for name in (
         *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
         *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT", "WATCH"),
-        "CLASSIFY",
+        *("CLASSIFY", "RAY", "PUSH", "PULL"),
     )
 )
 """The variables of the other commands begin so."""
@@ -93,7 +95,24 @@ def _origin(given: str) -> str:
     return given
 
 
+def _named_model(given: str) -> tuple[str, str]:
+    """Take `name=folder` apart.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    name, separator, place = given.partition("=")
+    if not (separator and name and place) or "/" in name or name.startswith("."):
+        raise ValueError(f"expected NAME=FOLDER, such as pets=/mnt/models, found {given[:60]!r}")
+    return name, place
+
+
+def _path(given: object) -> object:
+    return os.fspath(given) if isinstance(given, os.PathLike) else given
+
+
 _FORMS: dict[str, Callable[[str], object]] = {
+    "model": _named_model,
     "model_version": _versions,
     "canary": _split_share,
     "shadow": _split_share,
@@ -117,8 +136,12 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    models: Path = Path("exported_models")
-    """The folder of bundles, or one bundle."""
+    models: Annotated[str, BeforeValidator(_path)] = "exported_models"
+    """The folder of bundles, one bundle, or hf://OWNER/NAME[@REVISION] on the Hugging Face Hub."""
+    model: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """`pets=/mnt/models`, by commas: a model's name, and its bundle, folder of versions or Hub name."""
+    max_download: ByteSize = Field(default=ByteSize(MAX_BYTES), gt=0, le=2**50)
+    """The most that the bundles of one repository of the Hub may have (`20GB`)."""
     host: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 for every interface."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -253,6 +276,11 @@ class Settings(BaseSettings):
     def process_count(self) -> int | None:
         """How many processes serve; None where cores and models decide."""
         return None if self.processes == "auto" else int(self.processes)
+
+    @property
+    def named_models(self) -> dict[str, str]:
+        """The places of models that were given names."""
+        return dict(_named_model(given) for given in self.model or ())
 
     @property
     def version_policies(self) -> dict[str, str]:

@@ -48,7 +48,7 @@ from serving.processes.shared_limits import SharedBuckets
 from serving.processes.states import LOAD, SAVE, SharedStates
 from serving.processes.supervisor import Supervisor
 from serving.repository.live import LiveModels
-from serving.repository.loading import models_folder
+from serving.repository.loading import models_places
 from serving.repository.watcher import Watcher
 from serving.settings import MOST_PROCESSES, Settings
 from serving.system.resources import resources
@@ -84,12 +84,12 @@ class _Parent:
         self._inner: Future[ASGIApp] = Future()
         emit = fan_out(self._metrics, logs.EventLog(self._logger))
         self._live = GatheredLive(self._children)
-        place = models_folder(settings, self._logger)
+        places = models_places(settings, self._logger)
         self._everywhere = Everywhere(
             self._change_all,
             lambda: self._children.ask_any(ON_DISK),
             partial(compared, self._children),
-            place,
+            places,
         )
         self._states = (
             None

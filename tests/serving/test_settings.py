@@ -13,7 +13,7 @@ from serving.settings import Settings, read_settings, unknown_variables
 def test_every_setting_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--models", "m", "--port", "0", "--max-images=3", "--providers", "A, B", "--strict-providers"]
     settings = read_settings(flags)
-    assert (settings.models, settings.port, settings.max_images) == (Path("m"), 0, 3)
+    assert (settings.models, settings.port, settings.max_images) == ("m", 0, 3)
     assert (settings.providers, settings.strict_providers) == (("A", "B"), True)
     monkeypatch.setenv("OFFRAMP_MAX_IMAGES", "5")
     monkeypatch.setenv("OFFRAMP_PROVIDERS", "C")

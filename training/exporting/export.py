@@ -29,6 +29,7 @@ from training.errors import RunError
 from training.exporting.accuracy_bar import Bar, Lowered
 from training.exporting.config import ExportSettings
 from training.exporting.graph import Boundary, boundaries, export_whole
+from training.exporting.metadata import described
 from training.exporting.precision import lower
 from training.exporting.samples import draw_samples
 from training.exporting.selection import MOST_IMAGES, Selection, select
@@ -194,10 +195,14 @@ def write_trial(
             "segments": tuple(measured),
             "calibration": draft.calibration.model_copy(update=chosen),
             "precision": settings.precision,
+            "licence": settings.licence,
             "float_validation_accuracy": held_against,
         }
     )
-    segments = trial.segments(lowered.whole, lowered.parts)
+    segments = [
+        described(segment, manifest, folder.name, number)
+        for number, segment in enumerate(trial.segments(lowered.whole, lowered.parts), start=1)
+    ]
     samples = draw_samples(data, settings.samples, labelled=draft.truth == "labels", tell=tell)
     bundle = write_bundle(folder, manifest, segments, calibration, samples=samples, force=force)
     return Written(bundle, selection, lowered.kept)

@@ -60,6 +60,17 @@ def rows_of(job: Job) -> list[dict[str, Any]]:
     return rows
 
 
+def test_columns_of_the_source_are_carried_to_the_output(job: Job, source: Path) -> None:
+    kept = replace(job, source=open_source(str(source), keep=("label",)))
+    run(kept)
+    table = pq.read_table(kept.out)
+    assert table.schema.names[-1] == "label"
+    assert table.schema.field("label").type == pq.read_schema(source).field("label").type
+    assert table.column("label").to_pylist() == list(range(COUNT))
+    with pytest.raises(OutputError, match="of another job \\(keep"):
+        run(job, resume=True)
+
+
 def stopping(after: int) -> Callable[[object], None]:
     """What ends a job as soon as it has written so many shards."""
     calls = iter(range(after + 1))
