@@ -40,6 +40,10 @@ _OTHER_COMMANDS = tuple(
 
 _VERSIONS = re.compile(r"latest|all|(0|[1-9][0-9]{0,17})(\+(0|[1-9][0-9]{0,17}))*", re.ASCII)
 
+_WHOLE = re.compile(r"[0-9]{1,4}", re.ASCII)
+MOST_PROCESSES = 255
+"""Processes that may share a port."""
+
 _SHARE = re.compile(r"[0-9]*\.?[0-9]+", re.ASCII)
 
 # Variables that a Kubernetes Service "offramp" or "offramp-…" puts into every pod of its namespace.
@@ -230,8 +234,8 @@ class Settings(BaseSettings):
     """The most images in one run of a stage."""
     max_batch_bytes: int = Field(default=64 * 2**20, gt=0, le=2**40)
     """The most bytes of images and features in one run of a stage; large features make batches smaller."""
-    processes: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
-    """Processes that share the port, the cores and the limits; `auto` decides by cores and by the models."""
+    processes: str = "1"
+    """Processes that share the port, the cores and the limits; `auto`: as cores and models call for."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
     decode_threads: int = Field(default=2, ge=0, le=MOST_THREADS)
@@ -267,6 +271,11 @@ class Settings(BaseSettings):
     """The least severe level that is logged."""
     access_log: bool = False
     """Log one line for each request."""
+
+    @property
+    def process_count(self) -> int | None:
+        """How many processes serve; None where cores and models decide."""
+        return None if self.processes == "auto" else int(self.processes)
 
     @property
     def named_models(self) -> dict[str, str]:
@@ -327,6 +336,13 @@ class Settings(BaseSettings):
             raise ValueError("expected a value, or no such flag")
         if isinstance(value, str) and (len(value) > _LONGEST or "\0" in value):
             raise ValueError(f"expected at most {_LONGEST} characters, NUL not among them")
+        return value
+
+    @field_validator("processes")
+    @classmethod
+    def _is_a_number_of_processes(cls, value: str) -> str:
+        if value != "auto" and not (_WHOLE.fullmatch(value) and 1 <= int(value) <= MOST_PROCESSES):
+            raise ValueError(f"expected a number from 1 to {MOST_PROCESSES}, or auto")
         return value
 
     @field_validator("host", "admin_host")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 
 from serving.bulk.answers import Tally
 from serving.bulk.arguments import BulkArguments, job_of
