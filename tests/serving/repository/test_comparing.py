@@ -1,4 +1,5 @@
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_canary_is_compared_while_it_runs_and_looked_back_on(fixture: Fixture)
     fixture.repository.promote("pets", "2")
     ask(two, 1000)
     assert [each.running for each in fixture.repository.comparing.of("pets")] == [False]
-    assert fixture.repository.comparing.of("pets") == [comparison]
+    assert fixture.repository.comparing.of("pets") == [replace(comparison, running=False)]
     assert (comparison.current.requests, comparison.other.requests) == (2, 2)
     told = [event for event in fixture.events if isinstance(event, AnswersCompared)]
     assert [(event.version, event.role, event.flops) for event in told] == [
