@@ -35,6 +35,7 @@ from training.adopting.network import pixels_of
 from training.adopting.network.classes import class_names, order_of
 from training.adopting.network.network import Network
 from training.adopting.network.paths import Cut, cuts
+from training.data.columns import UNLABELLED
 from training.data.images import Progress
 from training.errors import AdoptError
 
@@ -146,6 +147,7 @@ def _assembled(
     classes: tuple[str, ...],
     config: AdoptConfig,
 ) -> Prepared:
+    unlabelled = int((opened.train.labels == UNLABELLED).sum())
     facts = (
         Named(
             name=member.network.name,
@@ -156,6 +158,7 @@ def _assembled(
             options={
                 "epochs": config.epochs,
                 "images": len(opened.train),
+                **({"unlabelled_images": unlabelled} if unlabelled and opened.train.classes else {}),
                 "distillation": "last exit",
                 "seed": config.seed,
             },

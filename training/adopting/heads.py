@@ -5,8 +5,8 @@ the head
 has to do the work. Two 3×3 convolutions at a low resolution cost about a hundredth of the network and are
 20 to 35 points better on early features than averaging and a linear layer (docs/adopting.md has the figures).
 
-The loss is half cross-entropy, half distillation from the last exit (Hinton et al., 2015, with T = 3);
-without labels it is distillation alone.
+The loss of an image is half cross-entropy, half distillation from the last exit (Hinton et al., 2015, with
+T = 3); of an image without a label it is distillation alone.
 """
 
 from collections.abc import Callable
@@ -272,10 +272,15 @@ def _windows(features: Features, place: int, rng: np.random.Generator) -> Any:
 
 
 def _loss(logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-    distilled = distillation_loss(logits, teacher, TEMPERATURE)
-    if (labels == UNLABELLED).any():
-        return distilled
-    return (F.cross_entropy(logits, labels) + distilled) / 2
+    known = labels != UNLABELLED
+    if not known.any():
+        return distillation_loss(logits, teacher, TEMPERATURE)
+    if not known.all():
+        share = known.sum() / len(known)
+        with_labels = _loss(logits[known], teacher[known], labels[known])
+        without = distillation_loss(logits[~known], teacher[~known], TEMPERATURE)
+        return share * with_labels + (1 - share) * without
+    return (F.cross_entropy(logits, labels) + distillation_loss(logits, teacher, TEMPERATURE)) / 2
 
 
 def fitting_width(per_channel: int, per_square: int, flops: int) -> int:

@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 
-from serving.bundle import Bundle
+from serving.bundle import Bundle, read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.errors import OfframpError
@@ -15,6 +17,7 @@ from training import adopt
 from training.adopting import adoption, report
 from training.adopting.choosing import best_subset, chosen_cuts
 from training.adopting.config import AdoptConfig
+from training.adopting.heads import _loss
 from training.adopting.network import probing
 from training.adopting.network.network import read_network
 from training.adopting.network.paths import cuts
@@ -150,6 +153,43 @@ def test_exits_that_do_not_pay_are_refused_with_their_numbers(images: Path, tmp_
     with pytest.raises(AdoptError, match=r"no exit pays: .* by itself 100\.0%; nothing was written"):
         adoption.build(str(net), tmp_path / "bundle", config)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_labels_and_images_without_labels_are_combined(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, few = saved(NET, tmp_path), folder(tmp_path / "few", 40, seed=4)
+    asked = [
+        str(net),
+        "--dataset",
+        str(few),
+        "--unlabelled",
+        str(images),
+        "--normalise",
+        "0..1",
+        "--epochs",
+        "1",
+    ]
+    more = ["--exits", "r2", "--head-share", "0.1", "--json", str(tmp_path / "figures")]
+    assert adopt.main([*asked, *more, "--out", str(tmp_path / "bundle")]) == 0
+    said = capsys.readouterr().out
+    assert "60 images of" in said.replace("\n", " ")
+    figures = json.loads((tmp_path / "figures").read_text())
+    assert (figures["truth"], figures["images"]) == ("labels", 20)
+    assert figures["agreement"]["images"] == 60
+    assert figures["agreement"]["accuracy"][-1] == 1
+    manifest = read_bundle(tmp_path / "bundle").manifest
+    assert (manifest.method.options["images"], manifest.method.options["unlabelled_images"]) == (60, 60)
+    assert manifest.data_set.validation_images == 40
+    assert adopt.main([*asked, "--truth", "own", "--out", str(tmp_path / "other")]) == 2
+    assert "--truth own takes no labels: name all images by --dataset" in capsys.readouterr().err
+
+
+def test_each_image_of_a_batch_learns_from_what_it_has() -> None:
+    logits, teacher = torch.randn(6, 4), torch.randn(6, 4)
+    labels = torch.tensor([0, -1, 2, -1, -1, 3])
+    alone = [_loss(logits[[row]], teacher[[row]], labels[[row]]) for row in range(6)]
+    assert _loss(logits, teacher, labels).item() == pytest.approx(torch.stack(alone).mean().item(), rel=1e-5)
 
 
 def test_exits_are_named_by_tensor_or_share(tmp_path: Path) -> None:
