@@ -17,18 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
-import numpy as np
 import torch
 
-from benchmarks.earlyon.network import EXITS, trained
+from benchmarks.earlyon.network import EXITS
+from benchmarks.public_resnets import divided, exported
 from benchmarks.reporting import publish, table
-from serving.bundle import Preprocessing
 from training.adopting import adoption, report
 from training.adopting.config import AdoptConfig
-from training.calibration.collect import Labels
-from training.data.images import decode
-from training.data.source import Part, load_source
 from training.evaluation.evaluation import Scored
 
 PACKAGES = ("earlyon==0.3.0", f"torch=={torch.__version__.partition('+')[0]}")
@@ -57,39 +52,13 @@ def interpreter(work: Path) -> Path:
     return python
 
 
-def kept(part: Part, rows: Labels, classes: Sequence[str], folder: Path) -> dict[str, str]:
-    """Write some images as a data set of their own and as arrays; return the paths of both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes))}
-    )
-    labels = part.labels[rows]
-    stored = {"image": part.images.select(rows)["image"], "label": labels.tolist()}
-    datasets.Dataset.from_dict(stored, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
-    images = decode(part, rows, Preprocessing(height=32, width=32))
-    arrays = folder / "images.npz"
-    np.savez(arrays, images=images, labels=labels)
-    return {"folder": str(folder), "arrays": str(arrays)}
-
-
-def offramp(weights: Path, data: dict[str, dict[str, str]], work: Path) -> tuple[dict[str, Any], Any]:
+def offramp(weights: Path, data: dict[str, Path], work: Path) -> tuple[dict[str, Any], Any]:
     """Adopt the network and judge it; return the figures, and a function that judges a share of the FLOPs."""
-    file = work / "resnet20.onnx"
-    rows = torch.export.Dim("N", min=1, max=4096)
-    image = torch.zeros(2, 3, 32, 32)
-    torch.onnx.export(
-        trained(weights),
-        (image,),
-        file,
-        dynamo=True,
-        verbose=False,
-        external_data=False,
-        dynamic_shapes=({0: rows},),
-    )
+    file = exported(weights, work / "resnet20.onnx")
     config = AdoptConfig(
-        dataset=data["train"]["folder"],
-        calibrate_on=data["fitted"]["folder"],
-        test_dataset=data["judged"]["folder"],
+        dataset=str(data["train"]),
+        calibrate_on=str(data["fitted"]),
+        test_dataset=str(data["judged"]),
         normalise=("imagenet",),
         exits=_SHARES,
     )
@@ -179,17 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT, help="path of the results without its ending")
     given = parser.parse_args(argv)
     python = interpreter(given.work)
-    source = load_source(given.cifar10)
-    test = np.arange(min(given.test_images, len(source.parts["test"].labels)))
-    rows = {"train": np.arange(given.images), "fitted": test[::2], "judged": test[1::2]}
-    data = {
-        name: kept(
-            source.parts["train" if name == "train" else "test"], own, source.classes, given.work / name
-        )
-        for name, own in rows.items()
-    }
+    data = divided(given.cifar10, given.work, given.images, given.test_images)
     ours, at = offramp(given.weights, data, given.work)
-    request = {name: paths["arrays"] for name, paths in data.items()} | {
+    request = {name: str(folder / "images.npz") for name, folder in data.items()} | {
         "weights": str(given.weights.absolute()),
         "seconds": ours["seconds"],
         "most_epochs": _MOST_EPOCHS,
@@ -199,15 +160,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     asked, answer = given.work / "request.json", given.work / "answer.json"
     asked.write_text(json.dumps(request))
-    worker = Path(__file__).with_name("worker.py")
-    subprocess.run([python, worker, asked, answer], check=True, timeout=_PATIENCE_SECONDS)
+    worker = [str(python.absolute()), "-m", "benchmarks.earlyon.worker"]
+    subprocess.run([*worker, asked, answer], check=True, timeout=_PATIENCE_SECONDS)
     theirs = json.loads(answer.read_text())
     for point in theirs["points"]:
         point["offramp"] = at(point["share"])
     results = {
         "images": given.images,
-        "fitted": len(rows["fitted"]),
-        "judged": len(rows["judged"]),
+        "fitted": given.test_images - given.test_images // 2,
+        "judged": given.test_images // 2,
         "offramp": ours,
         "earlyon": theirs,
     }

@@ -1,4 +1,4 @@
-"""ResNet-20 of He et al. (2015) for images of 32 pixels, with public weights; it needs torch alone."""
+"""ResNets of He et al. (2015) for images of 32 pixels, with public weights; it needs torch alone."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """`layer1` to `layer3` of three blocks each; takes normalised images [n, 3, 32, 32]."""
+    """`layer1` to `layer3` of some blocks each; takes normalised images [n, 3, 32, 32]."""
 
     def __init__(self, classes: int = 10, blocks: int = 3) -> None:
         super().__init__()
@@ -55,8 +55,9 @@ class ResNet(nn.Module):
 
 
 def trained(weights: Path) -> ResNet:
-    """Load a checkpoint of github.com/akamaster/pytorch_resnet_cifar10 (keys `state_dict`, `module.…`)."""
-    net = ResNet()
+    """Load a checkpoint of github.com/akamaster/pytorch_resnet_cifar10, `resnetDEPTH-….th`."""
+    depth = int(weights.name.removeprefix("resnet").partition("-")[0])
+    net = ResNet(blocks=(depth - 2) // (2 * len(_STAGES)))
     state = torch.load(weights, weights_only=True, map_location="cpu")["state_dict"]
     net.load_state_dict({name.removeprefix("module."): values for name, values in state.items()})
     return net.eval()

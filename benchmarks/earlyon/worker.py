@@ -1,4 +1,4 @@
-"""earlyon's side, run in its own environment: `python worker.py REQUEST.json ANSWER.json`.
+"""earlyon's side, in its own environment: `python -m benchmarks.earlyon.worker REQUEST.json ANSWER.json`.
 
 Heads learn as its `stage2_train_exits` does, for whole epochs, until the seconds given are over. Temperatures
 and thresholds are fitted on one fold (`calibrate_thresholds`, `calibrate_thresholds_for_budget`) and judged
@@ -24,8 +24,9 @@ from earlyon.core.thresholds import (
 )
 from earlyon.models import custom_ee
 from earlyon.training import stage2_train_exits
-from network import DEVIATION, EXITS, MEAN, trained
 from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.earlyon.network import DEVIATION, EXITS, MEAN, trained
 
 
 class OverError(Exception):

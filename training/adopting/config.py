@@ -105,6 +105,11 @@ class AdoptConfig(AdoptingConfig):
         description="where: auto or auto:K (the best of up to K), or names of tensors and shares of the "
         "network's FLOPs with commas between, as 15%,40%",
     )
+    cost: Literal["flops", "time"] = Field(
+        "flops",
+        description="--exits auto keeps what buys most for its FLOPs, or for its time: that of one image on "
+        "this machine (one thread, float32)",
+    )
     head: Literal["conv", "mlp", "linear"] = Field(
         "conv",
         description="head of each exit: conv is two 3×3 convolutions; mlp and linear pool first",
