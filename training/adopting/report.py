@@ -177,7 +177,7 @@ def sentences(done: Done, found: Judged) -> list[str]:
         for drop, share in found.least.items()
         if share is not None and share < 1
     ]
-    alone = ", before the ensemble" if ensemble_of(manifest) == len(manifest.segments) else ""
+    alone = " (before the ensemble)" if ensemble_of(manifest) == len(manifest.segments) else ""
     lines = [
         f"last exit{alone} against the original file: {last.changed} of {last.images:,} answers differ, "
         f"probabilities by {last.largest:.1e} at most (in float32)",
