@@ -73,7 +73,9 @@ def offramp(weights: Path, data: dict[str, Path], work: Path) -> tuple[dict[str,
 
     def at(share: float) -> dict[str, float] | None:
         points = report.points_at(bundle, scored, [share * original])
-        return points and {"share": points[0].spent_flops / original, "accuracy": points[0].accuracy}
+        if not points:
+            return None
+        return {"share": points[0].spent_flops / original, "accuracy": points[0].accuracy}
 
     facts = {
         "seconds": seconds,

@@ -54,6 +54,11 @@ class ResNet(nn.Module):
         return logits
 
 
+def resnet20(num_classes: int) -> ResNet:
+    """Make the network for `--model benchmarks.earlyon.network:resnet20`."""
+    return ResNet(num_classes)
+
+
 def trained(weights: Path) -> ResNet:
     """Load a checkpoint of github.com/akamaster/pytorch_resnet_cifar10, `resnetDEPTH-….th`."""
     depth = int(weights.name.removeprefix("resnet").partition("-")[0])
