@@ -80,6 +80,7 @@ class Model:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
         self.exit_flops = bundle.manifest.exit_flops
+        self.samples = bundle.samples
         self.providers, self.missing_providers = engine.providers, engine.missing
         self.features_on = engine.features_on
         self.on_submit: OnSubmit | None = None
@@ -159,6 +160,7 @@ class Model:
             whole=shortcuts.whole,
             pause=engine.pause,
         )
+        engine.release_buffers()
         options = RuntimeOptions(
             rules=rules,
             max_queue_rows=max_queue_rows,

@@ -125,7 +125,7 @@ class Planner:
         share = self._brownout.share(ask.priority or "normal")
         if share == 1:
             return self._corrected(budget_flops)
-        lowered = max(share * budget_flops, self._exit_flops[0])
+        lowered = max(share * budget_flops, float(self._exit_flops[0]))
         if lowered >= budget_flops:
             return self._corrected(budget_flops)
         return replace(self._corrected(lowered), budget_share=lowered / budget_flops)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from serving.bundle import ROWS, Bundle
+from serving.engine.batch_limits import slice_rows
 from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
@@ -78,6 +79,7 @@ class Engine:
         self.pause = pause
         self._helpers = DaemonPool(self._threads - 1)
         self._memory = BufferPool()
+        self._slice_rows = slice_rows(self._segments)
         self._ended_by: tuple[Any, ...] = ()  # run options that can end a run, while there are such
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
         self.providers = common_providers(self._sessions)
@@ -121,11 +123,16 @@ class Engine:
             EngineError: ONNX Runtime cannot load it.
         """
         session = open_session(model, self._threads, self._tried)
-        alone = self._threads == 1 or self._binds or session.get_providers() != [CPU]
-        if alone or not can_slice(session):
+        if self._binds or session.get_providers() != [CPU] or not can_slice(session):
             return session
-        single = open_session(model, 1, self._tried)
-        return RowParallelSession(session, single, self._threads, self._helpers, self._memory)
+        single = session if self._threads == 1 else open_session(model, 1, self._tried)
+        return RowParallelSession(
+            session, single, self._threads, self._helpers, self._memory, self._slice_rows
+        )
+
+    def release_buffers(self) -> None:
+        """Let go of memory that first runs left behind, in batches larger than may ever come."""
+        self._memory.clear()
 
     def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> RunStage:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.

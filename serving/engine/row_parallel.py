@@ -32,22 +32,34 @@ class RowParallelSession:
 
     Args:
         shared: a session with as many threads as there are; one that `can_slice`.
-        single: one of the same graph with one thread.
-        threads: how many there are, the caller's among them; 2 at least.
+        single: one of the same graph with one thread; the same as `shared` where there is one thread.
+        threads: how many there are, the caller's among them.
         helpers: runs the slices of the other threads.
         memory: of the outputs.
+        most_rows: of a slice; the memory inside the graph grows with them.
     """
 
     def __init__(
-        self, shared: Any, single: Any, threads: int, helpers: DaemonPool, memory: BufferPool
+        self,
+        shared: Any,
+        single: Any,
+        threads: int,
+        helpers: DaemonPool,
+        memory: BufferPool,
+        most_rows: int = 1 << 30,
     ) -> None:
         self._shared, self._single, self._threads = shared, single, threads
+        self._most_rows = most_rows
         self._helpers, self._memory = helpers, memory
         self._outputs = {value.name: value for value in single.get_outputs()}
 
     def get_inputs(self) -> Any:
         """As ONNX Runtime has it."""
         return self._shared.get_inputs()
+
+    def get_outputs(self) -> Any:
+        """As ONNX Runtime has it."""
+        return self._shared.get_outputs()
 
     def get_providers(self) -> Any:
         """As ONNX Runtime has it."""
@@ -65,12 +77,12 @@ class RowParallelSession:
             The outputs, each [N, ...].
         """
         rows = len(next(iter(feed.values())))
-        if rows < _LEAST_ROWS * self._threads:
+        if rows < _LEAST_ROWS * self._threads or (self._threads == 1 and rows <= self._most_rows):
             outputs: list[Tensor] = self._shared.run(names, feed, *options)
             return outputs
         made = [self._empty(self._outputs[name], rows) for name in names]
         given = {name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}
-        slices = iter(row_slices(rows, self._threads))
+        slices = iter(row_slices(rows, self._threads, self._most_rows))
         others = [
             self._helpers.submit(partial(self._run_some, slices, given, names, made, options))
             for _ in range(self._threads - 1)
@@ -110,17 +122,20 @@ def can_slice(session: Any) -> bool:
     return all(map(_rows_of_known_size, (*session.get_inputs(), *session.get_outputs())))
 
 
-def row_slices(rows: int, threads: int) -> list[slice]:
+def row_slices(rows: int, threads: int, most_rows: int = 1 << 30) -> list[slice]:
     """Cut a batch into slices of about the same size: two for each thread, where they are large enough.
 
-    With two of them, a thread that lost its core for a while leaves one to another.
+    With two of them, a thread that lost its core for a while leaves one to another. There are more where a
+    slice would have more than `most_rows`.
 
     >>> [part.stop - part.start for part in row_slices(18, 2)]
     [4, 5, 4, 5]
     >>> [part.stop - part.start for part in row_slices(5, 2)]
     [2, 3]
+    >>> [part.stop - part.start for part in row_slices(18, 1, most_rows=7)]
+    [6, 6, 6]
     """
-    parts = max(threads, min(2 * threads, rows // _ENOUGH_ROWS))
+    parts = max(threads, min(2 * threads, rows // _ENOUGH_ROWS), -(-rows // most_rows))
     edges = [rows * part // parts for part in range(parts + 1)]
     return [slice(first, last) for first, last in pairwise(edges)]
 

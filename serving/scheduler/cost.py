@@ -185,14 +185,15 @@ def measure(
         run: runs a stage.
         image_shape: of one image, (H, W, 3).
         stages: how many there are.
-        sizes: of the batches, rising; once they have taken seconds, the larger ones are left out.
+        sizes: of the batches, rising; what would bring the runs to more than five seconds together is left
+            out, and learned when it is asked for.
         clock: seconds from any origin.
         repeats: runs of each; the first of a size may pay for memory.
         whole: runs all stages at once, and is timed as one more of them.
         pause: called after each run, with its seconds; the time that it takes is not counted.
     """
     model = CostModel(stages)
-    taken = 0.0
+    taken = row_seconds = 0.0  # for a row, at the size before
 
     def quickest(job: Callable[[], Result]) -> tuple[float, Result]:
         nonlocal taken
@@ -206,13 +207,17 @@ def measure(
         return best, result
 
     for size in sizes:
-        if taken > _WARM_UP_SECONDS:
+        if taken + repeats * size * row_seconds > _WARM_UP_SECONDS:
             break
+        row_seconds = 0.0
         images: Tensors = (np.zeros((size, *image_shape), np.uint8),)
         if whole is not None:
-            model.learn(stages, size, quickest(partial(whole, images))[0])
+            seconds, _ = quickest(partial(whole, images))
+            model.learn(stages, size, seconds)
+            row_seconds += seconds / size
         inputs = images
         for stage in range(stages):
             seconds, (_, inputs) = quickest(partial(run, stage, inputs))
             model.learn(stage, size, seconds)
+            row_seconds += seconds / size
     return model

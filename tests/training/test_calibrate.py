@@ -16,7 +16,7 @@ from serving.engine.engine import Engine
 from serving.errors import TermsError
 from serving.images.decode import open_still, to_array
 from serving.model import Model
-from tests.bundles import CLASSES, tiny_bundle, tiny_images
+from tests.bundles import CLASSES, tiny_bundle, tiny_images, tiny_samples
 from training.calibrate import main
 from training.calibration.collect import collect, engine_probabilities
 from training.calibration.recalibrate import class_indices
@@ -87,10 +87,11 @@ def test_without_labels_the_last_exit_is_the_truth_until_labels_are(tmp_path: Pa
 
 
 def test_in_place(tmp_path: Path) -> None:
-    folder = tiny_bundle(tmp_path / "tiny").folder
+    folder = tiny_bundle(tmp_path / "tiny", samples=tiny_samples()).folder
     images = folder_of_images(tmp_path / "images", CLASSES)
     assert main([str(folder), "--dataset", str(images), "--split", "test"]) == 0
     new = read_bundle(folder)
+    assert new.samples == tiny_samples()
     assert new.manifest.calibration.source == "images (test)"
     assert len(new.calibration.labels) == 8
     assert sorted(os.listdir(tmp_path)) == ["images", "tiny"]  # noqa: PTH208 - dot folders too

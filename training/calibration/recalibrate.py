@@ -66,6 +66,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
         _manifest(bundle.manifest, calibration, f"{source.name} ({part})", config.truth),
         [bundle.segment_bytes(index) for index in range(engine.stages)],
         calibration,
+        samples=bundle.samples,
         force=force,
     )
 

@@ -9,13 +9,14 @@ import onnx
 import torch
 
 from serving.bundle import (
-    FORMAT_VERSION,
+    NEWEST_FORMAT,
     UNSEALED,
     Bundle,
     CalibrationSpec,
     DataSet,
     Manifest,
     Named,
+    Preprocessing,
     SegmentSpec,
     check_target,
     write_bundle,
@@ -29,6 +30,7 @@ from training.exporting.accuracy_bar import Bar, Lowered
 from training.exporting.config import ExportSettings
 from training.exporting.graph import Boundary, boundaries, export_whole
 from training.exporting.precision import lower
+from training.exporting.samples import draw_samples
 from training.exporting.selection import MOST_IMAGES, Selection, select
 from training.exporting.trial import Check, Trial
 from training.models.flops import SegmentFlops, segment_flops
@@ -115,13 +117,14 @@ def export(
     """
     settings = settings or ExportSettings()
     check_target(folder, force=force)
-    model, data = run.model(), run.data(batch_size=BATCH_SIZE)
+    spec = run.facts.preprocessing.model_copy(update={"decode": settings.decode})
+    model, data = run.model(), run.data(batch_size=BATCH_SIZE, spec=spec)
     if not all(weights.isfinite().all() for weights in model.state_dict().values()):
         raise RunError(
             f"{run.folder}: its weights hold NaN or infinity; train again, at a lower --lr perhaps"
         )
     whole, parts = export_whole(model), boundaries(model)
-    trial = Trial(_draft(run, model, data, parts), data, gather_rows=settings.gather_rows)
+    trial = Trial(_draft(run, model, data, parts, spec), data, gather_rows=settings.gather_rows)
     difference = Difference(model)
     written = write_trial(folder, trial, whole, parts, settings, data, difference.add, force=force, tell=tell)
     return Exported(written.bundle, difference, written.selection, written.kept)
@@ -162,7 +165,7 @@ def write_trial(
         whole: in float32, with every boundary's tensors among its outputs.
         parts: its boundaries.
         settings: the precision among others.
-        data: the images that int8 takes its ranges from.
+        data: the images that int8 takes its ranges from, and that samples are drawn from.
         check: looks at every batch of the float32 net's answers, if given.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on, where it is worth one.
@@ -195,7 +198,8 @@ def write_trial(
         }
     )
     segments = trial.segments(lowered.whole, lowered.parts)
-    bundle = write_bundle(folder, manifest, segments, calibration, force=force)
+    samples = draw_samples(data, settings.samples, labelled=draft.truth == "labels", tell=tell)
+    bundle = write_bundle(folder, manifest, segments, calibration, samples=samples, force=force)
     return Written(bundle, selection, lowered.kept)
 
 
@@ -215,11 +219,13 @@ def draft_segments(parts: Sequence[Boundary], flops: Sequence[SegmentFlops]) -> 
     )
 
 
-def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary]) -> Manifest:
+def _draft(
+    run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary], spec: Preprocessing
+) -> Manifest:
     """Return the manifest without what is only known later: checksums and accuracies."""
     architecture = run.architecture.describe()
     return Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=NEWEST_FORMAT,
         architecture=Named(name=architecture.pop("name"), options=architecture),
         method=Named(name=run.config.method, options=recipe_of(run)),
         data_set=DataSet(
@@ -239,7 +245,7 @@ def _draft(run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary
         git_revision=git_revision(),
         versions=versions(),
         classes=run.facts.classes,
-        preprocessing=run.facts.preprocessing,
+        preprocessing=spec,
         segments=draft_segments(parts, segment_flops(model)),
         precision="float32",
         calibration=CalibrationSpec(sha256=UNSEALED),
