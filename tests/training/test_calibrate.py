@@ -68,6 +68,24 @@ def test_calibrating_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [s.validation_accuracy for s in new.manifest.segments] == list(new.calibration.accuracy)
 
 
+def test_without_labels_the_last_exit_is_the_truth_until_labels_are(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "tiny").folder
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, pixels in enumerate(tiny_images(30, 3)):
+        Image.fromarray(pixels).save(photos / f"{number}.png")
+    assert main([str(folder), "--dataset", str(photos), "--truth", "own"]) == 0
+    new = read_bundle(folder)
+    assert (new.manifest.truth, new.manifest.calibration.source) == ("own", "photos (all)")
+    assert new.calibration.accuracy[-1] == 1
+    np.testing.assert_array_equal(new.calibration.labels, new.calibration.prediction[:, -1])
+    assert [verdict.detail for verdict in check_bundle(folder) if not verdict.ok] == []
+    assert main([str(folder), "--dataset", str(photos), "--truth", "own", "--split", "validation"]) == 2
+    labelled = folder_of_images(tmp_path / "images", CLASSES)
+    assert main([str(folder), "--dataset", str(labelled)]) == 0
+    assert read_bundle(folder).manifest.truth == "labels"
+
+
 def test_in_place(tmp_path: Path) -> None:
     folder = tiny_bundle(tmp_path / "tiny", samples=tiny_samples()).folder
     images = folder_of_images(tmp_path / "images", CLASSES)

@@ -35,6 +35,8 @@ from training.adopting.network import pixels_of
 from training.adopting.network.classes import class_names, order_of
 from training.adopting.network.network import Network
 from training.adopting.network.paths import Cut, cuts
+from training.adopting.segment_times import segment_times
+from training.data.columns import UNLABELLED
 from training.data.images import Progress
 from training.errors import AdoptError
 
@@ -146,6 +148,7 @@ def _assembled(
     classes: tuple[str, ...],
     config: AdoptConfig,
 ) -> Prepared:
+    unlabelled = int((opened.train.labels == UNLABELLED).sum())
     facts = (
         Named(
             name=member.network.name,
@@ -156,6 +159,7 @@ def _assembled(
             options={
                 "epochs": config.epochs,
                 "images": len(opened.train),
+                **({"unlabelled_images": unlabelled} if unlabelled and opened.train.classes else {}),
                 "distillation": "last exit",
                 "seed": config.seed,
             },
@@ -199,11 +203,19 @@ def _those_that_pay(
     assembled, member = prepared.assembled, prepared.member
     answers = trial_answers(prepared, config)
     probabilities, labels = answers.to_fit_on(len(answers.labels))
-    choice = best_subset(probabilities, labels, assembled.flops, member.network.flops, most, config.seed)
+    if config.cost == "time":
+        image, _ = first_images(prepared.opened.calibrate, prepared.spec, 1, config.seed)
+        segments = segment_times(assembled, image)
+        original = sum(segment.body for segment in segments)
+        tell(f"one image takes {original / 1e6:.2f} ms in all segments, their heads left out")
+    else:
+        segments, original = assembled.flops, member.network.flops
+    choice = best_subset(probabilities, labels, segments, original, most, config.seed)
     kept = ", ".join(f"{exits[index].cut.tensor} at {exits[index].cut.share:.0%}" for index in choice.kept)
     tell(
         f"of {len(exits)} exits {len(choice.kept)} stay ({kept}): {choice.mean:.1%} right on average over "
-        f"budgets of 30 to 80%, with the best ones {choice.best:.1%}"
+        f"budgets of 30 to 80% of the {'time' if config.cost == 'time' else 'FLOPs'}, with the best ones "
+        f"{choice.best:.1%}"
     )
     own = float((probabilities[:, -1].argmax(-1) == labels).mean())
     if choice.richest < own - _MOST_LOST:

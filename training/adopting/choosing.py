@@ -85,7 +85,7 @@ def best_subset(
     probabilities: Probabilities,
     labels: Labels,
     segments: Sequence[SegmentFlops],
-    original_flops: int,
+    original: int,
     most: int,
     seed: int = 0,
 ) -> Choice:
@@ -94,8 +94,8 @@ def best_subset(
     Args:
         probabilities: [N, K, C], the last exit's among them, of images that may be fitted on.
         labels: [N].
-        segments: costs of the network with all its heads.
-        original_flops: of the network without heads.
+        segments: costs of the network with all its heads, in FLOPs or in any other unit.
+        original: cost of the network without heads, likewise.
         most: how many early exits may stay.
         seed: of the halves.
     """
@@ -111,7 +111,7 @@ def best_subset(
         for subset in combinations(range(last), size):
             columns = [*subset, last]
             costs = (bodies[columns] + np.cumsum(heads[columns])).astype(np.int64).tolist()
-            budgets = [share * original_flops for share in _BUDGETS]
+            budgets = [share * original for share in _BUDGETS]
             policy = DEFAULT_CANDIDATE.fit(
                 Scored(fitted.score[:, columns], fitted.correct[:, columns]), costs
             )

@@ -41,6 +41,11 @@ class AdoptingConfig(ExportSettings):
         description="images that thresholds are fitted on, which the network has never seen; a part of "
         "--dataset where not given",
     )
+    unlabelled: str | None = Field(
+        None,
+        description="more images like those to be served, without labels: heads learn the full network's "
+        "answers to them, and on some it is measured how often exits agree with it",
+    )
     test_dataset: str | None = Field(
         None, description="labelled images that nothing is fitted on, to judge the bundle by"
     )
@@ -77,6 +82,11 @@ class AdoptingConfig(ExportSettings):
 
     @model_validator(mode="after")
     def _truth_stays(self) -> Self:
+        if self.truth == "own" and self.unlabelled is not None:
+            raise ValueError(
+                "--unlabelled adds images to labelled ones, and --truth own takes no labels: name all images "
+                "by --dataset"
+            )
         if self.truth == "own" and self.ensemble == "all":
             raise ValueError(
                 "--truth own takes the last exit's own answers for the truth, which --ensemble all would "
@@ -96,6 +106,11 @@ class AdoptConfig(AdoptingConfig):
         AUTO,
         description="where: auto or auto:K (the best of up to K), or names of tensors and shares of the "
         "network's FLOPs with commas between, as 15%,40%",
+    )
+    cost: Literal["flops", "time"] = Field(
+        "flops",
+        description="--exits auto keeps what buys most for its FLOPs, or for its time: that of one image on "
+        "this machine (one thread, float32)",
     )
     head: Literal["conv", "mlp", "linear"] = Field(
         "conv",

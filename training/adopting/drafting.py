@@ -59,6 +59,7 @@ class Done:
         last: how the last exit, by itself, compares to the original file.
         classes: the bundle's.
         test: images to judge by; None where none were given.
+        unlabelled: images to measure agreement with the full network on; None where none were given.
     """
 
     written: Written
@@ -66,6 +67,7 @@ class Done:
     last: LastExit
     classes: tuple[str, ...]
     test: Pictures | None
+    unlabelled: Pictures | None = None
 
 
 def image_spec(networks: Sequence[Network], config: AdoptingConfig) -> Preprocessing:
@@ -143,7 +145,8 @@ def write(
     written = write_trial(
         folder, trial, assembled.whole, assembled.parts, config, data, check, force=force, tell=tell
     )
-    return Done(written, member, last, prepared.classes, prepared.opened.test)
+    opened = prepared.opened
+    return Done(written, member, last, prepared.classes, opened.test, opened.unlabelled)
 
 
 def answering_together(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import TensorProto, helper
 
 from serving.bundle import TensorSpec
@@ -132,9 +133,9 @@ def _weight(weights: Sequence[float], number: int) -> np.float32:
     return np.float32(weights[number - 2])
 
 
-def _is_counted(node: object) -> bool:
+def _is_counted(node: onnx.NodeProto) -> bool:
     """Say whether an operator counts one per element in `training.adopting.network.onnx_flops`."""
-    return getattr(node, "op_type", "") in ("Log", "Softmax", "LogSoftmax")
+    return node.op_type in ("Log", "Softmax", "LogSoftmax")
 
 
 def _log(probabilities: Probabilities) -> Floats:

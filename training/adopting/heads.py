@@ -5,13 +5,13 @@ the head
 has to do the work. Two 3×3 convolutions at a low resolution cost about a hundredth of the network and are
 20 to 35 points better on early features than averaging and a linear layer (docs/adopting.md has the figures).
 
-The loss is half cross-entropy, half distillation from the last exit (Hinton et al., 2015, with T = 3);
-without labels it is distillation alone.
+The loss of an image is half cross-entropy, half distillation from the last exit (Hinton et al., 2015, with
+T = 3); of an image without a label it is distillation alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from training.adopting.maps import View
 from training.data.columns import UNLABELLED
 from training.data.seeds import generator
 from training.fitting.losses import distillation_loss
+from training.models.conv_head import ConvLayers, strides_and_places
 
 HeadName = Literal["conv", "mlp", "linear"]
 
@@ -33,7 +34,6 @@ BATCH_SIZE = 128
 WINDOW = 16
 """Chunks that are shuffled together."""
 
-_FIRST_SIDE, _SECOND_SIDE = 8, 4
 _STEP = 8
 _WIDEST = 512
 _MLP_WIDTH = 128
@@ -41,7 +41,7 @@ _LEARNING_RATE, _WEIGHT_DECAY = 1e-2, 1e-3
 _WARM_UP = 0.2
 
 
-class ConvHead(nn.Module):
+class ConvHead(ConvLayers):
     """Two 3×3 convolutions, their average and maximum over all places, and a linear layer.
 
     Args:
@@ -51,18 +51,10 @@ class ConvHead(nn.Module):
     """
 
     def __init__(self, view: View, classes: int, flops: int) -> None:
-        super().__init__()
         channels, height, width = view.shape
-        strides = (_stride(min(height, width), _FIRST_SIDE), 1)
-        first = _side(height, strides[0]) * _side(width, strides[0])
-        strides = (strides[0], _stride(_side(min(height, width), strides[0]), _SECOND_SIDE))
-        second = _side(_side(height, strides[0]), strides[1]) * _side(_side(width, strides[0]), strides[1])
+        _, (first, second) = strides_and_places(height, width)
         hidden = fitting_width(9 * first * channels, 18 * second, flops)
-        self.first = nn.Conv2d(channels, hidden, 3, strides[0], 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(hidden)
-        self.second = nn.Conv2d(hidden, 2 * hidden, 3, strides[1], 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(2 * hidden)
-        self.linear = nn.Linear(4 * hidden, classes)
+        super().__init__(view.shape, classes, hidden)
         self.flops = (
             9 * first * channels * hidden
             + first * hidden
@@ -70,13 +62,6 @@ class ConvHead(nn.Module):
             + 2 * second * hidden * 3  # the ReLU, the average and the maximum
             + (4 * hidden + 1) * classes
         )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits [n, classes] of features [n, C, H, W]."""
-        hidden = F.relu(self.first_norm(self.first(features)))
-        hidden = F.relu(self.second_norm(self.second(hidden)))
-        logits: Tensor = self.linear(torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3))], dim=1))
-        return logits
 
     def write(self, into: Nodes, read: str, made: str) -> str:
         """Append the head's operators; return the tensor of its logits."""
@@ -272,10 +257,15 @@ def _windows(features: Features, place: int, rng: np.random.Generator) -> Any:
 
 
 def _loss(logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-    distilled = distillation_loss(logits, teacher, TEMPERATURE)
-    if (labels == UNLABELLED).any():
-        return distilled
-    return (F.cross_entropy(logits, labels) + distilled) / 2
+    known = labels != UNLABELLED
+    if not known.any():
+        return distillation_loss(logits, teacher, TEMPERATURE)
+    if not known.all():
+        share = known.sum() / len(known)
+        with_labels = _loss(logits[known], teacher[known], labels[known])
+        without = distillation_loss(logits[~known], teacher[~known], TEMPERATURE)
+        return share * with_labels + (1 - share) * without
+    return (F.cross_entropy(logits, labels) + distillation_loss(logits, teacher, TEMPERATURE)) / 2
 
 
 def fitting_width(per_channel: int, per_square: int, flops: int) -> int:
@@ -286,14 +276,6 @@ def fitting_width(per_channel: int, per_square: int, flops: int) -> int:
     """
     width = (sqrt(per_channel**2 + 4 * per_square * flops) - per_channel) / (2 * per_square)
     return int(min(_WIDEST, max(_STEP, round(width / _STEP) * _STEP)))
-
-
-def _stride(side: int, wanted: int) -> int:
-    return max(1, ceil(side / wanted))
-
-
-def _side(side: int, stride: int) -> int:
-    return -(-side // stride)
 
 
 def _array(values: Tensor) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import datasets
 import numpy as np
 import torch
 
@@ -66,7 +67,7 @@ class Pictures:
         Raises:
             DataError: a class that is not among these.
         """
-        if not self.labelled:
+        if not self.classes:
             return self
         to_class = class_indices(self.data_set, self.classes, names)
         labels = np.where(self.part.labels == UNLABELLED, UNLABELLED, to_class[self.part.labels])
@@ -77,6 +78,14 @@ class Pictures:
         every = self.part.labels.copy()
         every[self.rows] = labels
         return replace(self, part=replace(self.part, labels=every))
+
+    def and_more(self, other: "Pictures") -> "Pictures":
+        """Return these images, then others, which are taken without their labels."""
+        chosen = [one.part.images.select(one.rows) for one in (self, other)]
+        labels = np.concatenate([self.labels, np.full(len(other), UNLABELLED, np.int64)])
+        name = f"{self.part.name} and {other.part.name}"
+        part = Part(name, datasets.concatenate_datasets(chosen), labels)
+        return replace(self, part=part, rows=np.arange(len(labels), dtype=np.int64))
 
     def some(self, count: int, seed: int, purpose: str) -> "Pictures":
         """Return `count` of the images at most, drawn at random, in stored order."""
@@ -99,12 +108,15 @@ class Opened:
         calibrate: thresholds are fitted on these.
         test: nothing is; None where none were given.
         drawn: the calibration images were drawn from those that `--dataset` calls training images.
+        unlabelled: the exits' agreement with the full network is measured on these, which nothing learns
+            from; None where none were given.
     """
 
     train: Pictures
     calibrate: Pictures
     test: Pictures | None
     drawn: bool
+    unlabelled: Pictures | None = None
 
     def in_order_of(self, names: Sequence[str]) -> "Opened":
         """Return the same images, their labels as indices into `names`.
@@ -133,12 +145,15 @@ def open_images(config: AdoptingConfig, *, trains: bool) -> Opened:
     """
     source = _load(config.dataset, config)
     train, drawn = _pictures(source, "train"), False
+    more, agreement = _unlabelled(config, trains=trains)
     if config.calibrate_on is not None:
         calibrate = _pictures(_load(config.calibrate_on, config), *_UNSEEN)
     elif "validation" in source.parts or "test" in source.parts:
         calibrate = _pictures(source, *_UNSEEN)
     elif trains:
-        calibrate, drawn = train.some(min(len(train) // 2, LARGEST_DRAW), config.seed, "calibrate"), True
+        # Labels are worth much to thresholds and hardly anything to heads, which learn the network's answers.
+        most = len(train) if more is not None and len(more) >= len(train) else len(train) // 2
+        calibrate, drawn = train.some(min(most, LARGEST_DRAW), config.seed, "calibrate"), True
         train = train.without(calibrate)
     else:
         calibrate, drawn = train, True
@@ -151,7 +166,9 @@ def open_images(config: AdoptingConfig, *, trains: bool) -> Opened:
     if config.test_dataset is not None:
         labelled = load_source(config.test_dataset, config.image_column, config.label_column)
         test = _pictures(labelled, "test", "validation", "train")
-    return Opened(train, calibrate.some(config.limit, config.seed, "limit"), test, drawn)
+    if more is not None:
+        train = train.and_more(more)
+    return Opened(train, calibrate.some(config.limit, config.seed, "limit"), test, drawn, agreement)
 
 
 def as_data(
@@ -226,6 +243,18 @@ class ReadFeed:
         """Return channel mean and standard deviation of a seeded sample, on the scale 0 … 1."""
         sample = self._pictures.some(STATISTICS_IMAGES, seed, "statistics")
         return channel_statistics([decode(sample.part, sample.rows, self._spec)])
+
+
+def _unlabelled(config: AdoptingConfig, *, trains: bool) -> tuple[Pictures | None, Pictures | None]:
+    """Return images without labels that heads learn from, and those that agreement is measured on."""
+    if config.unlabelled is None:
+        return None, None
+    every = _pictures(load_images(config.unlabelled, config.image_column, config.label_column), "train")
+    every = replace(every, classes=())
+    if not trains:
+        return None, every.some(config.limit, config.seed, "agreement")
+    agreement = every.some(min(len(every) // 2, LARGEST_DRAW), config.seed, "agreement")
+    return every.without(agreement), agreement
 
 
 _UNSEEN = ("validation", "test", "train")

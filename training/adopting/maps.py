@@ -11,9 +11,7 @@ from typing import Literal
 import numpy as np
 
 from training.adopting.assembling import Nodes
-
-LARGEST_SIDE = 16
-"""Maps are pooled to this side at most before a head sees them."""
+from training.models.conv_head import window
 
 _MAP, _TOKENS = 3, 2
 _EXTRA_TOKENS = (0, 1, 2, 5)  # none, class, class and distillation, class and four registers
@@ -92,20 +90,15 @@ def view(shape: tuple[int, ...]) -> View:
             shape[2] if last else shape[0],
             height,
             width,
-            pool=_pool(height, width),
+            pool=window(height, width),
         )
     if len(shape) == _TOKENS:
         for extra in _EXTRA_TOKENS:
             side = isqrt(max(0, shape[0] - extra))
             if side > 1 and side * side == shape[0] - extra:
-                return View("tokens", shape[1], side, side, extra, _pool(side, side))
+                return View("tokens", shape[1], side, side, extra, window(side, side))
         return View("tokens", shape[1], shape[0], 1)
     size = 1
     for length in shape:
         size *= length
     return View("vector", size)
-
-
-def _pool(height: int, width: int) -> int:
-    """Return the window that makes the shorter side `LARGEST_SIDE` at most."""
-    return max(1, -(-min(height, width) // LARGEST_SIDE))

@@ -36,7 +36,7 @@ def warnings(opened: Opened, *, trains: bool) -> list[str]:
     calibrate = digests(opened.calibrate)
     if opened.test is not None:
         said += _shared(digests(opened.test), calibrate, "test images", "those that thresholds are fitted on")
-    if trains and not opened.drawn:
+    if trains and (not opened.drawn or opened.unlabelled is not None):
         said += _shared(calibrate, digests(opened.train), "calibration images", "those that heads learn from")
     return said
 

@@ -5,6 +5,7 @@ than it.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from serving.bundle.served_policy import served_policy
 from serving.engine.engine import Engine
 from training.adopting import presenting
 from training.adopting.drafting import Done
-from training.adopting.images import BATCH_SIZE, feed_of
+from training.adopting.images import BATCH_SIZE, Pictures, feed_of
 from training.calibration.collect import Labels, Probabilities
 from training.data.batches import grouped
 from training.evaluation.curves import Point, budgeted_curve
@@ -30,6 +31,7 @@ SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 
 _DROPS = (0.0, 0.005, 0.01, 0.02)
 _GRID = 200
+_AGREES = "same answer as the last %"
 _TOO_GOOD = 0.995
 _ERRORS = 3
 _FEW = 50
@@ -56,10 +58,33 @@ class Judged:
     least: dict[float, float | None]
     answers: tuple[Probabilities, Labels] | None = field(default=None, repr=False, compare=False)
     """Probabilities [N, K, C] and labels [N] of the test images; None where none were given."""
+    agreement: "Judged | None" = None
+    """The same of images without labels, where right is the last exit's answer; None without any."""
 
 
 def judge(done: Done) -> Judged:
-    """Judge a bundle: on test images, or else on the half of the calibration that certifies."""
+    """Judge a bundle: on test images, or else on the half of the calibration that certifies.
+
+    Where there are images without labels, its agreement with the full network is judged on them as well.
+    """
+    found = _judge(done)
+    if done.unlabelled is None:
+        return found
+    probabilities, _ = _answers(done, done.unlabelled)
+    full = probabilities[:, -1].argmax(-1)
+    scored = Scored.of(probabilities, full, done.written.bundle.scorer)
+    source = f"images of {done.unlabelled.data_set} without labels"
+    return replace(found, agreement=judged(done.written.bundle, scored, source))
+
+
+def _answers(done: Done, pictures: Pictures) -> tuple[Probabilities, Labels]:
+    bundle = done.written.bundle
+    groups = grouped(np.arange(len(pictures), dtype=np.int64), BATCH_SIZE, least=1)
+    batches = feed_of(pictures, bundle.manifest.preprocessing).batches(groups, None)
+    return served(Engine(bundle, threads=0), batches)
+
+
+def _judge(done: Done) -> Judged:
     bundle = done.written.bundle
     manifest = bundle.manifest
     if done.test is None:
@@ -68,9 +93,7 @@ def judge(done: Done) -> Judged:
             bundle.calibration.score(manifest.calibration.confidence)[half], bundle.calibration.correct[half]
         )
         return judged(bundle, scored, "held-out images that certify")
-    groups = grouped(np.arange(len(done.test), dtype=np.int64), BATCH_SIZE, least=1)
-    batches = feed_of(done.test, manifest.preprocessing).batches(groups, None)
-    answers = served(Engine(bundle, threads=0), batches)
+    answers = _answers(done, done.test)
     found = judged(bundle, Scored.of(*answers, bundle.scorer), f"test images of {done.test.data_set}")
     return replace(found, answers=answers)
 
@@ -79,11 +102,8 @@ def judged(bundle: Bundle, scored: Scored, source: str) -> Judged:
     """Judge a bundle on scored images."""
     manifest = bundle.manifest
     costs, full = manifest.exit_flops, manifest.original_flops or manifest.exit_flops[-1]
-    policy = served_policy(manifest, bundle.calibration)
-    shown = [share * full for share in SHARES if costs[0] <= share * full <= costs[-1]]
-    points = budgeted_curve(policy, shown, scored.score, scored.correct, costs)
-    grid = np.linspace(costs[0], costs[-1], _GRID).tolist()
-    curve = budgeted_curve(policy, grid, scored.score, scored.correct, costs)
+    points = points_at(bundle, scored, [share * full for share in SHARES])
+    curve = points_at(bundle, scored, np.linspace(costs[0], costs[-1], _GRID).tolist())
     accuracy = scored.correct.mean(axis=0)
     least = {
         drop: min(
@@ -95,6 +115,14 @@ def judged(bundle: Bundle, scored: Scored, source: str) -> Judged:
     return Judged(len(scored.score), source, tuple(accuracy.tolist()), tuple(points), least)
 
 
+def points_at(bundle: Bundle, scored: Scored, budgets: Sequence[float]) -> list[Point]:
+    """Measure those of some budgets, FLOPs an image, that can be kept."""
+    costs = bundle.manifest.exit_flops
+    policy = served_policy(bundle.manifest, bundle.calibration)
+    kept = [budget for budget in budgets if costs[0] <= budget <= costs[-1]]
+    return budgeted_curve(policy, kept, scored.score, scored.correct, costs)
+
+
 def show(done: Done, found: Judged, console: Console) -> None:
     """Print what came out."""
     bundle = done.written.bundle
@@ -104,7 +132,10 @@ def show(done: Done, found: Judged, console: Console) -> None:
         "agrees with the full network %" if manifest.truth == "own" and done.test is None else "accuracy %"
     )
     agreement = (bundle.calibration.prediction == bundle.calibration.prediction[:, -1:]).mean(axis=0)
-    exits = Table("exit", "MFLOPs", "of the original %", right, "same answer as the last %")
+    exits = Table("exit", "MFLOPs", "of the original %", right, _AGREES)
+    without_labels = found.agreement.accuracy if found.agreement is not None else ()
+    if without_labels:
+        exits.add_column("the same, without labels %")
     for number, (flops, share) in enumerate(zip(manifest.exit_flops, found.accuracy, strict=True), start=1):
         exits.add_row(
             str(number),
@@ -112,12 +143,20 @@ def show(done: Done, found: Judged, console: Console) -> None:
             f"{100 * flops / full:.1f}",
             f"{100 * share:.2f}",
             f"{100 * agreement[number - 1]:.2f}",
+            *(f"{100 * share:.2f}" for share in without_labels[number - 1 : number]),
         )
     exits.title = f"{bundle.name}, {found.images:,} {found.source}"
     console.print(exits)
-    budgets = Table(
-        "budget, of the original %", "spent %", right, "share of each exit %", title="leaving early"
-    )
+    console.print(_budgets(found, right, full, "leaving early"))
+    if found.agreement is not None:
+        title = f"leaving early, {found.agreement.images:,} {found.agreement.source}"
+        console.print(_budgets(found.agreement, _AGREES, full, title))
+    for line in sentences(done, found):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _budgets(found: Judged, right: str, full: int, title: str) -> Table:
+    budgets = Table("budget, of the original %", "spent %", right, "share of each exit %", title=title)
     for point in found.points:
         budgets.add_row(
             f"{100 * point.budget_flops / full:.0f}",
@@ -125,9 +164,7 @@ def show(done: Done, found: Judged, console: Console) -> None:
             f"{100 * point.accuracy:.2f}",
             " ".join(f"{100 * share:.0f}" for share in point.shares),
         )
-    console.print(budgets)
-    for line in sentences(done, found):
-        console.print(line, soft_wrap=True, highlight=False)
+    return budgets
 
 
 def sentences(done: Done, found: Judged) -> list[str]:
@@ -140,7 +177,7 @@ def sentences(done: Done, found: Judged) -> list[str]:
         for drop, share in found.least.items()
         if share is not None and share < 1
     ]
-    alone = ", before the ensemble" if ensemble_of(manifest) == len(manifest.segments) else ""
+    alone = " (before the ensemble)" if ensemble_of(manifest) == len(manifest.segments) else ""
     lines = [
         f"last exit{alone} against the original file: {last.changed} of {last.images:,} answers differ, "
         f"probabilities by {last.largest:.1e} at most (in float32)",
@@ -210,9 +247,17 @@ def as_json(done: Done, found: Judged) -> dict[str, Any]:
         "changed_answers": done.last.changed,
         "compared_images": done.last.images,
         "largest_difference": done.last.largest,
-        **{key: value for key, value in asdict(found).items() if key not in ("least", "answers")},
-        "least": {str(drop): share for drop, share in found.least.items()},
+        **_figures(found),
+        "agreement": _figures(found.agreement) if found.agreement is not None else None,
         "sentences": sentences(done, found),
+    }
+
+
+def _figures(found: Judged) -> dict[str, Any]:
+    figures = asdict(replace(found, answers=None, agreement=None))
+    least = {str(drop): share for drop, share in found.least.items()}
+    return {key: value for key, value in figures.items() if key not in ("answers", "agreement")} | {
+        "least": least
     }
 
 

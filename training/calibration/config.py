@@ -12,7 +12,12 @@ class CalibrateConfig(BaseModel):
     dataset: str = Field(
         min_length=1,
         description="labelled images of the bundle's classes: digits, cifar10, cifar100, fashion-mnist, a "
-        "Hugging Face Hub name, a folder of images by class, or a folder of parquet shards",
+        "Hugging Face Hub name, a folder of images by class, or a folder of parquet shards; with --truth "
+        "own, a folder of images alone",
+    )
+    truth: Literal["labels", "own"] = Field(
+        "labels",
+        description="the truth: the labels, or the last exit's own answers, for images without labels",
     )
     image_column: str | None = Field(None, description="column of the images, if the features do not show it")
     label_column: str | None = Field(None, description="column of the labels, if the features do not show it")

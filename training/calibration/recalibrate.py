@@ -7,6 +7,7 @@ import numpy as np
 from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, DataSet, Manifest, check_target, write_bundle
+from serving.bundle.manifest import Truth
 from serving.engine.engine import Engine
 from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
@@ -16,6 +17,7 @@ from training.data.config import ValidationFrom
 from training.data.images import decode
 from training.data.source import Source, load_source
 from training.data.split import Subset, make_split
+from training.data.unlabelled import load_images
 from training.errors import DataError
 
 CHUNK = 256
@@ -34,12 +36,19 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     target = config.out or bundle.folder
     force = config.force or config.out is None
     check_target(target, force=force)
-    source = load_source(config.dataset, config.image_column, config.label_column)
+    own = config.truth == "own"
+    load = load_images if own else load_source
+    source = load(config.dataset, config.image_column, config.label_column)
+    if own and not source.classes and config.split not in (None, "all"):
+        raise DataError(
+            f"data set {source.name} has no labels to divide it by: expected --split all, found "
+            f"{config.split}"
+        )
     trained_on = bundle.manifest.data_set
     seed = config.split_seed if config.split_seed is not None else trained_on.split_seed or 0
     known = seen(trained_on, source)
     part = config.split or ("validation" if known.kinship == "same" else "all")
-    to_class = class_indices(source.name, source.classes, bundle.manifest.classes)
+    to_class = None if own else class_indices(source.name, source.classes, bundle.manifest.classes)
     share = config.validation_share or _own_share(known, trained_on, source)
     on_test = trained_on.calibrated_on_test is not None and known.kinship == "same"
     subsets = _subsets(source, part, seed, share, "test" if on_test else "train")
@@ -54,7 +63,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     tell_chance(calibration.accuracy[-1], len(bundle.manifest.classes), len(calibration.labels))
     return write_bundle(
         target,
-        _manifest(bundle.manifest, calibration, f"{source.name} ({part})"),
+        _manifest(bundle.manifest, calibration, f"{source.name} ({part})", config.truth),
         [bundle.segment_bytes(index) for index in range(engine.stages)],
         calibration,
         samples=bundle.samples,
@@ -126,8 +135,9 @@ def _subsets(
 
 
 def _answers(
-    engine: Engine, bundle: Bundle, source: Source, subsets: Sequence[Subset], to_class: Labels
+    engine: Engine, bundle: Bundle, source: Source, subsets: Sequence[Subset], to_class: Labels | None
 ) -> Iterator[tuple[Probabilities, Labels]]:
+    """Yield probabilities and labels; without classes to look up, the last exit says what is right."""
     chunks = [
         (source.parts[subset.part], subset.rows[start : start + CHUNK])
         for subset in subsets
@@ -135,10 +145,11 @@ def _answers(
     ]
     for part, rows in track(chunks, "calibrating"):
         images = decode(part, rows, bundle.manifest.preprocessing)
-        yield engine_probabilities(engine, images), to_class[part.labels[rows]]
+        found = engine_probabilities(engine, images)
+        yield found, found[:, -1].argmax(-1) if to_class is None else to_class[part.labels[rows]]
 
 
-def _manifest(old: Manifest, calibration: Calibration, source: str) -> Manifest:
+def _manifest(old: Manifest, calibration: Calibration, source: str, truth: Truth) -> Manifest:
     segments = tuple(
         spec.model_copy(update={"validation_accuracy": accuracy})
         for spec, accuracy in zip(old.segments, calibration.accuracy, strict=True)
@@ -146,7 +157,9 @@ def _manifest(old: Manifest, calibration: Calibration, source: str) -> Manifest:
     return old.model_copy(
         update={
             "segments": segments,
-            "calibration": old.calibration.model_copy(update={"source": source}),
+            "calibration": old.calibration.model_copy(
+                update={"source": source, "truth": "own" if truth == "own" else None}
+            ),
         }
     )
 

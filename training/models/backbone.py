@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,8 +18,10 @@ from torch import nn
 
 from training.errors import ConfigError
 from training.models.architectures import torchvision_nets
+from training.models.conv_head import ConvExitHead, convolvable
+from training.models.exit_head import ExitHead
 from training.models.fields import Names, Positive
-from training.models.graphs.cutting import split_at_layers
+from training.models.graphs.cutting import HeadMaker, split_at_layers
 from training.models.graphs.export_trace import trace_exported
 from training.models.graphs.failing_line import failing_line
 from training.models.graphs.in_evaluation import keep_in_evaluation
@@ -33,6 +36,12 @@ class BackboneOptions(BaseModel):
 
     exits: Names = Field((), description="paths of the layers that an early exit follows, in any order")
     image_size: Positive = Field(224, description="height and width in pixels")
+    head: Literal["mean", "conv"] = Field(
+        "mean",
+        description="head of each early exit: the mean over places and a linear layer, or two 3×3 "
+        "convolutions before it (on square maps; other layers get the first kind)",
+    )
+    head_channels: Positive = Field(32, description="channels of a convolutional head")
     evaluation: bool = Field(
         False,
         description="keep the network, all but the new heads, in evaluation mode: BatchNorm keeps its "
@@ -115,10 +124,19 @@ def _with_exits(
     std: Sequence[float],
 ) -> MultiExitModel:
     found = _traced(net, name, options)
-    segments = split_at_layers(found, options.exits, classes)
+    segments = split_at_layers(found, options.exits, classes, _head_maker(options))
     if options.evaluation:
         keep_in_evaluation(segments)
     return MultiExitModel(segments, mean, std, options.image_size)
+
+
+def _head_maker(options: BackboneOptions) -> HeadMaker:
+    def conv(shape: Sequence[int], classes: int) -> nn.Module:
+        if convolvable(shape):
+            return ConvExitHead(shape, classes, options.head_channels)
+        return ExitHead(shape, classes)
+
+    return conv if options.head == "conv" else ExitHead
 
 
 def _traced(net: nn.Module, name: str, options: BackboneOptions) -> Trace:

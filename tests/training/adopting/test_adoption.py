@@ -1,11 +1,13 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 
-from serving.bundle import Bundle
+from serving.bundle import Bundle, read_bundle
 from serving.bundle_check import check_bundle
 from serving.engine.engine import Engine
 from serving.errors import OfframpError
@@ -13,11 +15,15 @@ from tests.training.adopting.graphs import classifier, quantised, saved
 from tests.training.adopting.pictures import folder, pictures, quarters
 from training import adopt
 from training.adopting import adoption, report
+from training.adopting.assembling import Assembled
 from training.adopting.choosing import best_subset, chosen_cuts
 from training.adopting.config import AdoptConfig
+from training.adopting.heads import _loss
+from training.adopting.images import open_images
 from training.adopting.network import probing
 from training.adopting.network.network import read_network
 from training.adopting.network.paths import cuts
+from training.adopting.segment_times import segment_times
 from training.calibration.collect import engine_probabilities
 from training.errors import AdoptError, ConfigError
 from training.models.flops import SegmentFlops
@@ -152,6 +158,43 @@ def test_exits_that_do_not_pay_are_refused_with_their_numbers(images: Path, tmp_
     assert not (tmp_path / "bundle").exists()
 
 
+def test_labels_and_images_without_labels_are_combined(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, few = saved(NET, tmp_path), folder(tmp_path / "few", 40, seed=4)
+    asked = [
+        str(net),
+        "--dataset",
+        str(few),
+        "--unlabelled",
+        str(images),
+        "--normalise",
+        "0..1",
+        "--epochs",
+        "1",
+    ]
+    more = ["--exits", "r2", "--head-share", "0.1", "--json", str(tmp_path / "figures")]
+    assert adopt.main([*asked, *more, "--out", str(tmp_path / "bundle")]) == 0
+    said = capsys.readouterr().out
+    assert "60 images of" in said.replace("\n", " ")
+    figures = json.loads((tmp_path / "figures").read_text())
+    assert (figures["truth"], figures["images"]) == ("labels", 20)
+    assert figures["agreement"]["images"] == 60
+    assert figures["agreement"]["accuracy"][-1] == 1
+    manifest = read_bundle(tmp_path / "bundle").manifest
+    assert (manifest.method.options["images"], manifest.method.options["unlabelled_images"]) == (60, 60)
+    assert manifest.data_set.validation_images == 40
+    assert adopt.main([*asked, "--truth", "own", "--out", str(tmp_path / "other")]) == 2
+    assert "--truth own takes no labels: name all images by --dataset" in capsys.readouterr().err
+
+
+def test_each_image_of_a_batch_learns_from_what_it_has() -> None:
+    logits, teacher = torch.randn(6, 4), torch.randn(6, 4)
+    labels = torch.tensor([0, -1, 2, -1, -1, 3])
+    alone = [_loss(logits[[row]], teacher[[row]], labels[[row]]) for row in range(6)]
+    assert _loss(logits, teacher, labels).item() == pytest.approx(torch.stack(alone).mean().item(), rel=1e-5)
+
+
 def test_exits_are_named_by_tensor_or_share(tmp_path: Path) -> None:
     network = read_network(saved(NET, tmp_path))
     found = cuts(network)
@@ -179,6 +222,32 @@ def test_the_smallest_subset_within_chance_of_the_best_is_chosen() -> None:
     assert choice.kept == (0,)
     assert choice.best - choice.mean < 0.01
     assert choice.richest > 0.95
+
+
+def test_exits_are_chosen_by_time_where_that_is_asked_for(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mostly_first(assembled: Assembled, image: object) -> list[SegmentFlops]:
+        others = len(assembled.parts) - 2
+        return [SegmentFlops(10**6, 1), *[SegmentFlops(1, 1)] * others, SegmentFlops(1, 0)]
+
+    monkeypatch.setattr(adoption, "segment_times", mostly_first)
+    told: list[str] = []
+    config = AdoptConfig(
+        dataset=str(images), truth="own", normalise=("0..1",), epochs=2, head_share=0.1, cost="time"
+    )
+    with pytest.raises(AdoptError, match="no exit pays: at 80% of its cost 0"):
+        adoption.build(str(saved(NET, tmp_path)), tmp_path / "bundle", config, tell=told.append)
+    assert any("of the time" in text for text in told)
+
+
+def test_the_time_of_a_segment_is_divided_between_body_and_head(images: Path, tmp_path: Path) -> None:
+    ticks = iter(range(10_000))
+    config = AdoptConfig(dataset=str(images), truth="own", normalise=("0..1",), epochs=1, exits="r1,r2")
+    network = read_network(saved(NET, tmp_path))
+    prepared = adoption.prepare(network, open_images(config, trains=True), config, tmp_path / "work")
+    found = segment_times(prepared.assembled, pictures(1, seed=0)[0], clock=lambda: float(next(ticks)))
+    assert found == [SegmentFlops(10**9, 1), SegmentFlops(10**9, 1), SegmentFlops(10**9, 0)]
 
 
 def test_unlabelled_images_need_to_be_asked_for(

@@ -69,7 +69,7 @@ def test_exits_answer_by_all_before_them(
     assert done.last.changed == 0
     said = report.sentences(done, report.judge(done))[0]
     assert said.startswith(
-        f"last exit{', before the ensemble' if which == 'all' else ''} against the original"
+        f"last exit{' (before the ensemble)' if which == 'all' else ''} against the original"
     )
 
 

@@ -8,7 +8,7 @@ parameters.
 
 import difflib
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,17 +19,23 @@ from training.models.exit_head import ExitHead, readable
 from training.models.graphs.tracing import BATCHES, Trace
 from training.models.multi_exit import Segment
 
+HeadMaker = Callable[[Sequence[int], int], nn.Module]
+"""Makes a head of the shape of what it reads, batch included, and the number of classes."""
+
 _LISTED = 40
 _PARAMETERS = {nn.Parameter}
 
 
-def split_at_layers(trace: Trace, layers: Sequence[str], classes: int) -> list[Segment]:
+def split_at_layers(
+    trace: Trace, layers: Sequence[str], classes: int, make_head: HeadMaker = ExitHead
+) -> list[Segment]:
     """Return one segment per layer, in the order in which they run, and one for the network's own exit.
 
     Args:
         trace: of the network.
         layers: paths of modules, such as `layer1` or `features.3`, in any order.
         classes: the number of classes.
+        make_head: makes the head of an early exit.
 
     Raises:
         ConfigError: a layer cannot be a cut, two are the same, or the network gives other logits.
@@ -43,7 +49,7 @@ def split_at_layers(trace: Trace, layers: Sequence[str], classes: int) -> list[S
     for start, stop, node in zip(places, places[1:], exits, strict=False):
         outputs = _alive(trace, order, stop, node)
         body = _part(trace, start + 1, stop + 1, inputs, tuple(outputs))
-        segments.append(Segment(body, ExitHead(trace.values[node][0].shape, classes)))
+        segments.append(Segment(body, make_head(trace.values[node][0].shape, classes)))
         inputs = outputs
     head = _classifier(trace)
     middle = _reads(trace, order, head - 1)

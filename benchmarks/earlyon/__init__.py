@@ -1,0 +1,1 @@
+"""earlyon beside `offramp adopt`: the same trained network, the same images, at least the same minutes."""
