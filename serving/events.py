@@ -203,6 +203,8 @@ class CurrentVersion:
     head_flops: tuple[int, ...]
     providers: tuple[str, ...]
     features: str
+    runtime: str
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)

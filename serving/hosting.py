@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.bundle.files import links_root
 from serving.command_line import SettingsValueError
 from serving.engine.arena import shrink_arena
+from serving.engine.backends.registry import refuse_missing
 from serving.engine.rest import no_rest, rest
 from serving.errors import ModelMemoryError, OfframpError, UnusableBundleError
 from serving.events import Listener, fan_out
@@ -81,6 +82,7 @@ def host(settings: Settings, listeners: Listeners, logger: FilteringBoundLogger)
     Raises:
         OfframpError: none can be loaded, or the settings do not fit them.
     """
+    refuse_missing(settings.runtime, settings.inference_precision)
     live: LiveModels[Model] = LiveModels()
     place = models_folder(settings, logger)
     limits = OpenLimits(settings.load_timeout_seconds, settings.max_model_memory)
@@ -154,6 +156,8 @@ def _open(
         providers=settings.providers,
         strict=settings.strict_providers,
         device_features=settings.device_features,
+        runtime=settings.runtime,
+        inference_precision=settings.inference_precision,
         rules=_rules(settings),
         emit=VersionListener(listeners.metrics, others, partial(live.answers, name, number)),
         links_below=links_below,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from serving import command_line
+from serving.engine.backends.interface import AskedPrecision, AskedRuntime
 from serving.engine.providers import DeviceFeatures
 from serving.system.resources import MOST_THREADS, resources
 
@@ -208,6 +209,12 @@ class Settings(BaseSettings):
     """Threads that compute, for each model; 0 takes one for each core."""
     decode_threads: int = Field(default=2, gt=0, le=MOST_THREADS)
     """Threads that decode images."""
+    runtime: AskedRuntime = "auto"
+    """What runs networks on the CPU; `auto` times ONNX Runtime and OpenVINO where both are installed."""
+    inference_precision: Annotated[
+        AskedPrecision, BeforeValidator(lambda given: {"bf16": "bfloat16"}.get(given, given))
+    ] = "auto"
+    """What networks in float32 are computed in, such as `bf16`; `auto` is what a bundle was calibrated in."""
     providers: Annotated[tuple[str, ...] | None, NoDecode] = None
     """ONNX Runtime's execution providers, best first, by commas; else CUDA where it works, or the CPU."""
     strict_providers: bool = False
@@ -267,6 +274,17 @@ class Settings(BaseSettings):
     def _tls_is_whole(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _runtime_is_whole(self) -> Self:
+        if self.runtime == "onnxruntime" and self.inference_precision == "bfloat16":
+            raise ValueError(
+                "--inference-precision bfloat16 is OpenVINO's: give --runtime openvino, or leave it away"
+            )
+        if self.runtime == "openvino" and (self.providers or self.device_features == "on"):
+            other = "--device-features on" if self.device_features == "on" else "--providers"
+            raise ValueError(f"--runtime openvino and {other} contradict each other: give one of them")
         return self
 
     @classmethod

@@ -160,8 +160,8 @@ class Metrics:
         )
         self._runs_on = Gauge(
             "offramp_model_info",
-            "1, with what the model runs on and where its features wait as labels.",
-            ("model", "provider", "features"),
+            "1, with what the model runs on, what it computes in and where its features wait as labels.",
+            ("model", "provider", "features", "runtime", "precision"),
             registry=registry,
         )
 
@@ -217,9 +217,9 @@ class Metrics:
     def _note_repository(self, event: ModelLoaded | ModelRefused | ModelUnloaded | CurrentVersion) -> None:
         self._repository(event)
         match event:
-            case CurrentVersion(model, _, exit_flops, head_flops, providers, features):
+            case CurrentVersion(model, _, exit_flops, head_flops, providers, features, runtime, precision):
                 self.loaded(model, exit_flops, head_flops)
-                self.runs_on(model, providers, features)
+                self.runs_on(model, providers, features, runtime, precision)
             case ModelUnloaded(model, last=True):
                 self._forget(model)
             case _:
@@ -275,10 +275,12 @@ class Metrics:
             gauge.remove_by_labels({"model": model})
         self._promises.forget(model)
 
-    def runs_on(self, model: str, providers: Sequence[str], features: str) -> None:
-        """Say what a model runs on, best first, and where its features wait."""
+    def runs_on(
+        self, model: str, providers: Sequence[str], features: str, runtime: str, precision: str
+    ) -> None:
+        """Say what a model runs on, best first, where its features wait, and what computes it in what."""
         self._runs_on.remove_by_labels({"model": model})
-        self._runs_on.labels(model, providers[0], features).set(1)
+        self._runs_on.labels(model, providers[0], features, runtime, precision).set(1)
 
     def answered(
         self, route: str, status: int, seconds: float, exemplar: dict[str, str] | None = None

@@ -81,7 +81,10 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
     for model in service.models.values():
         heads = [segment.head_flops for segment in model.manifest.segments]
         service.metrics.loaded(model.name, model.exit_flops, heads)
-        service.metrics.runs_on(model.name, model.providers, model.features_on)
+        computed = model.arithmetic
+        service.metrics.runs_on(
+            model.name, model.providers, model.features_on, computed.runtime, computed.precision
+        )
     service.metrics.built(server_version(), platform.python_version())
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
     return ServerMiddleware(

@@ -93,6 +93,15 @@ class ModelBody(BaseModel):
         description="The execution providers that all its stages run on, best first."
     )
     features_on: str = Field(description="Where features wait between stages: `host`, or `device`.")
+    runtime: str = Field(description="What computes it: `onnxruntime` or `openvino`.")
+    inference_precision: str = Field(description="What it is computed in: that of the bundle, or `bfloat16`.")
+    runtime_ms: dict[str, float] = Field(
+        description="Milliseconds per image at full depth by which `--runtime auto` chose, by runtime; empty "
+        "where there was nothing to choose."
+    )
+    arithmetic_differs: str | None = Field(
+        description="How that differs from the arithmetic of the calibration; null where it does not."
+    )
     architecture: Named
     method: Named
     data_set: DataSet

@@ -20,6 +20,8 @@ from serving.bundle import (
     check_target,
     write_bundle,
 )
+from serving.bundle.manifest import Arithmetic
+from serving.system.processor import instruction_set
 from training.calibration.collect import Probabilities, calibration_of
 from training.data.batches import Data
 from training.data.feeds import Batch
@@ -185,7 +187,14 @@ def write_trial(
         spec.model_copy(update={"validation_accuracy": accuracy})
         for spec, accuracy in zip(draft.segments, calibration.accuracy, strict=True)
     ]
-    chosen = {"confidence": selection.chosen.measure, "policy": selection.chosen.policy}
+    chosen = {
+        "confidence": selection.chosen.measure,
+        "policy": selection.chosen.policy,
+        # Trials run on ONNX Runtime, in the precision of the graph.
+        "arithmetic": Arithmetic(
+            runtime="onnxruntime", precision=settings.precision, instruction_set=instruction_set()
+        ),
+    }
     manifest = draft.model_copy(
         update={
             "segments": tuple(measured),

@@ -68,8 +68,11 @@ def test_a_model_is_up_until_its_worker_dies() -> None:
 
 def test_what_a_model_runs_on_is_told() -> None:
     metrics = Metrics()
-    metrics.runs_on("m", ("CUDAExecutionProvider", "CPUExecutionProvider"), "device")
+    metrics.runs_on(
+        "m", ("CUDAExecutionProvider", "CPUExecutionProvider"), "device", "onnxruntime", "float32"
+    )
     labels = {"model": "m", "provider": "CUDAExecutionProvider", "features": "device"}
+    labels |= {"runtime": "onnxruntime", "precision": "float32"}
     assert value(metrics, "offramp_model_info", **labels) == 1
 
 

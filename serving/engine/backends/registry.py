@@ -1,0 +1,134 @@
+"""The runtimes by name: which are installed, and which of them a bundle is to be run on."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import get_args
+
+from serving.bundle.manifest import Arithmetic, Manifest
+from serving.engine.backends.interface import (
+    AskedPrecision,
+    AskedRuntime,
+    Backend,
+    InferencePrecision,
+    RuntimeName,
+)
+from serving.engine.backends.onnx_backend import OnnxBackend
+from serving.engine.providers import CPU
+from serving.errors import EngineError
+
+_INSTALL = "pip install 'offramp[openvino]'"
+
+
+def installed(runtime: RuntimeName) -> bool:
+    """Whether a runtime can be imported."""
+    return runtime == "onnxruntime" or find_spec("openvino") is not None
+
+
+def refuse_missing(runtime: AskedRuntime, precision: AskedPrecision = "auto") -> None:
+    """Refuse a runtime that is not installed, or a precision that the one asked for does not have.
+
+    Raises:
+        EngineError: names what to install, or what to ask for.
+    """
+    if precision == "bfloat16" and runtime == "onnxruntime":
+        raise EngineError(
+            "ONNX Runtime computes no bfloat16 on CPUs: give --runtime openvino, or leave "
+            "--inference-precision away"
+        )
+    needed = runtime == "openvino" or precision == "bfloat16"
+    if needed and not installed("openvino"):
+        flag = "--runtime openvino" if runtime == "openvino" else "--inference-precision bfloat16"
+        raise EngineError(f"{flag} needs OpenVINO: {_INSTALL}")
+
+
+def calibrated_for(manifest: Manifest) -> Arithmetic:
+    """The arithmetic of a bundle's calibration; a bundle that does not say was calibrated on ONNX Runtime."""
+    found = manifest.calibration.arithmetic
+    return found or Arithmetic(runtime="onnxruntime", precision=manifest.precision)
+
+
+def inference_precision(
+    manifest: Manifest, asked: AskedPrecision, runtime: AskedRuntime
+) -> InferencePrecision:
+    """The precision that a bundle's float32 is computed in.
+
+    One that is stored in int8 or float16 keeps its own, whatever is asked for: what is float in it stays so.
+
+    Args:
+        manifest: of the bundle.
+        asked: `auto` takes that of the calibration, where it can be had.
+        runtime: what is to run it.
+    """
+    if manifest.precision != "float32":
+        return "float32"
+    if asked != "auto":
+        return asked
+    wished = calibrated_for(manifest).precision == "bfloat16"
+    return "bfloat16" if wished and runtime != "onnxruntime" and _has_bfloat16() else "float32"
+
+
+def candidates(
+    manifest: Manifest,
+    runtime: AskedRuntime,
+    precision: AskedPrecision,
+    *,
+    providers: Sequence[str] | None = None,
+    on_gpu: bool = False,
+) -> tuple[RuntimeName, ...]:
+    """The runtimes to try for a bundle; the first is the one that its answers are known from.
+
+    `auto` tries both only where both give a network's answers up to rounding: in float32. In int8 they round
+    differently, so that confidences move; there it is the runtime of the calibration. bfloat16 is OpenVINO's.
+
+    Args:
+        manifest: of the bundle.
+        runtime: what is asked for.
+        precision: what is asked for.
+        providers: execution providers that were asked for by name.
+        on_gpu: whether features, or the network, belong on a GPU.
+
+    Raises:
+        EngineError: what is asked for is not installed, or contradicts the providers.
+    """
+    refuse_missing(runtime, precision)
+    foreign = on_gpu or any(name != CPU for name in providers or ())
+    if runtime == "openvino" and foreign:
+        raise EngineError(
+            "--runtime openvino runs on the CPU alone: it goes with neither --providers nor "
+            "--device-features on"
+        )
+    if runtime != "auto":
+        return (runtime,)
+    if inference_precision(manifest, precision, runtime) == "bfloat16":
+        return ("openvino",)
+    if foreign or not installed("openvino"):
+        return ("onnxruntime",)
+    known = next((name for name in get_args(RuntimeName) if name == calibrated_for(manifest).runtime), None)
+    if manifest.precision != "float32":
+        return (known or "onnxruntime",)
+    return ("onnxruntime", "openvino")
+
+
+def make_backend(
+    runtime: RuntimeName, precision: InferencePrecision, providers: Sequence[str] | None = None
+) -> Backend:
+    """Set a runtime up.
+
+    Raises:
+        EngineError: it is not installed, or does not have the precision.
+    """
+    refuse_missing(runtime, precision)
+    if runtime == "onnxruntime":
+        return OnnxBackend(providers)
+    # Only who asks for it needs what it imports.
+    from serving.engine.backends.openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend(precision)
+
+
+def _has_bfloat16() -> bool:
+    if not installed("openvino"):
+        return False
+    from serving.engine.backends.openvino_backend import computes_bfloat16
+
+    return computes_bfloat16()

@@ -1,0 +1,83 @@
+"""Which runtime a bundle is run on: what is asked for, what is installed, what its answers are known from."""
+
+import pytest
+
+from serving.bundle import Manifest
+from serving.bundle.manifest import Arithmetic
+from serving.engine.backends import registry
+from serving.engine.backends.registry import candidates, inference_precision, make_backend, refuse_missing
+from serving.errors import EngineError
+from tests.bundles import tiny_manifest
+
+
+@pytest.fixture(autouse=True)
+def _both_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "installed", lambda runtime: True)
+    monkeypatch.setattr(registry, "_has_bfloat16", lambda: True)
+
+
+def only_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "installed", lambda runtime: runtime == "onnxruntime")
+    monkeypatch.setattr(registry, "_has_bfloat16", lambda: False)
+
+
+def manifest(precision: str = "float32", calibrated: Arithmetic | None = None) -> Manifest:
+    made = tiny_manifest()
+    calibration = made.calibration.model_copy(update={"arithmetic": calibrated})
+    return made.model_copy(update={"precision": precision, "calibration": calibration})
+
+
+OPENVINO = Arithmetic(runtime="openvino", precision="float32")
+BFLOAT16 = Arithmetic(runtime="openvino", precision="bfloat16")
+INT8 = Arithmetic(runtime="openvino", precision="int8")
+
+
+def test_float_networks_are_tried_on_both_and_known_from_onnx_runtime() -> None:
+    assert candidates(manifest(), "auto", "auto") == ("onnxruntime", "openvino")
+    assert candidates(manifest(calibrated=OPENVINO), "auto", "auto") == ("onnxruntime", "openvino")
+
+
+def test_int8_stays_where_it_was_calibrated() -> None:
+    assert candidates(manifest("int8"), "auto", "auto") == ("onnxruntime",)
+    assert candidates(manifest("int8", INT8), "auto", "auto") == ("openvino",)
+    assert candidates(manifest("int8"), "openvino", "auto") == ("openvino",)
+
+
+def test_bfloat16_is_openvino_s() -> None:
+    assert candidates(manifest(), "auto", "bfloat16") == ("openvino",)
+    assert candidates(manifest(calibrated=BFLOAT16), "auto", "auto") == ("openvino",)
+    assert candidates(manifest(calibrated=BFLOAT16), "auto", "float32") == ("onnxruntime", "openvino")
+
+
+def test_a_gpu_or_providers_by_name_are_onnx_runtime_s() -> None:
+    assert candidates(manifest(), "auto", "auto", on_gpu=True) == ("onnxruntime",)
+    assert candidates(manifest(), "auto", "auto", providers=["CUDAExecutionProvider"]) == ("onnxruntime",)
+    with pytest.raises(EngineError, match="runs on the CPU alone"):
+        candidates(manifest(), "openvino", "auto", providers=["CUDAExecutionProvider"])
+
+
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    only_onnxruntime(monkeypatch)
+    assert candidates(manifest(), "auto", "auto") == ("onnxruntime",)
+    assert candidates(manifest(calibrated=BFLOAT16), "auto", "auto") == ("onnxruntime",)
+    with pytest.raises(EngineError, match=r"--runtime openvino needs OpenVINO: pip install 'offramp\[openv"):
+        refuse_missing("openvino")
+    with pytest.raises(EngineError, match=r"--inference-precision bfloat16 needs OpenVINO: pip install"):
+        candidates(manifest(), "auto", "bfloat16")
+    with pytest.raises(EngineError, match="needs OpenVINO"):
+        make_backend("openvino", "bfloat16")
+
+
+def test_the_precision_is_the_calibration_s_unless_one_is_asked_for() -> None:
+    assert inference_precision(manifest(calibrated=BFLOAT16), "auto", "auto") == "bfloat16"
+    assert inference_precision(manifest(calibrated=BFLOAT16), "auto", "onnxruntime") == "float32"
+    assert inference_precision(manifest(), "auto", "openvino") == "float32"
+    assert inference_precision(manifest(), "bfloat16", "openvino") == "bfloat16"
+    assert inference_precision(manifest("int8"), "bfloat16", "openvino") == "float32"
+
+
+def test_onnx_runtime_computes_no_bfloat16() -> None:
+    with pytest.raises(EngineError, match="ONNX Runtime computes no bfloat16"):
+        refuse_missing("onnxruntime", "bfloat16")
