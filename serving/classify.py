@@ -97,7 +97,14 @@ def _job(arguments: Arguments) -> "Job":
     from serving.bundle import read_bundle
     from serving.monitoring.state import bundle_hash
     from serving.options import ClassifyOptions
+    from serving.policy.budget import is_time
 
+    if arguments.budget is not None and is_time(arguments.budget):
+        raise OfframpError(
+            f"--budget {arguments.budget} is a time, which is measured anew at every start: a job that goes "
+            "on would answer otherwise. Give FLOPs or a share, such as those that a server's "
+            f"GET /models/NAME/plan?budget={arguments.budget} names"
+        )
     check_output(arguments.out)
     bundle = read_bundle(arguments.bundle)
     source = open_source(arguments.source, files=arguments.files, column=arguments.column)

@@ -67,6 +67,8 @@ class Model:
     Attributes:
         on_submit: told of the images, the options and the request, of every request that is admitted.
         arithmetic: what it computes with.
+        exit_seconds: [K] seconds of compute per image of leaving at each exit, as they were measured when the
+            model was loaded; empty where its stages were not timed.
         runtime_milliseconds: per image at full depth, by runtime; empty where there was nothing to choose.
         arithmetic_differs: how that differs from the calibration's; None where it does not.
 
@@ -98,6 +100,7 @@ class Model:
         self._machinery = Runtime(
             bundle, engine.make_run, options, cost=cost or CostModel(engine.stages), shortcuts=shortcuts
         )
+        self.exit_seconds = self._machinery.exit_seconds
         self._offers, self._worker = self._machinery.offers, self._machinery.worker
 
     @classmethod
@@ -218,7 +221,7 @@ class Model:
         """Accuracy and cost under a budget, on held-out calibration images; takes milliseconds, is cached.
 
         Args:
-            budget: text such as "150MFLOPs" or "50%", or FLOPs per image; the default budget if None.
+            budget: text such as "150MFLOPs", "50%" or "8ms", or FLOPs per image; the default budget if None.
 
         Raises:
             BudgetError: no such budget, or none that buys an exit.

@@ -6,8 +6,9 @@ r"""ONNX Runtime, OpenVINO, and OpenVINO in bfloat16: processor time per image, 
 Every net's segments one after the other at full depth, as the engine runs them, on one thread each. The
 runtimes take turns, round by round; milliseconds are of processor time, which other processes move little.
 `--dataset` names the images that the shares of changed answers are counted on (its test images), against
-ONNX Runtime's answers. int8 nets are not run in bfloat16. `--resnet50` adds torchvision's ResNet-50 at 224
-pixels with three exits on the way, its weights random: it claims no accuracy.
+ONNX Runtime's answers. int8 nets are timed on OpenVINO too, which a server refuses them (docs/runtimes.md).
+`--resnet50` adds torchvision's ResNet-50 at 224 pixels with three exits on the way, its weights random: it
+claims no accuracy.
 """
 
 import argparse

@@ -43,6 +43,7 @@ class Instant:
     arithmetic = Arithmetic(runtime="onnxruntime", precision="float32")
     runtime_milliseconds: Mapping[str, float] = MappingProxyType({})
     arithmetic_differs = None
+    exit_seconds: tuple[float, ...] = ()
     alive = True
 
     def __init__(self, folder: str) -> None:

@@ -44,6 +44,10 @@ class Described(Protocol):
         """FLOPs per image of leaving at each exit."""
 
     @property
+    def exit_seconds(self) -> tuple[float, ...]:
+        """Seconds of compute per image of leaving at each exit; empty where its stages were not timed."""
+
+    @property
     def providers(self) -> tuple[str, ...]:
         """Its execution providers, best first."""
 
@@ -173,6 +177,7 @@ class Opener(Generic[Loaded]):
                 model.features_on,
                 model.arithmetic.runtime,
                 model.arithmetic.precision,
+                model.exit_seconds,
             )
         )
 

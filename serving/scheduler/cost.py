@@ -5,6 +5,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -167,6 +168,21 @@ class CostModel:
         self._bounds[stage] = BatchCostCurve(
             {size: mean + _DEVIATIONS * far for size, (mean, far) in known.items()}
         )
+
+
+def exit_seconds(cost: CostModel, stages: int) -> tuple[float, ...]:
+    """Seconds of compute per image of leaving at each exit [K], in batches of the cheapest size.
+
+    Args:
+        cost: as it stands after the first runs.
+        stages: how many there are.
+
+    Returns:
+        The stages' times added up; nothing where one of them never ran.
+    """
+    rates = [cost.expected(stage) for stage in range(stages)]
+    times = [rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates]
+    return tuple(accumulate(times)) if all(time > 0 for time in times) else ()
 
 
 def measure(

@@ -85,6 +85,7 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         service.metrics.runs_on(
             model.name, model.providers, model.features_on, computed.runtime, computed.precision
         )
+        service.metrics.timed(model.name, model.exit_seconds)
     service.metrics.built(server_version(), platform.python_version())
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
     return ServerMiddleware(

@@ -9,7 +9,7 @@ from rich.progress import track
 from serving.bundle import Bundle, Calibration, DataSet, Manifest, check_target, write_bundle
 from serving.bundle.manifest import Arithmetic
 from serving.engine.backends.interface import InferencePrecision, RuntimeName
-from serving.engine.backends.registry import calibrated_for, make_backend
+from serving.engine.backends.registry import calibrated_for, make_backend, refuse_unfit_precision
 from serving.engine.engine import Engine
 from serving.errors import EngineError
 from training.calibration.chance import tell_chance
@@ -82,6 +82,7 @@ def engine_to_calibrate_on(bundle: Bundle, config: CalibrateConfig) -> Engine:
             f"bundle {bundle.name!r} is stored in {stored}, and computed in that: --inference-precision is "
             "for bundles in float32"
         )
+    refuse_unfit_precision(bundle.manifest, runtime)
     kept: InferencePrecision = (
         "bfloat16" if before.precision == "bfloat16" and runtime == "openvino" else "float32"
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import get_args
 
 from serving.bundle.manifest import Arithmetic, Manifest
 from serving.engine.backends.interface import (
@@ -77,8 +76,8 @@ def candidates(
 ) -> tuple[RuntimeName, ...]:
     """The runtimes to try for a bundle; the first is the one that its answers are known from.
 
-    `auto` tries both only where both give a network's answers up to rounding: in float32. In int8 they round
-    differently, so that confidences move; there it is the runtime of the calibration. bfloat16 is OpenVINO's.
+    OpenVINO is for networks in float32: of those in int8 it computes other answers (docs/runtimes.md). `auto`
+    tries both runtimes, since in float32 they differ by rounding alone. bfloat16 is OpenVINO's.
 
     Args:
         manifest: of the bundle.
@@ -88,9 +87,10 @@ def candidates(
         on_gpu: whether features, or the network, belong on a GPU.
 
     Raises:
-        EngineError: what is asked for is not installed, or contradicts the providers.
+        EngineError: what is asked for is not installed, contradicts the providers, or is not for this bundle.
     """
     refuse_missing(runtime, precision)
+    refuse_unfit_precision(manifest, runtime)
     foreign = on_gpu or any(name != CPU for name in providers or ())
     if runtime == "openvino" and foreign:
         raise EngineError(
@@ -101,12 +101,22 @@ def candidates(
         return (runtime,)
     if inference_precision(manifest, precision, runtime) == "bfloat16":
         return ("openvino",)
-    if foreign or not installed("openvino"):
+    if foreign or not installed("openvino") or manifest.precision != "float32":
         return ("onnxruntime",)
-    known = next((name for name in get_args(RuntimeName) if name == calibrated_for(manifest).runtime), None)
-    if manifest.precision != "float32":
-        return (known or "onnxruntime",)
     return ("onnxruntime", "openvino")
+
+
+def refuse_unfit_precision(manifest: Manifest, runtime: AskedRuntime) -> None:
+    """Refuse to run a bundle that is stored in int8 or float16 on OpenVINO.
+
+    Raises:
+        EngineError: it is.
+    """
+    if runtime == "openvino" and manifest.precision != "float32":
+        raise EngineError(
+            f"OpenVINO is for bundles in float32, and this one is stored in {manifest.precision}: run it on "
+            "onnxruntime (--runtime onnxruntime, or auto)"
+        )
 
 
 def make_backend(

@@ -43,6 +43,7 @@ class Fake:
     missing_providers: tuple[str, ...] = ()
     features_on: str = "host"
     arithmetic: Arithmetic = FLOAT32
+    exit_seconds: tuple[float, ...] = ()
     runtime_milliseconds: Mapping[str, float] = field(default_factory=dict)
     arithmetic_differs: Any = None
     on_submit: Any = None

@@ -53,6 +53,7 @@ class FakeModel:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     features_on: str = "host"
     arithmetic: Arithmetic = FLOAT32
+    exit_seconds: tuple[float, ...] = ()
     runtime_milliseconds: Mapping[str, float] = field(default_factory=dict)
     arithmetic_differs: Any = None
     budget_share: float = 1.0

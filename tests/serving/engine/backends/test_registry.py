@@ -29,7 +29,6 @@ def manifest(precision: str = "float32", calibrated: Arithmetic | None = None) -
 
 OPENVINO = Arithmetic(runtime="openvino", precision="float32")
 BFLOAT16 = Arithmetic(runtime="openvino", precision="bfloat16")
-INT8 = Arithmetic(runtime="openvino", precision="int8")
 
 
 def test_float_networks_are_tried_on_both_and_known_from_onnx_runtime() -> None:
@@ -37,10 +36,12 @@ def test_float_networks_are_tried_on_both_and_known_from_onnx_runtime() -> None:
     assert candidates(manifest(calibrated=OPENVINO), "auto", "auto") == ("onnxruntime", "openvino")
 
 
-def test_int8_stays_where_it_was_calibrated() -> None:
-    assert candidates(manifest("int8"), "auto", "auto") == ("onnxruntime",)
-    assert candidates(manifest("int8", INT8), "auto", "auto") == ("openvino",)
-    assert candidates(manifest("int8"), "openvino", "auto") == ("openvino",)
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_openvino_is_for_float32(precision: str) -> None:
+    assert candidates(manifest(precision), "auto", "auto") == ("onnxruntime",)
+    assert candidates(manifest(precision), "auto", "bfloat16") == ("onnxruntime",)
+    with pytest.raises(EngineError, match=f"this one is stored in {precision}: run it on onnxruntime"):
+        candidates(manifest(precision), "openvino", "auto")
 
 
 def test_bfloat16_is_openvino_s() -> None:
