@@ -5,6 +5,7 @@
 #   docker build --build-arg GPU_PACKAGES="onnxruntime-gpu[cuda,cudnn]" -t offramp-gpu .
 #   docker run --gpus all -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp-gpu \
 #     --default-model cifar10-ladder --strict-providers
+# On many cores small networks are served faster by several processes: add --processes auto (docs/scaling.md).
 # `make pin-image` adds the digest of what the name stands for today.
 ARG BASE=python:3.11-slim
 FROM ${BASE} AS build

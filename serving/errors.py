@@ -184,6 +184,10 @@ class OverloadedError(OfframpError):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
+    def __reduce__(self) -> tuple[type["OverloadedError"], tuple[str, float]]:
+        """Say how a copy is made, for an error that goes to another process."""
+        return type(self), (str(self), self.retry_after_seconds)
+
 
 class KeyLimitError(OverloadedError):
     """The caller's key has asked for more requests or FLOPs than it may in a second."""

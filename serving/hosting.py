@@ -15,7 +15,7 @@ from serving.engine.rest import no_rest, rest
 from serving.errors import ModelMemoryError, OfframpError, UnusableBundleError
 from serving.events import Listener, fan_out
 from serving.model import Model, ServingConfig
-from serving.monitoring.state import StateFolder, StateKeeper
+from serving.monitoring.state import StateFolder, StateKeeper, States
 from serving.repository.live import EveryVersion, LiveModels, Split, by_state
 from serving.repository.loading import load_models, models_folder
 from serving.repository.opener import Opener, OpenLimits
@@ -71,13 +71,16 @@ class Hosting:
             self.keeper.close()
 
 
-def host(settings: Settings, listeners: Listeners, logger: FilteringBoundLogger) -> Hosting:
+def host(
+    settings: Settings, listeners: Listeners, logger: FilteringBoundLogger, states: States | None = None
+) -> Hosting:
     """Load the models that `settings` names.
 
     Args:
         settings: which, where from, and how they run.
         listeners: who hears of what they do.
         logger: where they are named.
+        states: keeps what closed loops have learned; the folder that the settings name, if there is one.
 
     Raises:
         OfframpError: none can be loaded, or the settings do not fit them.
@@ -90,9 +93,10 @@ def host(settings: Settings, listeners: Listeners, logger: FilteringBoundLogger)
     emit = fan_out(listeners.metrics, listeners.others)
     opener: Opener[Model] = Opener(open_model, limits, logger, emit)
     load_models(settings, place, live, opener, logger)
-    every, states = EveryVersion(live, by_state), None
+    every = EveryVersion(live, by_state)
     if settings.state_dir is not None:
         states = StateFolder(settings.state_dir, logger)
+    if states is not None:
         for name, model in every.items():
             states.load(model, name)
     options = RepositoryOptions(

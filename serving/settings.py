@@ -205,8 +205,10 @@ class Settings(BaseSettings):
     """The most images in one run of a stage."""
     max_batch_bytes: int = Field(default=256 * 2**20, gt=0, le=2**40)
     """The most bytes of images and features in one run of a stage; large features make batches smaller."""
+    processes: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
+    """Processes that share the port, the cores and the limits; `auto` decides by cores and by the models."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
-    """Threads that compute, for each model; 0 takes one for each core."""
+    """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
     decode_threads: int = Field(default=2, gt=0, le=MOST_THREADS)
     """Threads that decode images."""
     runtime: AskedRuntime = "auto"

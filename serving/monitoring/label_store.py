@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -64,6 +64,16 @@ class NotedAnswer:
         return self.budget_flops is not None or self.max_drop is not None
 
 
+class AnswerNotes(Protocol):
+    """Takes down answers that labels may come for."""
+
+    def note(self, answers: Sequence[NotedAnswer]) -> None:
+        """Remember answers."""
+
+    def note_final(self, request: str, image: int, class_index: int) -> None:
+        """Remember what the last exit says of an image of the random sample."""
+
+
 class LabelStore:
     """Keeps answers and labels; safe from any thread.
 
@@ -73,6 +83,7 @@ class LabelStore:
         keep_seconds: for how long.
         logger: told of a file that cannot be used; the store then begins anew in memory.
         clock: seconds since the epoch: what is kept outlives the process.
+        fetch: has answers noted that are still on their way from other processes.
     """
 
     def __init__(
@@ -83,7 +94,9 @@ class LabelStore:
         keep_seconds: float,
         logger: FilteringBoundLogger,
         clock: Callable[[], float] = time.time,
+        fetch: Callable[[], None] = lambda: None,
     ) -> None:
+        self._fetch = fetch
         self._keep, self._keep_seconds, self._clock, self._logger = keep, keep_seconds, clock, logger
         self._lock = threading.RLock()
         self._noted: deque[tuple[float, NotedAnswer]] = deque(maxlen=keep)
@@ -144,6 +157,7 @@ class LabelStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Write what is noted, then all that is done inside, or nothing of it."""
+        self._fetch()
         with self._lock:
             self._write()
             with self._database:

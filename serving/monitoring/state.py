@@ -47,6 +47,16 @@ def bundle_hash(manifest: Manifest) -> str:
     return hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
 
 
+class States(Protocol):
+    """Keeps the state of models: a folder, or another process that has one."""
+
+    def load(self, model: Stateful, name: str) -> None:
+        """Give a model its state back."""
+
+    def save(self, model: Stateful, name: str) -> None:
+        """Keep a model's state."""
+
+
 class StateFolder:
     """One JSON file per bundle, named by the bundle's hash: a new bundle under an old name starts anew.
 
@@ -114,7 +124,7 @@ class StateKeeper:
         interval_seconds: between two saves.
     """
 
-    def __init__(self, folder: StateFolder, models: Mapping[str, Stateful], interval_seconds: float) -> None:
+    def __init__(self, folder: States, models: Mapping[str, Stateful], interval_seconds: float) -> None:
         self._folder = folder
         self._models = models
         self._interval_seconds = interval_seconds

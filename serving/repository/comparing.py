@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from serving.events import Event
-from serving.repository.comparison import Comparison, Role
+from serving.repository.comparison import Compared, Comparison, Role
 from serving.repository.live import LiveModels, Slot, Split, Version
 from serving.repository.shadow_traffic import ShadowTraffic
 
@@ -49,10 +49,10 @@ class Comparing:
         self._running: dict[tuple[str, Role], _Running] = {}
         self._last: dict[tuple[str, Role], Comparison] = {}
 
-    def of(self, name: str) -> list[Comparison]:
-        """Return the comparisons of a model, those that run or the last of their kind."""
+    def of(self, name: str) -> list[Compared]:
+        """Return the comparisons of a model as they are now, those that run or the last of their kind."""
         roles: tuple[Role, Role] = ("canary", "shadow")
-        return [found for role in roles if (found := self._last.get((name, role))) is not None]
+        return [found.now() for role in roles if (found := self._last.get((name, role))) is not None]
 
     def attach(self, slot: Slot[Any]) -> None:
         """Watch what a slot compares now and nothing else; a comparison that stays the same goes on."""

@@ -7,6 +7,7 @@ narrow.
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,6 +49,18 @@ class Tally:
             self.flops.add(answer.flops)
             self.confidence.add(answer.confidence)
 
+    def __add__(self, other: "Tally") -> "Tally":
+        """Return what the same version did in both."""
+        return Tally(
+            self.version,
+            self.requests + other.requests,
+            self.failed + other.failed,
+            self.exits + other.exits,
+            self.flops + other.flops,
+            self.confidence + other.confidence,
+            self.seconds + other.seconds,
+        )
+
 
 @dataclass
 class Paired:
@@ -58,6 +71,55 @@ class Paired:
     missed: int = 0
     flops: Moments = field(default_factory=Moments)
     confidence: Moments = field(default_factory=Moments)
+
+    def __add__(self, other: "Paired") -> "Paired":
+        """Return both lots of images."""
+        return Paired(
+            self.images + other.images,
+            self.agreed + other.agreed,
+            self.missed + other.missed,
+            self.flops + other.flops,
+            self.confidence + other.confidence,
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison as it is at a moment; its tallies change no more.
+
+    Attributes:
+        role: of the other version.
+        running: whether it goes on.
+        share: of the requests.
+        current: what the current version did.
+        other: what the other one did.
+        paired: what both said of the same images.
+    """
+
+    role: Role
+    running: bool
+    share: float
+    current: Tally
+    other: Tally
+    paired: Paired
+
+    def __add__(self, other: "Compared") -> "Compared":
+        """Return what two processes saw of the same comparison."""
+        return Compared(
+            self.role,
+            self.running or other.running,
+            self.share,
+            self.current + other.current,
+            self.other + other.other,
+            self.paired + other.paired,
+        )
+
+    def is_like(self, other: "Compared") -> bool:
+        """Whether the same versions are compared in the same way."""
+        return (self.role, self.share, self.current.version, self.other.version) == (
+            *(other.role, other.share),
+            *(other.current.version, other.other.version),
+        )
 
 
 class Comparison:
@@ -85,6 +147,12 @@ class Comparison:
         self.running = True
         self.lock = threading.Lock()
         self._emit = emit
+
+    def now(self) -> Compared:
+        """Return it as it is at this moment."""
+        with self.lock:
+            tallies = deepcopy((self.current, self.other, self.paired))
+        return Compared(self.role, self.running, self.share, *tallies)
 
     def answered(self, role: Role, answers: Sequence[Answer], seconds: float) -> None:
         """Take in the answers of a request that was admitted so many seconds ago."""

@@ -23,6 +23,25 @@ class Moments:
         self.mean += before / self.count
         self.squares += before * (value - self.mean)
 
+    def __add__(self, other: "Moments") -> "Moments":
+        """Return the moments of both lots of numbers (Chan, Golub and LeVeque, 1979).
+
+        >>> parts = [Moments(), Moments()]
+        >>> for place, value in enumerate((1.0, 2.0, 3.0, 6.0)):
+        ...     parts[place % 2].add(value)
+        >>> parts[0] + parts[1]
+        Moments(count=4, mean=3.0, squares=14.0)
+        """
+        count = self.count + other.count
+        if not count:
+            return Moments()
+        apart = other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + apart * other.count / count,
+            self.squares + other.squares + apart * apart * self.count * other.count / count,
+        )
+
     @property
     def error(self) -> float:
         """The standard error of the mean; infinite with fewer than two numbers."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic
+from typing import Generic
 
 from structlog.typing import FilteringBoundLogger
 
@@ -18,24 +18,22 @@ from serving.bundle.manifest import Manifest
 from serving.errors import (
     ModelMemoryError,
     OfframpError,
-    OverloadedError,
     RepositoryError,
     UnknownModelError,
     UnusableBundleError,
     VersionError,
 )
 from serving.events import Listener
-from serving.monitoring.state import StateFolder, bundle_hash
+from serving.monitoring.state import States, bundle_hash
+from serving.repository.change_queue import ChangeQueue
 from serving.repository.comparing import Comparing, address
+from serving.repository.comparison import Compared
 from serving.repository.folder import FoundModel, scan
-from serving.repository.in_thread import ResultT, in_thread
+from serving.repository.in_thread import ResultT
 from serving.repository.live import LiveModels, Slot, Split, Version, state_key
 from serving.repository.opener import Loaded, Opener
 from serving.repository.retiring import Retiring
 from serving.repository.version_policy import among, policy_of, wanted
-
-_MOST_WAITING = 16
-_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -102,15 +100,14 @@ class Repository(Generic[Loaded]):
         logger: FilteringBoundLogger,
         emit: Listener,
         *,
-        states: StateFolder | None = None,
+        states: States | None = None,
         free: Callable[[], None] = lambda: None,
     ) -> None:
         self._options, self._live, self._opener = options, live, opener
         self._logger, self._emit, self._states, self._free = logger, emit, states, free
         self.comparing = Comparing(live, emit)
         self._turn = threading.Lock()
-        self._counting = threading.Lock()
-        self._waiting = 0
+        self._queue = ChangeQueue()
         self._loading: tuple[str, str] | None = None
         self._refused: dict[tuple[str, str], str] = {}
         self._retiring: Retiring[Loaded] = Retiring(
@@ -136,15 +133,7 @@ class Repository(Generic[Loaded]):
         Raises:
             OverloadedError: too many wait.
         """
-        with self._counting:
-            if self._waiting >= _MOST_WAITING:
-                raise OverloadedError(
-                    f"{self._waiting} changes to the models wait: try again later", _RETRY_SECONDS
-                )
-            self._waiting += 1
-        future = in_thread("offramp-repository", change)
-        future.add_done_callback(self._count_one_less)
-        return future
+        return self._queue.start(change)
 
     def load(self, name: str, number: str | None = None) -> None:
         """Load a model, or replace it by what is in its folder now; the same bundle is not opened twice.
@@ -263,6 +252,10 @@ class Repository(Generic[Loaded]):
             self._put(replace(slot, shadow=shadow))
             self._name_split("shadow", name, shadow)
 
+    def compared(self, name: str) -> list[Compared]:
+        """Return how canary and shadow of a model do, or did last."""
+        return self.comparing.of(name)
+
     def on_disk(self) -> list[OnDisk]:
         """List the versions in the folder that are not loaded."""
         try:
@@ -284,10 +277,6 @@ class Repository(Generic[Loaded]):
     def close(self, timeout_seconds: float) -> None:
         """Wait for versions that still answer what they have."""
         self._retiring.wait(timeout_seconds)
-
-    def _count_one_less(self, _: Future[Any]) -> None:
-        with self._counting:
-            self._waiting -= 1
 
     def _find(self, name: str) -> FoundModel:
         try:

@@ -10,7 +10,7 @@ from typing import Any, Generic
 from structlog.typing import FilteringBoundLogger
 
 from serving.events import Listener, ModelUnloaded
-from serving.monitoring.state import StateFolder
+from serving.monitoring.state import States
 from serving.repository.live import LiveModels, Slot, Version, state_key
 from serving.repository.opener import Loaded, Opener
 
@@ -40,7 +40,7 @@ class Retiring(Generic[Loaded]):
         lease_seconds: float,
         drain_seconds: float,
         forget_seconds: float,
-        states: StateFolder | None,
+        states: States | None,
         free: Callable[[], None],
     ) -> None:
         self._live, self._opener, self._logger, self._emit = live, opener, logger, emit

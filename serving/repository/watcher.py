@@ -7,13 +7,12 @@ once for each state that it is in: a bundle that was refused is tried again when
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from serving.errors import OfframpError
 from serving.repository.folder import Fingerprint, fingerprint, scan
-from serving.repository.repository import Repository
 
 State = tuple[tuple[str, Fingerprint], ...]
 """Of a model on disk: its versions, and what their files are like."""
@@ -31,6 +30,20 @@ def look(place: Path) -> Mapping[str, State]:
     }
 
 
+class Followed(Protocol):
+    """What changes the models (`serving.repository.repository.Repository`)."""
+
+    @property
+    def place(self) -> Path:
+        """The folder of bundles, or one bundle."""
+
+    def follow(self, name: str) -> None:
+        """Load what a model's folder has now."""
+
+    def unload(self, name: str) -> None:
+        """Unload a model."""
+
+
 class Watcher:
     """Follows the folder of models, from a thread of its own once it is started.
 
@@ -43,7 +56,7 @@ class Watcher:
 
     def __init__(
         self,
-        repository: Repository[Any],
+        repository: Followed,
         interval_seconds: float,
         logger: FilteringBoundLogger,
         see: Callable[[Path], Mapping[str, State]] = look,

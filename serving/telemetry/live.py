@@ -10,7 +10,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serving.events import Event, RequestDone, RequestFailed, StageRan
@@ -23,7 +23,7 @@ _BOUNDS = tuple(1e-4 * _WIDTH**step for step in range(141))  # to a minute
 
 
 @dataclass(slots=True)
-class _Second:
+class Second:
     """Counts of one model in one second."""
 
     exits: list[int]
@@ -35,6 +35,21 @@ class _Second:
     failed: int = 0
     lowered: int = 0
     latencies: Counter[int] = field(default_factory=Counter)
+
+    def __add__(self, other: "Second") -> "Second":
+        """Return what two processes did in the same second."""
+        exits = max(len(self.exits), len(other.exits))
+        return Second(
+            [_at(self.exits, index) + _at(other.exits, index) for index in range(exits)],
+            self.spent_flops + other.spent_flops,
+            self.asked_flops + other.asked_flops,
+            self.batches + other.batches,
+            self.batch_images + other.batch_images,
+            self.queue_seconds + other.queue_seconds,
+            self.failed + other.failed,
+            self.lowered + other.lowered,
+            self.latencies + other.latencies,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,18 +90,24 @@ class Live:
     Args:
         clock: seconds, monotonic.
         kept_seconds: how far back one can look.
+        started: the clock's second from which seconds are counted; now if None.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, kept_seconds: int = KEPT_SECONDS) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        kept_seconds: int = KEPT_SECONDS,
+        started: float | None = None,
+    ) -> None:
         self._clock, self._kept = clock, kept_seconds
-        self._started = clock()
+        self.started = clock() if started is None else started
         self._lock = threading.Lock()
-        self._seconds: dict[str, OrderedDict[int, _Second]] = {}
+        self._seconds: dict[str, OrderedDict[int, Second]] = {}
 
     @property
     def second(self) -> int:
         """The number of the second that runs now, counted from the start."""
-        return int(self._clock() - self._started)
+        return int(self._clock() - self.started)
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
@@ -124,10 +145,8 @@ class Live:
         """
         end = self.second
         first = min(max(second, end - self._kept, 0), end)
-        idle = _Second([])
-        with self._lock:
-            known = self._seconds.get(model) or OrderedDict()
-            found = [known.get(number, idle) for number in range(first, end)]
+        idle, known = Second([]), self.seconds_of(model)
+        found = [known.get(number, idle) for number in range(first, end)]
         return Recent(
             first=first,
             exits=[[_at(each.exits, index) for each in found] for index in range(exits)],
@@ -142,14 +161,20 @@ class Live:
             lowered=[each.lowered for each in found],
         )
 
-    def _now(self, model: str) -> _Second:
+    def seconds_of(self, model: str) -> Mapping[int, Second]:
+        """Return the seconds in which a model did anything and that are over, by their number."""
+        now = self.second
+        with self._lock:
+            return {number: each for number, each in self._seconds.get(model, {}).items() if number < now}
+
+    def _now(self, model: str) -> Second:
         number = self.second
         seconds = self._seconds.get(model)
         if seconds is None:
             seconds = self._seconds[model] = OrderedDict()
         found = seconds.get(number)
         if found is None:
-            found = seconds[number] = _Second([])
+            found = seconds[number] = Second([])
             while next(iter(seconds)) < number - self._kept:
                 seconds.popitem(last=False)
         return found

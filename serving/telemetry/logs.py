@@ -65,13 +65,16 @@ class _ToWriter(logging.Handler):
             self._writer.write(f'{{"event": "log_line_failed", "logger": "{record.name}"}}')
 
 
-def configure(log_format: str, level: str, stream: TextIO | None = None) -> LogWriter | None:
+def configure(
+    log_format: str, level: str, stream: TextIO | None = None, process: int | None = None
+) -> LogWriter | None:
     """Send every log line of the process to one handler; for a program's entry point only.
 
     Args:
         log_format: `json`, one object a line, or `console`.
         level: the least severe level to write.
         stream: where to, at once; by default to standard error, from a thread of its own.
+        process: its number, named in every line; None where it is the only one.
 
     Returns:
         The writer to standard error; close it at the end. None where a stream is given.
@@ -93,7 +96,11 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> LogW
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder(allow=())],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *endings],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if process is None else [_Naming(process)]),
+                *endings,
+            ],
         )
     )
     root = logging.getLogger()
@@ -101,6 +108,17 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> LogW
     root.setLevel(level.upper())
     logging.raiseExceptions = False  # no traceback of the logging module itself on a broken stream
     return writer
+
+
+class _Naming:
+    """Names the process that a line is from."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+
+    def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
+        """Add its number."""
+        return {**event, "process": self._process}
 
 
 def _escape(_: object, __: str, event: EventDict) -> EventDict:

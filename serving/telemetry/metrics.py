@@ -6,7 +6,7 @@ loaded, exits those of the models, routes are templates, errors are class names.
 
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -17,6 +17,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from serving.events import (
@@ -40,6 +41,7 @@ from serving.telemetry.collectors import Children, Watched, WatchedByModel
 from serving.telemetry.comparison_metrics import ComparisonMetrics
 from serving.telemetry.monitoring_metrics import MonitoringMetrics
 from serving.telemetry.repository_metrics import RepositoryMetrics
+from serving.telemetry.summing import Exposed
 
 _ON_TOP = ("explain", "shadow")  # of what answers cost
 KINDS = tuple(kind for kind in get_args(BudgetKind) if kind not in _ON_TOP)
@@ -187,6 +189,12 @@ class Metrics:
             "offramp_build_info",
             "1, with the versions of Offramp and Python as labels.",
             ("version", "python"),
+            registry=registry,
+        )
+
+        self._process_failures = Counter(
+            "offramp_process_failures",
+            "Processes that ended, or were ended since they hung, and were not told to.",
             registry=registry,
         )
 
@@ -346,6 +354,14 @@ class Metrics:
         """
         self.registry.register(WatchedByModel(name, help_text, values))
 
+    def processes(self, count: Callable[[], int]) -> None:
+        """Show how many processes answer images; the one that holds the others together shows it for all."""
+        self.watch("offramp_processes", "Processes that answer images.", count)
+
+    def process_failed(self) -> None:
+        """Count a process that ended before it was told to."""
+        self._process_failures.inc()
+
     def built(self, version: str, python: str) -> None:
         """Say which version of Offramp serves, and on which version of Python."""
         self._build.labels(version, python).set(1)
@@ -362,7 +378,12 @@ class Metrics:
                 named; else Prometheus' text format.
         """
         taken = {part.partition(";")[0].strip() for part in accept.lower().split(",")}
+        registry: Any = Exposed(self.collected())
         if "application/openmetrics-text" in taken:
-            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
             return text, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def collected(self) -> list[Metric]:
+        """Return all metrics as they are now."""
+        return list(self.registry.collect())

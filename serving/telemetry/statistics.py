@@ -21,6 +21,10 @@ class Durations:
         self.count += count
         self.seconds += seconds
 
+    def __add__(self, other: "Durations") -> "Durations":
+        """Return both together."""
+        return Durations(self.count + other.count, self.seconds + other.seconds)
+
 
 @dataclass
 class ModelStatistics:
@@ -48,6 +52,18 @@ class ModelStatistics:
         return Durations(
             sum(found.count for found in self.stages.values()),
             sum(found.seconds for found in self.stages.values()),
+        )
+
+    def __add__(self, other: "ModelStatistics") -> "ModelStatistics":
+        """Return what two processes did."""
+        sizes, none = {*self.stages, *other.stages}, Durations()
+        return ModelStatistics(
+            self.images + other.images,
+            max(self.last_at, other.last_at),
+            self.success + other.success,
+            self.fail + other.fail,
+            self.queue + other.queue,
+            {rows: self.stages.get(rows, none) + other.stages.get(rows, none) for rows in sizes},
         )
 
 

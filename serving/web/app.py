@@ -1,7 +1,7 @@
 """Puts the HTTP application together."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
@@ -42,13 +42,19 @@ _EXPOSED_HEADERS = (
 """Of requests and answers of pages from other origins, where such may ask (`--cors-origins`)."""
 
 
-def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> ServerMiddleware:
+def create_app(
+    service: Service,
+    access: Access = ANYBODY,
+    process: int = 0,
+    relayed: Callable[[ASGIApp], ASGIApp] | None = None,
+) -> ServerMiddleware:
     """Build the application over one service; nothing is global, so that tests may hold several.
 
     Args:
         service: models, settings and metrics.
         access: who may ask what; anybody anything by default.
         process: the number of this process among those that serve together.
+        relayed: puts between the gate and the routes what has other processes answer.
     """
     app: FastAPI = FastAPIOffline(
         title="Offramp",
@@ -88,8 +94,11 @@ def create_app(service: Service, access: Access = ANYBODY, process: int = 0) -> 
         service.metrics.timed(model.name, model.exit_seconds)
     service.metrics.built(server_version(), platform.python_version())
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
+    inner: ASGIApp = app if relayed is None else relayed(app)
+    if not service.computes:
+        shortcuts = {}
     return ServerMiddleware(
-        app, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
+        inner, service, get_logger("offramp.access"), shortcuts, access, RequestIds(process)
     )
 
 

@@ -148,9 +148,10 @@ class Classify:
         traced = tracing is not None and tracing.sampled
         if traced:
             ask = replace(ask, timings=True)
-        if self._service.labels is not None and request_id is not None and not ask.explain:
+        noted = self._service.notes
+        if noted is not None and request_id is not None and not ask.explain:
             max_drop = self._service.settings.max_drop
-            notes = LabelNotes(self._service.labels.store, model, request_id, ask, max_drop, reader)
+            notes = LabelNotes(noted, model, request_id, ask, max_drop, reader)
         job = ClassifyJob(
             model,
             ask,

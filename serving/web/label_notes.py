@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
 from serving.answer import Answer
-from serving.monitoring.label_store import LabelStore, NotedAnswer
+from serving.monitoring.label_store import AnswerNotes, NotedAnswer
 from serving.monitoring.state import bundle_hash
 from serving.options import ClassifyOptions
 from serving.web.job import ImageReader
@@ -25,7 +25,7 @@ class LabelNotes:
 
     def __init__(
         self,
-        store: LabelStore,
+        store: AnswerNotes,
         model: ServedModel,
         request_id: str,
         ask: ClassifyOptions,

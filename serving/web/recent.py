@@ -7,7 +7,9 @@ must not push out everybody else's images, so that a request brings in four at m
 import base64
 import io
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +26,12 @@ SIDE = 64
 
 @dataclass(frozen=True)
 class Seen:
-    """An image as it is kept: uint8 [H, W, 3], at most 64 × 64, and its answer."""
+    """An image as it is kept: uint8 [H, W, 3], at most 64 × 64, its answer, and the second of it."""
 
     image: UInt8[np.ndarray, "H W 3"]
     class_name: str
     confidence: float
+    at: float = 0.0
 
     def picture(self) -> str:
         """Return the image as the address of a PNG that holds it."""
@@ -42,10 +45,11 @@ class RecentImages:
 
     Args:
         keep: images of each exit of each model.
+        clock: seconds, monotonic, the same for all processes.
     """
 
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
+    def __init__(self, keep: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.keep, self._clock = keep, clock
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, int], deque[Seen]] = {}
 
@@ -66,13 +70,18 @@ class RecentImages:
         with self._lock:
             return list(self._kept.get((model, exit_number), ()))
 
+    def all(self) -> dict[tuple[str, int], list[Seen]]:
+        """Return what is kept, by model and exit."""
+        with self._lock:
+            return {key: list(kept) for key, kept in self._kept.items()}
+
     def _take(self, model: str, small: list[UInt8[np.ndarray, "H W 3"]], done: "Future[Any]") -> None:
         if done.cancelled() or done.exception() is not None:
             return
         with self._lock:
             for image, answer in zip(small, done.result(), strict=False):
-                kept = self._kept.setdefault((model, answer.exit), deque(maxlen=self._keep))
-                kept.appendleft(Seen(image, answer.class_name, answer.confidence))
+                kept = self._kept.setdefault((model, answer.exit), deque(maxlen=self.keep))
+                kept.appendleft(Seen(image, answer.class_name, answer.confidence, self._clock()))
 
 
 def _small(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -13,12 +13,14 @@ from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
 from serving.monitoring.label_book import LabelBook
+from serving.monitoring.label_store import AnswerNotes
 from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
-from serving.repository.live import LiveModels, Version
+from serving.repository.comparison import Compared
+from serving.repository.live import LiveModels, Split, Version
 from serving.repository.opener import Described
-from serving.repository.repository import Repository
+from serving.repository.repository import OnDisk
 from serving.scheduler.request import StageTime
 from serving.settings import Settings
 from serving.telemetry.live import Live
@@ -87,6 +89,37 @@ class ServedModel(Described, Protocol):
         """Say how long each stage takes for an image, in batches of the cheapest size."""
 
 
+class ModelChanges(Protocol):
+    """What changes the models of a server (`serving.repository.repository.Repository`)."""
+
+    def start(self, change: Callable[[], None]) -> "Future[None]":
+        """Make a change in a thread of its own."""
+
+    def load(self, name: str, number: str | None = None) -> None:
+        """Load a model, or a version of it beside the others."""
+
+    def unload(self, name: str, number: str | None = None) -> None:
+        """Unload a model, or a version of it."""
+
+    def promote(self, name: str, number: str) -> None:
+        """Let a version answer who names none."""
+
+    def rollback(self, name: str) -> None:
+        """Let the version answer that did before."""
+
+    def set_canary(self, name: str, canary: Split | None) -> None:
+        """Send a share of the requests to another version."""
+
+    def set_shadow(self, name: str, shadow: Split | None) -> None:
+        """Let another version, or model, see a share of the requests."""
+
+    def on_disk(self) -> list[OnDisk]:
+        """List the versions that are not loaded."""
+
+    def compared(self, name: str) -> list[Compared]:
+        """Return how canary and shadow of a model do."""
+
+
 @dataclass
 class Service:
     """One running server's state, shared by its routes.
@@ -99,10 +132,12 @@ class Service:
         pool: the threads that decode.
         draining: True once the server is to stop: it still answers, but is not ready.
         statistics: totals of the models; its maker connects it to the core's events.
-        labels: takes labels for answers; None where nobody may send any.
+        labels: takes labels for answers; None where nobody may send any, or another process takes them.
+        noted_elsewhere: takes answers down for another process, which takes the labels; None where none does.
         tracing: makes spans; None where nobody gathers them.
         live: what the models did of late.
         repository: changes the models; None where they stay as they are.
+        computes: whether images are answered in this process.
     """
 
     models: Mapping[str, ServedModel]
@@ -117,9 +152,11 @@ class Service:
     statistics: Statistics = field(default_factory=Statistics)
     live: Live = field(default_factory=Live)
     labels: LabelBook | None = None
-    repository: Repository[Any] | None = None
+    noted_elsewhere: AnswerNotes | None = None
+    repository: ModelChanges | None = None
     loaded: LiveModels[ServedModel] = field(init=False)
     tracing: Tracing | None = None
+    computes: bool = True
 
     def __post_init__(self) -> None:
         models = self.models
@@ -129,6 +166,11 @@ class Service:
         self.bodies = ByteBudget(settings.waiting_bytes)
         self.recent = RecentImages(settings.keep_recent) if settings.keep_recent else None
         self.read_limits = ReadLimits(settings.max_images, settings.max_pixels, settings.max_request_pixels)
+
+    @property
+    def notes(self) -> AnswerNotes | None:
+        """What takes answers down that labels may come for; None where none may."""
+        return self.noted_elsewhere if self.labels is None else self.labels.store
 
     def show(self) -> None:
         """Put what is waiting here among the metrics."""

@@ -1,9 +1,9 @@
 """Ordinary classifiers as the exits of one bundle: a small one first, dearer ones where it is not sure.
 
 Nothing is trained; what crosses a boundary is the image. Wang et al., *Wisdom of Committees* (ICLR 2022),
-found such cascades to be as good as networks that were designed to be efficient. Deviation: no ensemble of
-the members; each exit answers by its own network, so that the last one's answers are those of the largest
-network.
+found such cascades to be as good as networks that were designed to be efficient. Deviation: an ensemble of
+the members only where it is asked for; else each exit answers by its own network, so that the last one's
+answers are those of the largest network.
 """
 
 from collections.abc import Callable, Sequence

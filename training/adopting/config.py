@@ -1,9 +1,9 @@
 """Options of `cascade` and `adopt`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import CliPositionalArg
 
 from serving.bundle.manifest import Truth
@@ -56,6 +56,11 @@ class AdoptingConfig(ExportSettings):
         description="file of class names, a line each in the order of the network's output, for all or one "
         "for each; the data set's order where not given",
     )
+    ensemble: Literal["none", "early", "all"] = Field(
+        "none",
+        description="exits answer by themselves, or by a geometric ensemble of the exits so far: early ones, "
+        "the last staying the network's own answer, or all",
+    )
     image_size: Positive | None = Field(
         None, description="height and width in pixels, for a network that leaves them open"
     )
@@ -67,6 +72,15 @@ class AdoptingConfig(ExportSettings):
     )
     limit: Positive = Field(20_000, description="images to calibrate on at most")
     seed: int = Field(0, ge=0, description="of every draw")
+
+    @model_validator(mode="after")
+    def _truth_stays(self) -> Self:
+        if self.truth == "own" and self.ensemble == "all":
+            raise ValueError(
+                "--truth own takes the last exit's own answers for the truth, which --ensemble all would "
+                "change: give --ensemble early"
+            )
+        return self
 
     def files(self) -> list[Path]:
         """Return the files of class names."""

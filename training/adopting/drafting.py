@@ -1,7 +1,7 @@
 """Steps of both commands with an assembled graph: the draft of its manifest, its trial, and the bundle."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,19 @@ from pydantic import JsonValue
 from serving.bundle import NEWEST_FORMAT, UNSEALED, CalibrationSpec, DataSet, Manifest, Named, Preprocessing
 from training.adopting.assembling import Assembled, Member
 from training.adopting.config import AdoptingConfig
+from training.adopting.ensembling import ensembled, fit_ensemble
 from training.adopting.images import Opened, Pictures, as_data
 from training.adopting.network import reading
 from training.adopting.network.network import Network
 from training.adopting.reference import LastExit, Reference
 from training.calibration.collect import Answers, Labels, Probabilities
+from training.calibration.temperature import ENOUGH_ROWS
 from training.data.batches import Data
 from training.data.images import Progress, decode
 from training.data.opening import preprocessing
 from training.errors import AdoptError, ConfigError
 from training.exporting.export import Written, draft_segments, write_trial
-from training.exporting.trial import Trial
+from training.exporting.trial import Check, Trial
 from training.runs.provenance import git_revision, versions
 
 
@@ -54,7 +56,7 @@ class Done:
     Args:
         written: the bundle.
         member: the full network, which the last exit is.
-        last: how the last exit compares to the original file.
+        last: how the last exit, by itself, compares to the original file.
         classes: the bundle's.
         test: images to judge by; None where none were given.
     """
@@ -126,15 +128,53 @@ def write(
         AdoptError: the last exit differs from the original.
         BundleError, DataError, RunError: as exporting.
     """
-    assembled, member = prepared.assembled, prepared.member
-    check_precision(member.network.name, assembled.whole, config)
+    member = prepared.member
+    check_precision(member.network.name, prepared.assembled.whole, config)
     data, original = truthful(prepared, config, progress)
     last = LastExit(member.network.name, original)
+    check: Check | None = last.add
+    if config.ensemble != "none":
+        prepared = answering_together(prepared, data, config, last.add, tell)
+        check = LastExit(member.network.name, original).add if config.ensemble == "early" else None
+    assembled = prepared.assembled
     trial = Trial(_draft(prepared, data, config), data, gather_rows=config.gather_rows)
     written = write_trial(
-        folder, trial, assembled.whole, assembled.parts, config, data, last.add, force=force, tell=tell
+        folder, trial, assembled.whole, assembled.parts, config, data, check, force=force, tell=tell
     )
     return Done(written, member, last, prepared.classes, prepared.opened.test)
+
+
+def answering_together(
+    prepared: Prepared, data: Data, config: AdoptingConfig, check: Check, tell: Callable[[str], None]
+) -> Prepared:
+    """Let exits answer by an ensemble of the exits so far, weighted by how good each is by itself.
+
+    Args:
+        prepared: the graph, whose exits answer by themselves.
+        data: the images, labelled as `--truth` says.
+        config: says which exits.
+        check: looks at every batch of what they answer by themselves.
+        tell: takes a sentence on what is going on.
+    """
+    assembled = prepared.assembled
+    exits = len(assembled.parts) - (config.ensemble == "early")
+    trial = Trial(_draft(prepared, data, config), data, gather_rows=False)
+    answers = trial.answers(assembled.whole, assembled.parts, check)
+    if exits < 2:
+        tell(
+            f"--ensemble {config.ensemble}: nothing to combine, since {exits} of {len(assembled.parts)} "
+            "exits would take part; each answers by itself"
+        )
+        return prepared
+    ensemble = fit_ensemble(*answers.to_fit_on(ENOUGH_ROWS), exits)
+    architecture, method = prepared.facts
+    facts: dict[str, JsonValue] = {
+        "exits": exits,
+        "carried": list(ensemble.carried),
+        "own": list(ensemble.own),
+    }
+    method = method.model_copy(update={"options": {**method.options, "ensemble": facts}})
+    return replace(prepared, assembled=ensembled(assembled, ensemble), facts=(architecture, method))
 
 
 def truthful(

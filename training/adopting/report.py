@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from serving.bundle import Bundle
+from serving.bundle import Bundle, Manifest
 from serving.bundle.served_policy import served_policy
 from serving.engine.engine import Engine
 from training.adopting import presenting
@@ -140,8 +140,9 @@ def sentences(done: Done, found: Judged) -> list[str]:
         for drop, share in found.least.items()
         if share is not None and share < 1
     ]
+    alone = ", before the ensemble" if ensemble_of(manifest) == len(manifest.segments) else ""
     lines = [
-        f"last exit against the original file: {last.changed} of {last.images:,} answers differ, "
+        f"last exit{alone} against the original file: {last.changed} of {last.images:,} answers differ, "
         f"probabilities by {last.largest:.1e} at most (in float32)",
         f"of {done.member.network.name}'s {full / 1e6:,.2f} MFLOPs: "
         + (", ".join(kept) or "nothing is saved"),
@@ -149,6 +150,12 @@ def sentences(done: Done, found: Judged) -> list[str]:
         f"request is half of that",
     ]
     return lines + honesty(done, found)
+
+
+def ensemble_of(manifest: Manifest) -> int:
+    """Return how many of the first exits answer by an ensemble of the exits so far; 0 if each by itself."""
+    facts = manifest.method.options.get("ensemble")
+    return int(str(facts["exits"])) if isinstance(facts, dict) else 0
 
 
 def honesty(done: Done, found: Judged) -> list[str]:

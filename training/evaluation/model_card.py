@@ -139,9 +139,11 @@ def _learned(manifest: Manifest) -> str:
     images = f"{manifest.data_set.train_images or 0:,} images"
     if not manifest.original_flops:
         return f"Trained on {images}"
+    together = manifest.method.options.get("ensemble")
+    combined = "; exits answer by an ensemble of the exits so far" if together else ""
     if manifest.method.name == "none":
-        return "Nothing was trained: the networks are used as they were"
-    return f"Heads learned from {images}; the network itself is used as it was"
+        return f"Nothing was trained: the networks are used as they were{combined}"
+    return f"Heads learned from {images}; the network itself is used as it was{combined}"
 
 
 def _interval(accuracy: float, images: int) -> str:

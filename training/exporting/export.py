@@ -151,7 +151,7 @@ def write_trial(
     parts: Sequence[Boundary],
     settings: ExportSettings,
     data: Data,
-    check: Check,
+    check: Check | None,
     *,
     force: bool,
     tell: Callable[[str], None],
@@ -165,7 +165,7 @@ def write_trial(
         parts: its boundaries.
         settings: the precision among others.
         data: the images that int8 takes its ranges from.
-        check: looks at every batch of the float32 net's answers.
+        check: looks at every batch of the float32 net's answers, if given.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on, where it is worth one.
 

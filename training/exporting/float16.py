@@ -5,7 +5,7 @@ values near 1 that thresholds cannot cut between rows.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -47,16 +47,16 @@ def halve(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> tuple[onnx.Model
     halved = {value.name: value for value in half.graph.output}
     refill(half.graph.output, [halved.get(value.name, value) for value in whole.graph.output])
     forget_origin(half)
-    return half, [_typed(part) for part in parts]
+    return half, [_typed(part, computed) for part in parts]
 
 
 def _untyped(name: str) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
 
 
-def _typed(part: Boundary) -> Boundary:
+def _typed(part: Boundary, answers: Collection[str]) -> Boundary:
     def typed(spec: TensorSpec) -> TensorSpec:
-        kept = spec.dtype != "float32" or spec == part.outputs[0]
+        kept = spec.dtype != "float32" or spec == part.outputs[0] or spec.name in answers
         return spec if kept else spec.model_copy(update={"dtype": "float16"})
 
     return Boundary(tuple(map(typed, part.inputs)), tuple(map(typed, part.outputs)))

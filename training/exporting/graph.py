@@ -22,7 +22,10 @@ _DTYPES = {torch.uint8: "uint8", torch.float32: "float32"}
 _SURVIVORS = "M"
 _MAP_RANK = 4
 _LINEAR = ("Gemm", "MatMul")
-_AFTER_LINEAR = ("Softmax", "Cast", "Add", "Gather", "Flatten", "Reshape", "Squeeze", "Identity")
+_AFTER_LINEAR = (
+    *("Softmax", "Cast", "Add", "Gather", "Flatten", "Reshape", "Squeeze", "Identity"),
+    *("LogSoftmax", "Log", "Max", "Mul"),  # exits that answer together
+)
 
 
 @dataclass(frozen=True)
@@ -196,18 +199,20 @@ def _gather(graph: onnx.GraphProto, survivors: Mapping[str, str]) -> None:
 def answering(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> list[onnx.NodeProto]:
     """Return the operators that stay in float32 at every precision, in the order of the graph.
 
-    These are each exit's softmax, its last linear layer and what lies between them: computed in fewer bits
-    they tie so often that thresholds cannot cut between rows.
+    These are each exit's softmax, its last linear layer and what lies between them (other exits' answers,
+    where they answer together): computed in fewer bits they tie so often that thresholds cannot cut between
+    rows.
     """
     producers = {name: node for node in whole.graph.node for name in node.output}
-    weights = {tensor.name for tensor in whole.graph.initializer}
-    names = set()
-    for part in parts:
-        node = producers.get(part.outputs[0].name)
-        while node is not None and node.op_type in (*_AFTER_LINEAR, *_LINEAR):
-            names.add(node.output[0])
-            computed = next((name for name in node.input if name not in weights), "")
-            node = None if node.op_type in _LINEAR else producers.get(computed)
+    names: set[str] = set()
+    waiting = [part.outputs[0].name for part in parts]
+    while waiting:
+        node = producers.get(waiting.pop())
+        if node is None or node.op_type not in (*_AFTER_LINEAR, *_LINEAR) or node.output[0] in names:
+            continue
+        names.add(node.output[0])
+        if node.op_type not in _LINEAR:
+            waiting += node.input
     return [node for node in whole.graph.node if node.output[0] in names]
 
 

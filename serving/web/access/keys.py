@@ -24,7 +24,7 @@ from serving.command_line import SettingsValueError
 from serving.events import Listener, shielded
 from serving.options import PRIORITIES, Priority
 from serving.system.plain_file import read_plain
-from serving.web.access.limits import UNLIMITED, Allowance, Limits, read_limits
+from serving.web.access.limits import UNLIMITED, Allowance, Limits, MakeBucket, own_bucket, read_limits
 
 _LINE = re.compile(
     r"(?P<name>[\w.@-]{1,64}):(?P<priority>[a-z]*):(?P<hash>[0-9a-fA-F]{64})(?::(?P<limits>.{1,100}))?",
@@ -92,6 +92,7 @@ class KeyRing:
         logger: gets a line when a changed file cannot be used; the keys before then stay.
         emit: gets an event for every request over the limits of its key.
         clock: seconds, monotonic.
+        bucket: makes what counts against the limits of a key.
 
     Raises:
         SettingsValueError: the file cannot be read or used.
@@ -103,7 +104,9 @@ class KeyRing:
         logger: FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
         emit: Listener | None = None,
+        bucket: MakeBucket = own_bucket,
     ) -> None:
+        self._bucket = bucket
         self._path, self._logger, self._clock = path, logger, clock
         self._emit = shielded(emit)
         self._looked_at = clock()
@@ -163,4 +166,6 @@ class KeyRing:
         """What is left of a key's limits: as it was, where the file said the same of them before."""
         if before is not None and before.limits == key.limits:
             return before.allowance
-        return None if key.limits == UNLIMITED else Allowance(key.name, key.limits, self._emit, self._clock)
+        if key.limits == UNLIMITED:
+            return None
+        return Allowance(key.name, key.limits, self._emit, self._clock, self._bucket)

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 
 from serving.answer import Answer
 from serving.errors import KeyLimitError
@@ -84,6 +85,20 @@ def wait_seconds(level: float, wanted: float, per_second: float, capacity: float
     return max(0.0, min(wanted, capacity) - level) / per_second
 
 
+class Bucket(Protocol):
+    """What may still be taken now."""
+
+    def take(self, amount: float) -> float:
+        """Take so much if it may be taken; return 0, or how many seconds to wait."""
+
+    def give_back(self, amount: float) -> None:
+        """Put back what was not used; a negative amount takes what was used on top."""
+
+
+MakeBucket = Callable[[str, float, float, Callable[[], float]], Bucket]
+"""Of a name, with what it gains in a second, the least that it can hold, and the clock."""
+
+
 class TokenBucket:
     """What may still be taken now; used from several threads.
 
@@ -114,6 +129,11 @@ class TokenBucket:
             self._level = min(self._capacity, self._level + amount)
 
 
+def own_bucket(name: str, per_second: float, least: float, clock: Callable[[], float]) -> Bucket:
+    """Make a bucket of this process."""
+    return TokenBucket(per_second, least, clock)
+
+
 class Allowance:
     """What is left of the limits of one key.
 
@@ -122,16 +142,22 @@ class Allowance:
         limits: of it.
         emit: told of every refusal.
         clock: seconds, monotonic.
+        bucket: makes the buckets.
     """
 
     def __init__(
-        self, name: str, limits: Limits, emit: Listener, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        limits: Limits,
+        emit: Listener,
+        clock: Callable[[], float] = time.monotonic,
+        bucket: MakeBucket = own_bucket,
     ) -> None:
         self.limits = limits
         self._name, self._emit = name, emit
         requests, flops = limits.requests_per_second, limits.flops_per_second
-        self._requests = None if requests is None else TokenBucket(requests, 1.0, clock)
-        self._flops = None if flops is None else TokenBucket(flops, 0.0, clock)
+        self._requests = None if requests is None else bucket(f"{name} requests", requests, 1.0, clock)
+        self._flops = None if flops is None else bucket(f"{name} flops", flops, 0.0, clock)
 
     def take_request(self) -> None:
         """Count a request.

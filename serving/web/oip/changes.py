@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from serving.errors import AdminOnlyError, RequestError
-from serving.repository.repository import Repository
-from serving.web.service import Service
+from serving.web.service import ModelChanges, Service
 
 _LOAD = ("version",)
 _UNLOAD = ("version", "unload_dependents")
@@ -40,7 +38,7 @@ async def unload(service: Service, name: str, parameters: Mapping[str, object]) 
     await change(service, lambda repository: repository.unload(name, number))
 
 
-async def change(service: Service, make: Callable[[Repository[Any]], None]) -> None:
+async def change(service: Service, make: Callable[[ModelChanges], None]) -> None:
     """Make a change in a thread, and wait for it; it goes on where nobody waits any more.
 
     Raises:

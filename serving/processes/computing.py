@@ -1,0 +1,255 @@
+"""A child: a whole server for images, which asks its parent for all else."""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from serving.errors import OfframpError
+from serving.events import fan_out
+from serving.hosting import Hosting, Listeners, host
+from serving.model import Model
+from serving.monitoring.heartbeat import Heartbeat
+from serving.processes.adopting import adopt
+from serving.processes.link import Link
+from serving.processes.messages import (
+    BEGIN,
+    CHANGE,
+    FAILED,
+    GATHER,
+    GUARANTEE,
+    JOINED,
+    ON_DISK,
+    PLAN,
+    READY,
+    STOP,
+    Report,
+    Start,
+)
+from serving.processes.notes import FLUSH, ParentsNotes
+from serving.processes.parts import (
+    CLOSE_SECONDS,
+    access_of,
+    certificate_of,
+    count_dropped_lines,
+    grpc_server,
+    keep_objects,
+    takes_labels,
+    tune_process,
+)
+from serving.processes.relay import ANSWER, Relay, answering, brings_images
+from serving.processes.remote import ParentsChanges, ParentsStatistics
+from serving.processes.shapes import Snapshot, slots_of
+from serving.processes.shared_limits import SharedBuckets
+from serving.processes.states import ParentsStates
+from serving.repository.live import EveryVersion, by_current
+from serving.repository.repository import OnDisk
+from serving.system.resources import resident_bytes
+from serving.telemetry import logs
+from serving.telemetry.live import Live
+from serving.telemetry.log_writer import LogWriter
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.statistics import Statistics
+from serving.telemetry.tracing import open_tracing
+from serving.web.app import create_app, open_to_origins, server_version
+from serving.web.server import Server, reserve
+from serving.web.service import Service
+
+
+def run(descriptor: int) -> int:
+    """Serve until the parent says stop, or has gone.
+
+    Args:
+        descriptor: of a socket, whose other end the parent has.
+    """
+    connection: Connection[Any, Any] = Connection(descriptor)
+    try:
+        _, _, what, (start,) = connection.recv()
+    except EOFError:  # the parent did not come so far
+        return 0
+    assert what == BEGIN  # noqa: S101 - it tells nothing before that
+    settings = start.settings
+    writer = logs.configure(settings.log_format, settings.log_level, process=start.share.number)
+    tune_process()
+    try:
+        return _Child(connection, start, writer).serve()
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+class _Child:
+    """One child, and what its parent may ask of it."""
+
+    def __init__(self, connection: "Connection[Any, Any]", start: Start, writer: LogWriter | None) -> None:
+        self._start, self._settings, self._writer = start, start.settings, writer
+        self._logger = logs.get_logger()
+        self._stop_by: list[int] = []
+        self._server: Server | None = None
+        self._hosting: Hosting | None = None
+        self._adopted = threading.Event()
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._inner: Future[ASGIApp] = Future()
+        self._service: Service
+        self._notes: ParentsNotes | None = None
+        self._parent = Link(
+            connection,
+            {
+                ANSWER: answering(self._inner, self._loop),
+                CHANGE: self._change,
+                FLUSH: self._flush,
+                GATHER: self._gather,
+                GUARANTEE: lambda name, version, *given: self._model(name, version).guarantee(*given),
+                ON_DISK: self._on_disk,
+                PLAN: lambda name, version, budget: self._model(name, version).plan(budget),
+                STOP: self._stop,
+            },
+            "the parent process",
+            partial(self._stop, signal.SIGINT),
+        )
+
+    def serve(self) -> int:
+        """Load the models, join the others, and serve."""
+        self._parent.start()
+        settings, logger = self._settings, self._logger
+        metrics, statistics, live = Metrics(), Statistics(), Live(started=self._start.started)
+        count_dropped_lines(metrics, self._writer)
+        emit = fan_out(metrics, live, logs.EventLog(logger))
+        try:
+            access = access_of(
+                settings, self._start.admin_port, logger, emit, SharedBuckets(self._start.limits).bucket
+            )
+            certificate = certificate_of(settings, logger)
+            states = ParentsStates(self._parent, logger)
+            hosting = self._hosting = host(settings, Listeners(metrics, statistics, live), logger, states)
+            wanted = self._parent.ask(JOINED, _report(hosting))
+        except OfframpError as error:
+            with suppress(OfframpError):
+                self._parent.ask(FAILED, error)
+            return 2
+        if wanted is not None:
+            adopt(hosting.repository, hosting.live, wanted, logger)
+        self._adopted.set()
+        service = self._service = Service(
+            hosting.live,
+            settings,
+            metrics,
+            emit,
+            statistics=ParentsStatistics(self._parent),
+            live=live,
+            repository=ParentsChanges(self._parent, hosting.repository),
+        )
+        self._statistics = statistics
+        service.show()
+        service.tracing = open_tracing(server_version())
+        if takes_labels(settings):
+            service.noted_elsewhere = self._notes = ParentsNotes(self._parent, settings.label_answers)
+        every: EveryVersion[Model] = EveryVersion(hosting.live, by_current)
+        heartbeat = Heartbeat(every, settings.stall_seconds, emit)
+        number, grpc_address = self._start.share.number, self._start.grpc_address
+        beside = (
+            None
+            if grpc_address is None
+            else grpc_server(service, access, reserve(*grpc_address), certificate, number)
+        )
+        app = open_to_origins(create_app(service, access, number, self._relayed), settings.cors_origins)
+        server = self._server = _Server(app, service, self._accepts, certificate, beside)
+        for each in self._stop_by:
+            server.handle_exit(each, None)
+        keep_objects()
+        try:
+            server.run([socket.socket(fileno=self._start.public)])
+        finally:
+            heartbeat.close()
+            hosting.close(0 if server.force_exit else CLOSE_SECONDS)
+            if self._notes is not None:
+                self._notes.close()
+            self._parent.close()
+        logger.info("stopped", graceful=not server.force_exit)
+        return 0
+
+    def _relayed(self, app: ASGIApp) -> ASGIApp:
+        """Have the parent answer what does not bring images."""
+        self._inner.set_result(app)
+        return Relay(
+            app,
+            lambda scope: not brings_images(scope),
+            lambda: self._parent,
+            self._settings,
+            self._service.bodies,
+            self._logger,
+        )
+
+    def _accepts(self) -> None:
+        self._loop.set_result(asyncio.get_running_loop())
+        self._parent.tell(READY)
+
+    def _stop(self, number: int) -> None:
+        self._stop_by.append(number)
+        if self._server is not None:
+            self._server.handle_exit(number, None)
+
+    def _flush(self) -> None:
+        if self._notes is not None:
+            self._notes.flush()
+
+    def _held(self) -> Hosting:
+        """What this process serves, once it has what the others have."""
+        self._adopted.wait()
+        assert self._hosting is not None  # noqa: S101 - set before the event
+        return self._hosting
+
+    def _model(self, name: str, version: str) -> Model:
+        return self._held().live.slot(name).chosen(version, None).model
+
+    def _on_disk(self) -> list[OnDisk]:
+        return self._held().repository.on_disk()
+
+    def _change(self, what: str, *given: Any) -> None:
+        getattr(self._held().repository, what)(*given)
+
+    def _gather(self, parts: Sequence[str]) -> Snapshot:
+        """Say what this process does and has."""
+        hosting, service = self._held(), self._service
+        live = hosting.live
+        names = list(live.slots)
+        found = Snapshot(slots_of(live), service.unready, service.dead)
+        makers: dict[str, Callable[[], Any]] = {
+            "metrics": service.metrics.collected,
+            "live": lambda: {name: service.live.seconds_of(name) for name in names},
+            "statistics": lambda: {
+                (name, number): self._statistics.of(name, number)
+                for name, slot in live.slots.items()
+                for number in slot.versions
+            },
+            "compared": lambda: {name: hosting.repository.compared(name) for name in names},
+            "recent": lambda: {} if service.recent is None else service.recent.all(),
+        }
+        return replace(found, **{part: makers[part]() for part in parts})
+
+
+class _Server(Server):
+    """A server that only its parent stops."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
+def _report(hosting: Hosting) -> Report:
+    models = hosting.live.values()
+    return Report(
+        max(sum(model.image_seconds()) for model in models),
+        resident_bytes(),
+        all(model.providers[0].startswith("CPU") for model in models),
+    )
