@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.bundle.files import links_root
 from serving.command_line import SettingsValueError
 from serving.engine.arena import shrink_arena
-from serving.engine.backends.registry import refuse_missing
+from serving.engine.backends.installed import refuse_missing
 from serving.engine.rest import no_rest, rest
 from serving.errors import ModelMemoryError, OfframpError, UnusableBundleError
 from serving.events import Listener, fan_out

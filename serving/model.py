@@ -180,6 +180,7 @@ class Model:
             clock=time.monotonic,
             whole=shortcuts.whole,
             pause=engine.pause,
+            processor=time.process_time,
         )
         options = RuntimeOptions(
             rules=rules,

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from serving.bundle import Bundle
 from serving.bundle.manifest import Arithmetic
+from serving.engine.backends.installed import installed
 from serving.engine.backends.interface import InferencePrecision
-from serving.engine.backends.registry import calibrated_for, installed, make_backend
+from serving.engine.backends.registry import calibrated_for, make_backend
 from serving.engine.engine import Engine
 from serving.engine.rest import Rest, no_rest
 from serving.errors import OfframpError

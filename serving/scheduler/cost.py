@@ -111,6 +111,7 @@ class CostModel:
         self._quickest: list[dict[int, float]] = [{} for _ in range(stages + 1)]
         self._expected = [BatchCostCurve({}) for _ in range(stages + 1)]
         self._bounds = [BatchCostCurve({}) for _ in range(stages + 1)]
+        self._compute: list[dict[int, float]] = [{} for _ in range(stages + 1)]
 
     def __call__(self, event: Event) -> None:
         """Learn from `StageRan`; other events say nothing, nor does a segment that ran without its head."""
@@ -138,6 +139,17 @@ class CostModel:
                 known[size] = (scaled, 0.0)
             self._refresh(stage)
 
+    def note_compute(self, stage: int, rows: int, seconds: float) -> None:
+        """Take in what a stage computed at its best, without what it waited for a core.
+
+        Args:
+            stage: its index.
+            rows: how many ran together, from 1.
+            seconds: of compute.
+        """
+        with self._lock:
+            self._compute[stage][rows] = seconds
+
     def invalidate(self, stage: int) -> None:
         """Move the estimate of a stage towards the quickest batch seen, since no row may start it now.
 
@@ -155,6 +167,12 @@ class CostModel:
     def expected(self, stage: int) -> BatchCostCurve:
         """The expected seconds of a stage on batches, a step of the scheduler included."""
         return self._expected[stage]
+
+    def compute(self, stage: int) -> BatchCostCurve:
+        """What a stage computed when it was first timed; what is expected of it where that is not known."""
+        with self._lock:
+            found = dict(self._compute[stage])
+        return BatchCostCurve(found) if found else self._expected[stage]
 
     def most_seconds(self, stage: int, rows: int) -> float:
         """Seconds that a stage hardly exceeds on a batch; 0 if it never ran, so that it may run."""
@@ -180,7 +198,7 @@ def exit_seconds(cost: CostModel, stages: int) -> tuple[float, ...]:
     Returns:
         The stages' times added up; nothing where one of them never ran.
     """
-    rates = [cost.expected(stage) for stage in range(stages)]
+    rates = [cost.compute(stage) for stage in range(stages)]
     times = [rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates]
     return tuple(accumulate(times)) if all(time > 0 for time in times) else ()
 
@@ -194,6 +212,7 @@ def measure(
     repeats: int = 2,
     whole: Callable[[Tensors], object] | None = None,
     pause: Callable[[float], None] = lambda seconds: None,
+    processor: Callable[[], float] | None = None,
 ) -> CostModel:
     """Time every stage at a few batch sizes on black images; the quickest of some runs counts.
 
@@ -206,20 +225,24 @@ def measure(
         repeats: runs of each; the first of a size may pay for memory.
         whole: runs all stages at once, and is timed as one more of them.
         pause: called after each run, with its seconds; the time that it takes is not counted.
+        processor: seconds of processor time of this process. Where a run has less of it than of the clock's,
+            on one thread beside others that keep the cores busy, that is what it computed.
     """
     model = CostModel(stages)
     taken = 0.0
 
-    def quickest(job: Callable[[], Result]) -> tuple[float, Result]:
+    def quickest(job: Callable[[], Result]) -> tuple[float, float, Result]:
+        """Seconds of the quickest run, the least seconds of compute, and the result."""
         nonlocal taken
-        best = math.inf
+        best = computed = math.inf
         for _ in range(repeats):
-            started = clock()
+            started, used = clock(), 0.0 if processor is None else processor()
             result = job()
             seconds = clock() - started
+            computed = min(computed, seconds, math.inf if processor is None else processor() - used)
             pause(seconds)
             best, taken = min(best, seconds), taken + seconds
-        return best, result
+        return best, computed, result
 
     for size in sizes:
         if taken > _WARM_UP_SECONDS:
@@ -229,6 +252,7 @@ def measure(
             model.learn(stages, size, quickest(partial(whole, images))[0])
         inputs = images
         for stage in range(stages):
-            seconds, (_, inputs) = quickest(partial(run, stage, inputs))
+            seconds, computed, (_, inputs) = quickest(partial(run, stage, inputs))
             model.learn(stage, size, seconds)
+            model.note_compute(stage, size, computed)
     return model

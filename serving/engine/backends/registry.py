@@ -1,9 +1,9 @@
 """The runtimes by name: which are installed, and which of them a bundle is to be run on."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from serving.bundle.manifest import Arithmetic, Manifest
+from serving.engine.backends.installed import installed, refuse_missing
 from serving.engine.backends.interface import (
     AskedPrecision,
     AskedRuntime,
@@ -14,30 +14,6 @@ from serving.engine.backends.interface import (
 from serving.engine.backends.onnx_backend import OnnxBackend
 from serving.engine.providers import CPU
 from serving.errors import EngineError
-
-_INSTALL = "pip install 'offramp[openvino]'"
-
-
-def installed(runtime: RuntimeName) -> bool:
-    """Whether a runtime can be imported."""
-    return runtime == "onnxruntime" or find_spec("openvino") is not None
-
-
-def refuse_missing(runtime: AskedRuntime, precision: AskedPrecision = "auto") -> None:
-    """Refuse a runtime that is not installed, or a precision that the one asked for does not have.
-
-    Raises:
-        EngineError: names what to install, or what to ask for.
-    """
-    if precision == "bfloat16" and runtime == "onnxruntime":
-        raise EngineError(
-            "ONNX Runtime computes no bfloat16 on CPUs: give --runtime openvino, or leave "
-            "--inference-precision away"
-        )
-    needed = runtime == "openvino" or precision == "bfloat16"
-    if needed and not installed("openvino"):
-        flag = "--runtime openvino" if runtime == "openvino" else "--inference-precision bfloat16"
-        raise EngineError(f"{flag} needs OpenVINO: {_INSTALL}")
 
 
 def calibrated_for(manifest: Manifest) -> Arithmetic:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.events import RequestRefused, StageRan
-from serving.interfaces import Tensors
-from serving.scheduler.cost import CostModel, measure
+from serving.interfaces import FloatArray, Tensors
+from serving.scheduler.cost import CostModel, exit_seconds, measure
 from tests.serving.fakes import Clock
 
 
@@ -81,3 +81,18 @@ def test_a_slow_batch_does_not_close_a_stage_for_good() -> None:
         model.invalidate(1)
 
     assert model.most_seconds(1, 1) == pytest.approx(0.01, rel=0.05)
+
+
+def test_what_exits_take_is_compute_and_not_the_wait_for_a_core() -> None:
+    """The clock runs ten times as quickly as the processor works: the cores are busy with others."""
+    now = [0.0]
+
+    def run(stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+        now[0] += (stage + 1) * len(inputs[0])
+        return np.zeros((len(inputs[0]), 2), np.float32), inputs
+
+    clocks = {"clock": lambda: 10 * now[0], "processor": lambda: now[0]}
+    assert exit_seconds(measure(run, (1, 1, 3), 2, (1, 2), **clocks), 2) == (1.0, 3.0)
+    slower = {"clock": lambda: now[0], "processor": lambda: 2 * now[0]}  # two threads
+    assert exit_seconds(measure(run, (1, 1, 3), 2, (1, 2), **slower), 2) == (1.0, 3.0)
+    assert exit_seconds(CostModel(2), 2) == ()
