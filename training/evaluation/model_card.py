@@ -65,7 +65,7 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
     data = DATA.get(manifest.data_set.name.rpartition("/")[2], f"{manifest.data_set.name}.")
     blocks = (
         f"# {bundle.name}",
-        f"An image classifier with {len(manifest.segments)} exits ({manifest.architecture.name}, "
+        f"An image classifier with {_exits(manifest)} ({manifest.architecture.name}, "
         f"{manifest.precision}, {_megabytes(bundle)} MB) for [Offramp](../../README.md): easy images leave "
         "early.",
         "## Accuracy",
@@ -116,6 +116,13 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         f"Remade by `offramp card exported_models/{bundle.name}`.",
     )
     return "\n\n".join(blocks) + "\n"
+
+
+def _exits(manifest: Manifest) -> str:
+    """How many exits there are, and which of those trained, where some were left out."""
+    kept = manifest.architecture.options.get("exits_kept")
+    of = f" (numbers {', '.join(map(str, kept))} of those trained)" if isinstance(kept, list) else ""
+    return f"{len(manifest.segments)} exits{of}"
 
 
 def _sentence(text: str) -> str:
