@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Bundle
-from serving.cost_plans import KEPT, CostPlans
+from serving.bundle.cost_plans import KEPT, CostPlans
 from serving.errors import BudgetError
 from serving.events import BudgetKind, TimeBudget
 from serving.monitoring.brownout import BrownOut
@@ -65,7 +65,9 @@ class Planner:
         self.exit_seconds = tuple(exit_seconds)
         self._time_controller = time_controller
         self._brownout: BrownOut | None = None  # nobody waits while the defaults are tried
-        self._flops = CostPlans(bundle, self._exit_flops, rules.policy, controller)
+        self._flops = CostPlans(
+            bundle, self._exit_flops, rules.policy, None if controller is None else controller.effective
+        )
         self._read = lru_cache(maxsize=KEPT, typed=True)(self._parse)
         self._average = lru_cache(maxsize=KEPT)(self._plan_average)
         self._average_time = lru_cache(maxsize=KEPT)(self._plan_time)
@@ -185,7 +187,9 @@ class Planner:
 
     @cached_property
     def _time(self) -> CostPlans:
-        return CostPlans(self._bundle, self.exit_nanoseconds, self._rules.policy, self._time_controller)
+        loop = self._time_controller
+        correct = None if loop is None else loop.effective
+        return CostPlans(self._bundle, self.exit_nanoseconds, self._rules.policy, correct)
 
     def _timed(self, seconds: float, planned_seconds: float | None = None) -> TimeBudget:
         return TimeBudget(seconds, self.exit_seconds, planned_seconds)

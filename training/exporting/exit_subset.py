@@ -117,7 +117,7 @@ def best_exits(
     fitting = np.random.default_rng(seed).permutation(len(labels)) < len(labels) // 2
     scorer = scorers_of(np.ones(exits))[DEFAULT_CANDIDATE.measure]
     fitted, judged = (Scored.of(probabilities[half], labels[half], scorer) for half in (fitting, ~fitting))
-    budgets = spread_budgets(exit_flops(segments))
+    budgets = spread_budgets(exit_flops(list(segments)))
     everything = tuple(range(exits))
     right = {
         (*early, exits - 1): _right((*early, exits - 1), fitted, judged, segments, budgets)

@@ -1,5 +1,7 @@
 """The cost model: predictions between, below and beyond what was seen, and what changes them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,8 +93,18 @@ def test_what_exits_take_is_compute_and_not_the_wait_for_a_core() -> None:
         now[0] += (stage + 1) * len(inputs[0])
         return np.zeros((len(inputs[0]), 2), np.float32), inputs
 
-    clocks = {"clock": lambda: 10 * now[0], "processor": lambda: now[0]}
-    assert exit_seconds(measure(run, (1, 1, 3), 2, (1, 2), **clocks), 2) == (1.0, 3.0)
-    slower = {"clock": lambda: now[0], "processor": lambda: 2 * now[0]}  # two threads
-    assert exit_seconds(measure(run, (1, 1, 3), 2, (1, 2), **slower), 2) == (1.0, 3.0)
+    for clock, processor in ((10, 1), (1, 2)):  # cores that are busy with others; two threads
+
+        def times(factor: int) -> float:
+            return factor * now[0]
+
+        model = measure(
+            run,
+            (1, 1, 3),
+            2,
+            (1, 2),
+            clock=partial(times, clock),
+            processor=partial(times, processor),
+        )
+        assert exit_seconds(model, 2) == (1.0, 3.0)
     assert exit_seconds(CostModel(2), 2) == ()

@@ -4,15 +4,14 @@ Both are whole numbers that rise from exit to exit, so the same policy solves th
 same closed loop corrects them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle import Bundle
+from serving.bundle.bundle import Bundle
 from serving.bundle.served_policy import Judge, expectation, served_policy
-from serving.monitoring.controller import BudgetController
 from serving.policy.group_path import GroupPath
 from serving.policy.plan import Plan
 
@@ -27,7 +26,7 @@ class CostPlans:
         bundle: what is served.
         costs: [K] of leaving at an exit, per image, rising.
         policy: by name; the bundle's own if None.
-        controller: corrects budgets; None leaves them as they are.
+        correct: what a budget is planned for, as the closed loop has it; None leaves budgets as they are.
 
     Raises:
         BundleError: there is no such policy.
@@ -38,10 +37,10 @@ class CostPlans:
         bundle: Bundle,
         costs: Sequence[int],
         policy: str | None,
-        controller: BudgetController | None,
+        correct: Callable[[float], float] | None,
     ) -> None:
         self.costs = tuple(costs)
-        self._bundle, self._named, self._controller = bundle, policy, controller
+        self._bundle, self._named, self._correct = bundle, policy, correct
         self.policy = served_policy(bundle.manifest, bundle.calibration, policy, self.costs)
         self.plan = lru_cache(maxsize=KEPT)(self.policy.plan)
         """The thresholds of a budget, on the images that they were fitted on."""
@@ -55,7 +54,7 @@ class CostPlans:
 
     def planned(self, budget: float) -> float:
         """The budget to plan thresholds for, as the closed loop has it."""
-        return budget if self._controller is None else self._controller.effective(budget)
+        return budget if self._correct is None else self._correct(budget)
 
     def group_path(self) -> GroupPath:
         """Return what shares out hard budgets, along the policy's own path."""
