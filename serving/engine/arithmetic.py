@@ -13,9 +13,7 @@ import numpy.typing as npt
 
 from serving.bundle import Bundle
 from serving.bundle.manifest import Arithmetic
-from serving.engine.backends.installed import installed
-from serving.engine.backends.interface import InferencePrecision
-from serving.engine.backends.registry import calibrated_for, make_backend
+from serving.engine.backends.registry import calibrated_backend, calibrated_for
 from serving.engine.engine import Engine
 from serving.engine.rest import Rest, no_rest
 from serving.errors import OfframpError
@@ -96,7 +94,7 @@ def hold_against_calibration(bundle: Bundle, engine: Engine, pause: Rest = no_re
     if images is None:
         return told
     try:
-        reference = _as_calibrated(bundle, calibrated, pause)
+        reference = _as_calibrated(bundle, pause)
     except OfframpError:
         return told
     if reference is None or differs(calibrated, reference.arithmetic):
@@ -129,13 +127,10 @@ def stored_images(bundle: Bundle) -> npt.NDArray[np.uint8] | None:
     return images if fits and len(images) else None
 
 
-def _as_calibrated(bundle: Bundle, calibrated: Arithmetic, pause: Rest) -> Engine | None:
+def _as_calibrated(bundle: Bundle, pause: Rest) -> Engine | None:
     """Open a bundle as it was calibrated; None where that is not to be had here."""
-    for name in ("onnxruntime", "openvino"):
-        if calibrated.runtime == name and installed(name):
-            precision: InferencePrecision = "bfloat16" if calibrated.precision == "bfloat16" else "float32"
-            return Engine(bundle, threads=1, pause=pause, backend=make_backend(name, precision))
-    return None
+    backend = calibrated_backend(bundle.manifest)
+    return None if backend is None else Engine(bundle, threads=1, pause=pause, backend=backend)
 
 
 def _answers(

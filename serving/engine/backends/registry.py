@@ -1,6 +1,7 @@
 """The runtimes by name: which are installed, and which of them a bundle is to be run on."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from serving.bundle.manifest import Arithmetic, Manifest
 from serving.engine.backends.installed import installed, refuse_missing
@@ -110,6 +111,19 @@ def make_backend(
     from serving.engine.backends.openvino_backend import OpenVinoBackend
 
     return OpenVinoBackend(precision)
+
+
+def calibrated_backend(manifest: Manifest) -> Backend | None:
+    """Set up the runtime and precision of a bundle's calibration; None where they are not to be had here."""
+    calibrated = calibrated_for(manifest)
+    precision: InferencePrecision = "bfloat16" if calibrated.precision == "bfloat16" else "float32"
+    for name in get_args(RuntimeName):
+        if name == calibrated.runtime:
+            try:
+                return make_backend(name, precision)
+            except EngineError:
+                return None
+    return None
 
 
 def _has_bfloat16() -> bool:

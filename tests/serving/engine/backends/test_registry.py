@@ -5,7 +5,12 @@ import pytest
 from serving.bundle import Manifest
 from serving.bundle.manifest import Arithmetic
 from serving.engine.backends import installed, registry
-from serving.engine.backends.registry import candidates, inference_precision, make_backend
+from serving.engine.backends.registry import (
+    calibrated_backend,
+    candidates,
+    inference_precision,
+    make_backend,
+)
 from serving.errors import EngineError
 from tests.bundles import tiny_manifest
 
@@ -80,3 +85,14 @@ def test_the_precision_is_the_calibration_s_unless_one_is_asked_for() -> None:
     assert inference_precision(manifest(), "auto", "openvino") == "float32"
     assert inference_precision(manifest(), "bfloat16", "openvino") == "bfloat16"
     assert inference_precision(manifest("int8"), "bfloat16", "openvino") == "float32"
+
+
+def test_the_backend_of_a_calibration_is_none_where_it_is_not_to_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = calibrated_backend(manifest())
+    assert found is not None
+    assert found.name == "onnxruntime"
+    there(monkeypatch, "onnxruntime")
+    assert calibrated_backend(manifest(calibrated=BFLOAT16)) is None
+    assert calibrated_backend(manifest(calibrated=Arithmetic(runtime="tvm", precision="float32"))) is None
