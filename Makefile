@@ -75,8 +75,11 @@ sbom: $(EVERYTHING) ## write a CycloneDX bill of materials of what .venv holds t
 audit: $(EVERYTHING) ## ask for known vulnerabilities of what is locked (needs a network)
 	$(BIN)/pip-audit --requirement requirements-all.lock --require-hashes --disable-pip
 
-bench: $(EVERYTHING) ## measure everything side by side on this machine, about 12 minutes (BENCH_ARGS=...)
+# 64 connections at half the cost; without arguments the photo part takes hours, and goes on where it ended.
+PHOTO_ARGS ?= --connections 64 --budgets 50
+bench: $(EVERYTHING) ## measure everything side by side on this machine, about 40 minutes (BENCH_ARGS=..., PHOTO_ARGS=...)
 	$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.photo $(PHOTO_ARGS)
 
 lint: $(EVERYTHING) ## formatting, ruff, strict types and the import contracts
 	$(BIN)/ruff format --check

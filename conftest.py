@@ -53,6 +53,8 @@ def documented_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     folder = tmp_path_factory.mktemp("documented")
     for name in ("cifar10-ladder-int8", "digits", "tutorial"):
         tiny_bundle(folder / "exported_models" / name)
+    (folder / "docs").mkdir()
+    (folder / "docs" / "images").symlink_to(ROOT / "docs" / "images")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder

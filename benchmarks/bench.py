@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from benchmarks.speed import assets, parts  # noqa: E402 - ONNX Runtime reads the variable once
+from benchmarks.speed.machine import machine  # noqa: E402
 from benchmarks.speed.page import page, targets_table  # noqa: E402
 from benchmarks.speed.state import Bench  # noqa: E402
 
@@ -69,7 +70,7 @@ def main() -> int:
             broken = True
     results = {
         "net": measured.name,
-        "machine": parts.machine(bench.bundles["float32"]),
+        "machine": machine(bench.bundles["float32"]),
         "rounds": given.rounds,
         "seconds": given.seconds,
         "budget": bench.budget,

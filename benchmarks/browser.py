@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -92,6 +93,28 @@ def watched(
         yield found
     finally:
         profile.close()
+
+
+_TRANSFER = """bytes => {
+  const carried = new DataTransfer();
+  carried.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
+  return carried;
+}"""
+
+
+def drop(page: Page, picture: Path) -> None:
+    """Let go of an image over the console's place for them, as from a folder on the screen."""
+    carried = page.evaluate_handle(_TRANSFER, list(picture.read_bytes()))
+    page.dispatch_event(".drop-zone", "drop", {"dataTransfer": carried})
+
+
+def paste(page: Page, picture: Path) -> None:
+    """Paste an image into a page."""
+    page.evaluate(
+        f"""bytes => document.body.dispatchEvent(
+          new ClipboardEvent("paste", {{ clipboardData: ({_TRANSFER})(bytes), bubbles: true }}))""",
+        list(picture.read_bytes()),
+    )
 
 
 def _leaves(url: str, home: str) -> bool:

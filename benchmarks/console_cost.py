@@ -2,7 +2,8 @@
 
     python -m benchmarks.console_cost --tabs 50
 
-A tab asks for the news of one model every two seconds. The tabs ask as often, for so many seconds, from one
+A tab asks for the news of one model every two seconds, and for the models and their health every fourteen
+(the page: fifteen). The tabs ask as often, for so many seconds, from one
 client; the server's processor time in that while, less that of a like while without them, is theirs. Other
 requests keep arriving in both.
 """
@@ -20,6 +21,8 @@ from benchmarks.speed.processes import cpu_seconds
 from training.demo.server import started_server
 
 _EVERY_SECONDS = 2.0
+_LOOKS = 7
+"""Of the news, for each of the models and their health."""
 _PICTURE = Path("docs/images/horse.png")
 
 
@@ -70,6 +73,9 @@ def _tabs(client: httpx.Client, path: str, following: int, tabs: int, seconds: f
         time.sleep(max(0.0, due - now))
         tab = number % tabs
         last[tab] = client.get(path, params={"since": last[tab]}).json()["next"]
+        if number // tabs % _LOOKS == 0:
+            client.get("/models")
+            client.get(path.replace("/live", "/health"))
         number += 1
 
 

@@ -29,6 +29,7 @@ _SHOTS: Sequence[tuple[str, str, Literal["light", "dark"]]] = (
     ("try", "phone", "dark"),
     ("plan", "desktop", "light"),
     ("live", "desktop", "dark"),
+    ("gallery", "desktop", "light"),
 )
 _BUDGETS = ("25%", "40%", "40%", "60%")
 _CALLERS = 3
@@ -41,24 +42,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", type=Path, default=Path("exported_models"), help="a folder of bundles")
-    parser.add_argument("--default-model", default="cifar10-msdnet", help="the one that is shown")
+    parser.add_argument("--default-model", default="cifar10-ladder-int8", help="the one that is shown")
     parser.add_argument("--dataset", default="cifar10", help="whose test images are sent")
     parser.add_argument("--seconds", type=float, default=90, help="of traffic before the pictures are taken")
-    parser.add_argument(
-        "--shown",
-        type=Path,
-        nargs="+",
-        default=[Path("docs/images/deer.png"), Path("docs/images/horse.png")],
-        help="images to try",
-    )
+    parser.add_argument("--sample", type=int, default=3, help="which of the model's samples is tried")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="the folder of the pictures")
     chosen = parser.parse_args()
     images = _pngs(chosen.dataset)
-    flags = ("--default-model", chosen.default_model, "--sample-share", "0.1", "--drift-window-images", "500")
+    flags = (
+        *("--default-model", chosen.default_model, "--sample-share", "0.1", "--drift-window-images", "500"),
+        *("--keep-recent", "12", "--allow-admin"),
+    )
     over = threading.Event()
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_server(chosen.models, Path(folder) / "log", *flags) as url,
+        running_server(chosen.models, Path(folder) / "log", *flags, start_seconds=300) as url,
         ThreadPoolExecutor(_CALLERS) as callers,
         browser() as started,
     ):
@@ -68,7 +66,7 @@ def main() -> None:
             over.wait(chosen.seconds)
             for view, size, scheme in _SHOTS:
                 path = chosen.out / f"console-{view}{'-phone' if size == 'phone' else ''}.png"
-                _take(started, f"{url}/#{view}", size, scheme, chosen.shown, path)
+                _take(started, f"{url}/#{view}", size, scheme, chosen.sample, path)
                 print(f"{path}: {path.stat().st_size:,} bytes")
         finally:
             over.set()
@@ -101,13 +99,15 @@ def _send(url: str, images: Sequence[bytes], seed: int, over: threading.Event) -
 
 
 def _take(
-    started: Browser, url: str, size: str, scheme: Literal["light", "dark"], shown: Sequence[Path], path: Path
+    started: Browser, url: str, size: str, scheme: Literal["light", "dark"], sample: int, path: Path
 ) -> None:
     with watched(started, url, size, scheme) as seen:
         page = seen.page
         if "#try" in url:
-            page.set_input_files("#files", list(shown))
+            page.locator(".samples .thumb").nth(sample - 1).click()
             page.locator(".way").wait_for()
+        elif "#gallery" in url:
+            page.locator("#view-gallery img").last.wait_for()
         else:
             page.locator("section:not([hidden]) .uplot").last.wait_for()
         page.wait_for_timeout(2500)  # until charts have the news

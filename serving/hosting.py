@@ -149,7 +149,7 @@ def _open(
     """Open the bundle of a folder under a name and a version."""
     named = logger if folder.name == name else logger.bind(version=number)
     others = fan_out(listeners.statistics.version(name, number), listeners.others, EventLog(named))
-    return Model.load(
+    model = Model.load(
         folder,
         name=name,
         pause=rest if live else no_rest,
@@ -167,6 +167,8 @@ def _open(
         links_below=links_below,
         warm_up_seconds=settings.load_timeout_seconds,
     )
+    _free()
+    return model
 
 
 def _rules(settings: Settings) -> ServingConfig:
@@ -186,6 +188,6 @@ def _rules(settings: Settings) -> ServingConfig:
 
 
 def _free() -> None:
-    """Give back the memory of a model that is gone."""
+    """Give back the memory of a model that is gone, or that was read and tried out."""
     shrink_arena()
     trim()

@@ -88,6 +88,7 @@ class Model:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
         self.exit_flops = bundle.manifest.exit_flops
+        self.samples = bundle.samples
         self.providers, self.missing_providers = engine.providers, engine.missing
         self.features_on = engine.features_on
         self.arithmetic = engine.arithmetic
@@ -182,6 +183,7 @@ class Model:
             pause=engine.pause,
             processor=time.process_time,
         )
+        engine.release_buffers()
         options = RuntimeOptions(
             rules=rules,
             max_queue_rows=max_queue_rows,

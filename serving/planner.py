@@ -157,7 +157,7 @@ class Planner:
         if share == 1:
             return self._corrected(asked)
         cheapest = (self._time if asked.in_time else self._flops).costs[0]
-        lowered = max(share * asked.cost, cheapest)
+        lowered = max(share * asked.cost, float(cheapest))
         if lowered >= asked.cost:
             return self._corrected(asked)
         terms = self._corrected(_Asked(lowered, asked.in_time))

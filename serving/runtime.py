@@ -37,7 +37,7 @@ from serving.scheduler.worker import Worker
 
 _IDLE_BATCH = 8  # a caller that comes while it runs waits for it
 _IDLE_ROWS = 256
-MAX_BATCH_BYTES = 256 * 2**20
+MAX_BATCH_BYTES = 64 * 2**20
 _RULES = ServingConfig()
 
 

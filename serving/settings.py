@@ -1,11 +1,12 @@
 """The settings of the server, each a flag (`--max-images 8`) or a variable (`OFFRAMP_MAX_IMAGES=8`).
 
-An empty variable is one that was not given. Numbers have limits, so that a slip ends in a message and not in
-an error of the system.
+An empty variable, or one of blanks, is one that was not given. Numbers have limits, so that a slip ends in a
+message and not in an error of the system.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -42,7 +43,9 @@ _SHARE = re.compile(r"[0-9]*\.?[0-9]+", re.ASCII)
 
 # Variables that a Kubernetes Service "offramp" or "offramp-…" puts into every pod of its namespace.
 _SERVICE_LINK = re.compile(r"[a-z]+://.*")
-_SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
+_SERVICE_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+_ALIKE = 0.75
+"""Two names are this alike, by `difflib`, where one may be a slip of the other."""
 
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
@@ -150,7 +153,7 @@ class Settings(BaseSettings):
     """`pets=3:0.1`, or `pets=cats:0.1`: what also sees a tenth of the requests, when there is time."""
     watch: bool = False
     """Load, replace and unload models as their folders change."""
-    watch_interval_seconds: float = Field(default=2, gt=0, le=DAY_SECONDS)
+    watch_interval_seconds: float = Field(default=2, ge=0.01, le=DAY_SECONDS)
     """How often to look; a folder is taken once it was the same twice."""
     max_model_memory: ByteSize = Field(default=ByteSize(0), ge=0, le=2**50)
     """The most memory of all loaded models (`2GB`), measured as they load; 0 is without a limit."""
@@ -173,7 +176,7 @@ class Settings(BaseSettings):
     """The share of the queue (--max-queue-rows) that may stand full before budgets are lowered."""
     state_dir: Path | None = None
     """Folder that keeps the state of the closed loop over a restart."""
-    state_interval_seconds: float = Field(default=60, gt=0, le=DAY_SECONDS)
+    state_interval_seconds: float = Field(default=60, ge=0.01, le=DAY_SECONDS)
     """Seconds between two writes of it; it is written on stopping, too."""
     sample_share: float = Field(default=0.01, ge=0, le=1)
     """The share of images whose early answers are checked by the last exit in idle time; 0 checks none."""
@@ -203,14 +206,14 @@ class Settings(BaseSettings):
     """The most images waiting in one model; beyond it requests are answered with 429."""
     max_batch: int = Field(default=32, gt=0, le=4096)
     """The most images in one run of a stage."""
-    max_batch_bytes: int = Field(default=256 * 2**20, gt=0, le=2**40)
+    max_batch_bytes: int = Field(default=64 * 2**20, gt=0, le=2**40)
     """The most bytes of images and features in one run of a stage; large features make batches smaller."""
     processes: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
     """Processes that share the port, the cores and the limits; `auto` decides by cores and by the models."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
-    decode_threads: int = Field(default=2, gt=0, le=MOST_THREADS)
-    """Threads that decode images."""
+    decode_threads: int = Field(default=2, ge=0, le=MOST_THREADS)
+    """Threads that decode images; 0 decodes small ones in the event loop, and others in one thread."""
     runtime: AskedRuntime = "auto"
     """What runs networks on the CPU; `auto` times ONNX Runtime and OpenVINO where both are installed."""
     inference_precision: Annotated[
@@ -298,12 +301,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what was given, then variables, but for those that a Kubernetes Service makes."""
+        """Take what was given, then variables, but for blank ones and those of a Kubernetes Service."""
         if isinstance(env_settings, EnvSettingsSource):
             env_settings.env_vars = {
                 name: value
                 for name, value in env_settings.env_vars.items()
-                if not _is_service_link(name.upper(), value)
+                if not _is_service_link(name.upper(), value) and (value is None or value.strip())
             }
         return init_settings, env_settings
 
@@ -365,12 +368,21 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
     return sorted(
         name
-        for name in environment
+        for name, value in environment.items()
         if name.upper().startswith(_PREFIX)
         and name.upper() not in known
-        and not name.upper().startswith(_OTHER_COMMANDS)
+        and not _is_of_another_command(name.upper(), known)
         and not _SERVICE_NAME.fullmatch(name.upper())
+        and not _is_service_link(name.upper(), value)
     )
+
+
+def _is_of_another_command(name: str, known: Collection[str]) -> bool:
+    """Whether a variable belongs to a command whose prefix no similar setting has, as `OFFRAMP_WATCH_…`."""
+    prefix = next((prefix for prefix in _OTHER_COMMANDS if name.startswith(prefix)), None)
+    if prefix is None:
+        return False
+    return not get_close_matches(name, (one for one in known if one.startswith(prefix)), 1, _ALIKE)
 
 
 def _is_service_link(name: str, value: str | None) -> bool:

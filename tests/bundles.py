@@ -4,6 +4,7 @@ The images are uint8 [N, 8, 8, 3] of four classes. Two feature tensors go from s
 tuples are exercised, and every exit is a different function of the image.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from serving.bundle import (
     FORMAT_VERSION,
@@ -24,6 +26,7 @@ from serving.bundle import (
     Manifest,
     Named,
     Preprocessing,
+    Samples,
     SegmentSpec,
     TensorSpec,
     write_bundle,
@@ -42,11 +45,28 @@ _STATE = 8
 _ONNX_DTYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
-def tiny_bundle(folder: Path, *, force: bool = False, rows: bool = False, seed: int = 0) -> Bundle:
+def tiny_bundle(
+    folder: Path, *, force: bool = False, rows: bool = False, seed: int = 0, samples: Samples | None = None
+) -> Bundle:
     """Write the tiny bundle; `rows` gives later segments a `rows` input, `seed` decides the weights."""
     return write_bundle(
-        folder, tiny_manifest(rows), tiny_segments(rows, seed), tiny_calibration(), force=force
+        folder,
+        tiny_manifest(rows),
+        tiny_segments(rows, seed),
+        tiny_calibration(),
+        samples=samples,
+        force=force,
     )
+
+
+def tiny_samples(count: int = 3, side: int = SIZE) -> Samples:
+    """Return random images as PNG files, square, of the first classes."""
+    files = []
+    for image in np.random.default_rng(3).integers(0, 256, (count, side, side, 3), dtype=np.uint8):
+        with io.BytesIO() as file:
+            Image.fromarray(image).save(file, "PNG")
+            files.append(file.getvalue())
+    return Samples(tuple(files), tuple(number % len(CLASSES) for number in range(count)))
 
 
 def tiny_images(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:

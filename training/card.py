@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from serving import command_line
+from serving.system.resources import MOST_THREADS
 
 
 class Arguments(BaseModel):
@@ -22,7 +23,9 @@ class Arguments(BaseModel):
     dataset: str | None = Field(
         None, description="the data set, where the name in the bundle's manifest does not lead there"
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads; all cores where not given"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

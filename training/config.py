@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from serving.system.resources import MOST_THREADS
 from training.data.config import DataConfig
 from training.errors import ConfigError
 from training.models.config import ModelConfig
@@ -168,7 +169,9 @@ class FitConfig(OptionConfig, ModelConfig, DataConfig):
     weight_decay: float = Field(1e-4, ge=0, description="L2 penalty")
     schedule: ScheduleName = Field("step", description=f"learning-rate schedule: {', '.join(SCHEDULES)}")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 = mixed precision by autocast")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads; all cores where not given"
+    )
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     init_from: Path | None = Field(None, description="run folder whose last weights this run starts from")

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from benchmarks.attack import nets
 from benchmarks.attack.target import Target, serving
+from benchmarks.speed.processes import family_cpu_seconds
 
 _CONNECTIONS = 16
 _PROBES = 300
@@ -153,31 +154,79 @@ def look(target: Target) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class Soaked:
+    """What a server was like after a tenth of the requests, and at the end.
+
+    Args:
+        first: by name, after the first tenth; rates are of that tenth.
+        last: likewise, of the last tenth.
+        statuses: how many answers there were of each.
+        seconds: the whole took.
+    """
+
+    first: dict[str, float]
+    last: dict[str, float]
+    statuses: Counter[str]
+    seconds: float
+
+    @property
+    def grown(self) -> list[str]:
+        """What grew by more than chance explains."""
+        return [name for name, allowed in _GROWTH.items() if self.last[name] - self.first[name] > allowed]
+
+    @property
+    def faults(self) -> int:
+        """Answers that were the server's fault."""
+        return sum(
+            count for status, count in self.statuses.items() if status.startswith("5") and status != "504"
+        )
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing grew and nothing failed."""
+        return not (self.grown or self.faults or self.statuses["cut off"])
+
+
+def soak(requests: int, seed: int = 0) -> Soaked:
+    """Send mixed requests to a server of its own, in ten parts."""
+    make = mix(random.Random(seed))
+    with tempfile.TemporaryDirectory() as folder, serving(nets.tiny(Path(folder))) as target:
+        started = time.monotonic()
+        statuses: Counter[str] = Counter()
+        looks = []
+        for part in range(10):
+            found, costs = _part(target, requests // 10, make)
+            statuses += found
+            if part in (0, 9):
+                looks.append({**costs, **look(target)})
+            with suppress(OSError):
+                print(f"{sum(statuses.values()):9,} requests, {target.memory_mb():.1f} MB", flush=True)
+        return Soaked(looks[0], looks[1], statuses, time.monotonic() - started)
+
+
+def _part(target: Target, requests: int, make: Callable[[], Sent]) -> tuple[Counter[str], dict[str, float]]:
+    """Send a part; return its statuses, its rate and the server's processor time for a request."""
+    began, used = time.perf_counter(), family_cpu_seconds(target.process.pid)
+    statuses = asyncio.run(send(target, requests, make))
+    seconds = time.perf_counter() - began
+    used = family_cpu_seconds(target.process.pid) - used
+    return statuses, {"requests/s": requests / seconds, "processor ms a request": 1e3 * used / requests}
+
+
 def main() -> int:
     """Soak, print and judge."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    make = mix(random.Random(given.seed))
-    with tempfile.TemporaryDirectory() as folder, serving(nets.tiny(Path(folder))) as target:
-        started = time.monotonic()
-        statuses = asyncio.run(send(target, given.requests // 10, make))
-        first = look(target)
-        for _ in range(9):
-            statuses += asyncio.run(send(target, given.requests // 10, make))
-            with suppress(OSError):
-                print(f"{sum(statuses.values()):9,} requests, {target.memory_mb():.1f} MB", flush=True)
-        last = look(target)
-        seconds = time.monotonic() - started
+    found = soak(given.requests, given.seed)
     print("\n| | after a tenth | at the end |\n|---|---|---|")
-    for name, value in first.items():
-        print(f"| {name} | {value:.2f} | {last[name]:.2f} |")
-    grown = [name for name, allowed in _GROWTH.items() if last[name] - first[name] > allowed]
-    faults = sum(count for status, count in statuses.items() if status.startswith("5") and status != "504")
-    print(f"\n{dict(statuses)} in {seconds:.0f} s")
-    print(f"grew too much: {', '.join(grown) or 'nothing'}; faults of the server: {faults}")
-    return int(bool(grown or faults or statuses["cut off"]))
+    for name, value in found.first.items():
+        print(f"| {name} | {value:.2f} | {found.last[name]:.2f} |")
+    print(f"\n{dict(found.statuses)} in {found.seconds:.0f} s")
+    print(f"grew too much: {', '.join(found.grown) or 'nothing'}; faults of the server: {found.faults}")
+    return int(not found.fine)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from serving.bundle import (
     FORMAT_VERSION,
@@ -75,22 +75,30 @@ def poster_model(seed: int = 0) -> MultiExitModel:
     """MSDNet-7 with random weights whose answers differ from image to image, on the CPU, for evaluation."""
     torch.manual_seed(seed)
     model: MultiExitModel = architecture("msdnet").model(CLASSES)
-    images = torch.from_numpy(pool(_NORM_IMAGES, seed + 1))
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
+    heads = [model.segment(index).head for index in range(model.exits)]
+    spread_logits(model, heads, torch.from_numpy(pool(_NORM_IMAGES, seed + 1)))
+    return model
+
+
+def spread_logits(model: nn.Module, heads: Sequence[nn.Module], images: Tensor) -> None:
+    """Estimate BatchNorm on images and scale every head's last layer, so that answers differ by image.
+
+    Args:
+        model: with random weights; it is left in evaluation mode.
+        heads: of its exits; their last linear layers make the logits.
+        images: as the model takes them.
+    """
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over what follows
     with torch.no_grad():
         model.train()(images)
         logits = model.eval()(images)
-        for index, values in enumerate(logits):
-            linear = [
-                module for module in model.segment(index).head.modules() if isinstance(module, nn.Linear)
-            ][-1]
+        for head, values in zip(heads, logits if isinstance(logits, list) else [logits], strict=True):
+            linear = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
             scale = _LOGIT_SPREAD / values.std(dim=0).mean()
             linear.weight.mul_(scale)
             linear.bias.sub_(values.mean(dim=0)).mul_(scale)
-    return model
 
 
 def manifest(

@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks.methods import poster_bundle
 from benchmarks.methods.poster_bundle import pool as poster_pool
 from benchmarks.methods.poster_bundle import poster_model, write, write_pngs
+from benchmarks.speed.net import Net
 from serving.bundle import ROWS, Bundle, read_bundle
 from training import exporting, models
 from training.exporting.graph import boundaries, export_whole, split_at_boundaries
@@ -24,19 +25,6 @@ from training.exporting.int8 import quantize
 POOL = 512
 _CALIBRATION_IMAGES = 2000
 _QUANTISING_BATCHES = 8
-
-
-@dataclass(frozen=True)
-class Net:
-    """One precision of what is measured.
-
-    Args:
-        bundle: its folder.
-        full: the whole net as one graph, last exit only.
-    """
-
-    bundle: Path
-    full: Path
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,19 @@ from pathlib import Path
 import onnxruntime
 import PIL
 
+from serving.images.preprocessing import Preprocessing
+
 from .processes import Running, free_port, started
 
 RIVALS = Path(__file__).with_name("rivals")
 _COMMON = (f"onnxruntime=={onnxruntime.__version__}", f"pillow=={PIL.__version__}", "numpy")
-_PACKAGES = {"fastapi": ("fastapi", "uvicorn[standard]", *_COMMON), "mosec": ("mosec", *_COMMON)}
+_MOSEC_TIMEOUT_MS = 60_000  # its default of 3 s is less than 64 large networks take one after the other
+_PACKAGES = {
+    "fastapi": ("fastapi", "uvicorn[standard]", *_COMMON),
+    "mosec": ("mosec", *_COMMON),
+    "loadgen": ("mlcommons-loadgen",),
+    "opencv": ("opencv-python-headless", "numpy"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,20 +84,30 @@ def python_of(kind: str, work: Path) -> Path:
     return python
 
 
-def serve(rival: Peer, model: Path, work: Path) -> "AbstractContextManager[Running]":
+def serve(
+    rival: Peer, model: Path, work: Path, spec: Preprocessing | None = None
+) -> "AbstractContextManager[Running]":
     """Run a rival over a whole net.
+
+    Args:
+        rival: the server.
+        model: the net as one graph.
+        work: a folder for its environment and its log.
+        spec: crops and resizes images to a square; None takes them as they are.
 
     Raises:
         RuntimeError: its environment cannot be made, or it does not start.
     """
     python, port = str(python_of(rival.kind, work)), free_port()
     log = work / f"{rival.kind}-{rival.threads}.log"
+    sizes = {} if spec is None else {"SIDE": str(spec.width), "SHORTER": str(spec.resize or spec.width)}
     if rival.kind == "fastapi":
         command = [python, str(RIVALS / "fastapi_server.py"), str(model), str(port), str(rival.threads)]
-        return started(command, port, log)
+        return started(command, port, log, sizes)
     variables = {"MODEL": str(model), "WORKERS": str(rival.workers), "THREADS": str(rival.threads)}
     command = [python, str(RIVALS / "mosec_server.py"), "--address", "127.0.0.1", "--port", str(port)]
-    return started(command, port, log, variables)
+    command += ["--timeout", str(_MOSEC_TIMEOUT_MS)]
+    return started(command, port, log, {**variables, **sizes})
 
 
 def path_of(rival: Peer) -> str:

@@ -79,7 +79,6 @@ def compare(
     *,
     rounds: int,
     seconds: float,
-    flags: Sequence[str],
     scratch: Path,
 ) -> dict[str, list[Round]]:
     """Load servers of a bundle in turn; return the rounds of each, by how many processes it has."""
@@ -89,9 +88,9 @@ def compare(
     with ExitStack() as stack:
         servers = {
             count: stack.enter_context(
-                offramp(bundle, scratch / f"{bundle.name}-{count}.log", "--processes", count, *flags)
+                offramp(bundle, scratch / f"{bundle.name}-{place}.log", "--processes", *count.split())
             )
-            for count in processes
+            for place, count in enumerate(processes)
         }
         for server in servers.values():
             measure(wrk, server, images, min(2.0, seconds))
@@ -128,11 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", type=Path, nargs="+")
-    parser.add_argument("--processes", nargs="+", default=["1", "2"])
+    parser.add_argument(
+        "--processes", nargs="+", default=["1", "2"], help='how many, and more flags: "2 --decode-threads 0"'
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--out", type=Path, help="gets the figures as JSON")
-    parser.add_argument("--flags", default="", help="more flags of the server, with spaces between them")
     arguments = parser.parse_args(argv)
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -142,7 +142,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.processes,
                 rounds=arguments.rounds,
                 seconds=arguments.seconds,
-                flags=arguments.flags.split(),
                 scratch=Path(scratch),
             )
     print(f"{len(os.sched_getaffinity(0))} cores, {CONNECTIONS} connections, budget 50%\n")

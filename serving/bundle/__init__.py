@@ -14,6 +14,7 @@ from serving.bundle.manifest import (
     SegmentSpec,
     TensorSpec,
 )
+from serving.bundle.samples import Samples
 from serving.images.preprocessing import Preprocessing
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Manifest",
     "Named",
     "Preprocessing",
+    "Samples",
     "SegmentSpec",
     "TensorSpec",
     "bundle_folders",

@@ -12,14 +12,17 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from serving.bundle import samples as samples_file
 from serving.bundle.calibration import MAX_BYTES, Calibration
 from serving.bundle.files import links_root, read_plain_file
 from serving.bundle.graph_checks import check_segment
 from serving.bundle.manifest import (
     FORMAT_VERSION,
     NEWEST_FORMAT,
+    FileSpec,
     Manifest,
 )
+from serving.bundle.samples import Samples
 from serving.bundle.served_policy import read_policy
 from serving.errors import BundleError
 from serving.policy.confidence import MEASURES, Scorer
@@ -28,7 +31,6 @@ from serving.system.atomic import new_folder
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 64 * 2**20
 _MAX_SEGMENT_BYTES = 2**31  # protobuf's own limit
-_MAX_SAMPLES_BYTES = 512 * 2**10
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Bundle:
         calibration: what every exit said of held-out images.
         links_below: the folder that links of its files may not lead out of.
         named: what it is asked for by, where that is not its folder's name, which is then its version.
+        samples: images to try it with; None where it has none.
     """
 
     folder: Path
@@ -48,6 +51,7 @@ class Bundle:
     calibration: Calibration
     links_below: Path
     named: str | None = None
+    samples: Samples | None = None
 
     @property
     def name(self) -> str:
@@ -110,10 +114,8 @@ def read_bundle(folder: Path | str, links_below: Path | None = None, name: str |
     with _blamed(folder, spec.file):
         calibration = Calibration.from_bytes(_read_checked(folder / spec.file, spec.sha256, MAX_BYTES, root))
         calibration.validate(len(manifest.classes), len(manifest.segments), spec.confidence)
-    if manifest.samples is not None:
-        with _blamed(folder, manifest.samples.file):
-            _read_checked(folder / manifest.samples.file, manifest.samples.sha256, _MAX_SAMPLES_BYTES, root)
-    return Bundle(folder, manifest, calibration, root, name)
+    samples = _read_samples(folder, manifest, root)
+    return Bundle(folder, manifest, calibration, root, name, samples)
 
 
 def peek_manifest(folder: Path, links_below: Path | None = None) -> Manifest:
@@ -162,6 +164,7 @@ def write_bundle(
     segments: Sequence[bytes],
     calibration: Calibration,
     *,
+    samples: Samples | None = None,
     force: bool = False,
     verify: Callable[[Path], None] | None = None,
 ) -> Bundle:
@@ -169,9 +172,11 @@ def write_bundle(
 
     Args:
         folder: where it goes; its last part is the bundle's name.
-        draft: the manifest; its checksums (UNSEALED, say) are replaced by those of the bytes.
+        draft: the manifest; its checksums (UNSEALED, say) are replaced by those of the bytes, and it names
+            samples only if they are given.
         segments: the ONNX files, in the order of the exits.
         calibration: goes to the file that the draft names.
+        samples: images to try the model with.
         force: replace what is there; the old folder stays whole until the new one is in its place.
         verify: called with the finished draft before the rename; if it raises, `folder` stays as it was.
 
@@ -181,6 +186,10 @@ def write_bundle(
     folder = Path(folder).absolute()
     check_target(folder, force=force)
     packed = calibration.to_bytes()
+    shown = None if samples is None else samples.to_bytes()
+    draft = draft.model_copy(
+        update={"samples": None if shown is None else FileSpec(file=samples_file.FILE, sha256=_sha256(shown))}
+    )
     manifest = draft.model_copy(
         update={
             "format_version": draft.used_format,
@@ -194,13 +203,14 @@ def write_bundle(
     files = {spec.file: data for spec, data in zip(manifest.segments, segments, strict=True)}
     files |= {
         manifest.calibration.file: packed,
+        **({} if shown is None else {samples_file.FILE: shown}),
         MANIFEST: manifest.to_json(),
     }
     with new_folder(folder, files, replace=force) as written:
         read_bundle(written)
         if verify is not None:
             verify(written)
-    return Bundle(folder, manifest, calibration, links_root(folder))
+    return Bundle(folder, manifest, calibration, links_root(folder), samples=samples)
 
 
 def check_target(folder: Path | str, *, force: bool) -> None:
@@ -236,6 +246,15 @@ def _parse_manifest(data: bytes) -> Manifest:
         raise BundleError(
             "; ".join(_describe(problem["loc"], problem["msg"]) for problem in error.errors())
         ) from error
+
+
+def _read_samples(folder: Path, manifest: Manifest, links_below: Path) -> Samples | None:
+    spec = manifest.samples
+    if spec is None:
+        return None
+    with _blamed(folder, spec.file):
+        data = _read_checked(folder / spec.file, spec.sha256, samples_file.MAX_BYTES, links_below)
+        return Samples.from_bytes(data, len(manifest.classes), manifest.preprocessing)
 
 
 def _describe(place: tuple[int | str, ...], message: str) -> str:

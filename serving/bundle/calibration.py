@@ -1,7 +1,5 @@
 """`calibration.npz`: what every exit said about held-out images, which is what thresholds are fitted on."""
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.bundle.npz import expect, from_npz, to_npz
 from serving.errors import BundleError
 from serving.interfaces import ScoreArray
 from serving.policy.confidence import Scorer, calibration_score
@@ -76,7 +75,7 @@ class Calibration:
             "certify": self.certify,
         }
         for name, shape in shapes.items():
-            _expect(name, arrays[name], _FIXED[name], shape)
+            expect(name, arrays[name], _FIXED[name], shape)
         if measure not in self.confidence:
             raise BundleError(
                 f"the manifest names the confidence {measure!r}, which is not among {sorted(self.confidence)}"
@@ -87,8 +86,8 @@ class Calibration:
                 f"and temperatures {sorted(self.temperature)}"
             )
         for name, values in self.confidence.items():
-            _expect(_CONFIDENCE + name, values, np.float32, (images, exits))
-            _expect(_TEMPERATURE + name, self.temperature[name], np.float64, (exits,))
+            expect(_CONFIDENCE + name, values, np.float32, (images, exits))
+            expect(_TEMPERATURE + name, self.temperature[name], np.float64, (exits,))
             if not np.all((values >= -_RANGE_SLACK) & (values <= 1 + _RANGE_SLACK)):
                 raise BundleError(f"{_CONFIDENCE}{name} must lie in [0, 1]; it holds other values or NaN")
             if not np.all(np.isfinite(self.temperature[name]) & (self.temperature[name] > 0)):
@@ -108,15 +107,7 @@ class Calibration:
         }
         arrays |= {_CONFIDENCE + name: values for name, values in sorted(self.confidence.items())}
         arrays |= {_TEMPERATURE + name: values for name, values in sorted(self.temperature.items())}
-        target = io.BytesIO()
-        with zipfile.ZipFile(target, "w") as archive:
-            for name, values in arrays.items():
-                # A fixed date (ZipInfo's default): the same arrays give the same bytes and the same checksum.
-                entry = zipfile.ZipInfo(name + ".npy")
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                with archive.open(entry, "w") as member:
-                    np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
-        return target.getvalue()
+        return to_npz(arrays)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Calibration":
@@ -125,10 +116,7 @@ class Calibration:
         Raises:
             BundleError: not an npz file, too large, damaged, or arrays missing or unknown.
         """
-        try:
-            arrays = _read_npz(data)
-        except Exception as error:  # Hostile bytes make zipfile, zlib and NumPy's parser fail in many ways.
-            raise BundleError(f"not a readable npz file of plain arrays ({error}); write it again") from error
+        arrays = from_npz(data, MAX_BYTES)
         if missing := _FIXED.keys() - arrays.keys():
             raise BundleError(f"the arrays {sorted(missing)} are missing; found {sorted(arrays)}")
         named: dict[str, dict[str, npt.NDArray[Any]]] = {_CONFIDENCE: {}, _TEMPERATURE: {}}
@@ -141,44 +129,4 @@ class Calibration:
             named[prefix][key.removeprefix(prefix)] = arrays[key]
         return cls(
             arrays["labels"], arrays["prediction"], named[_CONFIDENCE], named[_TEMPERATURE], arrays["certify"]
-        )
-
-
-def _read_npz(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        unpacked_bytes = sum(member.file_size for member in archive.infolist())
-        if unpacked_bytes > MAX_BYTES:
-            raise ValueError(f"it unpacks to {unpacked_bytes} bytes, over the limit of {MAX_BYTES}")
-        for member in archive.infolist():
-            with archive.open(member) as stream:
-                # zipfile stops at the size stated in the directory, so this cannot outgrow the sum above.
-                arrays[member.filename.removesuffix(".npy")] = _read_npy(stream.read())
-    return arrays
-
-
-def _read_npy(data: bytes) -> npt.NDArray[Any]:
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in header:
-        raise ValueError(f"npy version {version}, expected 1.0 or 2.0")
-    shape, fortran_order, dtype = header[version](stream)
-    # numpy allocates what the header claims before it reads: the claim has to be true first.
-    if dtype.hasobject:
-        raise ValueError("an array of pickled objects, expected numbers")
-    if (
-        int(np.prod([int(size) for size in shape], dtype=object)) * dtype.itemsize
-        != len(data) - stream.tell()
-    ):
-        raise ValueError(f"an array whose header claims {dtype} {shape}, which does not fit its bytes")
-    values = np.frombuffer(data, dtype=dtype, offset=stream.tell())
-    return values.reshape(shape, order="F" if fortran_order else "C")
-
-
-def _expect(name: str, values: npt.NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:
-    if values.dtype != dtype or values.shape != shape:
-        raise BundleError(
-            f"{name} must be {np.dtype(dtype).name} {list(shape)}; "
-            f"found {values.dtype.name} {list(values.shape)}"
         )

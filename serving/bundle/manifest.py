@@ -16,6 +16,9 @@ UNSEALED = "0" * 64
 ROWS = "rows"
 """The optional int64 input of segments 2, 3, …: which rows of the features survive, gathered in the graph."""
 
+_MOST_FLOPS = 10**15
+"""A thousand times what the largest image classifiers need."""
+
 Accuracy = float
 DType = Literal["uint8", "float32", "float16", "int64"]
 Precision = Literal["float32", "float16", "int8"]
@@ -47,8 +50,8 @@ class SegmentSpec(_Frozen):
     sha256: str = Checksum
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    body_flops: int = Field(ge=0)
-    head_flops: int = Field(ge=0)
+    body_flops: int = Field(ge=0, le=_MOST_FLOPS)
+    head_flops: int = Field(ge=0, le=_MOST_FLOPS)
     validation_accuracy: Accuracy = Field(ge=0, le=1)
 
     @property
@@ -154,13 +157,14 @@ class Manifest(_Frozen):
     def used_format(self) -> Literal[1, 2]:
         """Return the oldest format that has all that is used here."""
         spec = self.calibration
-        new = (spec.truth, spec.arithmetic, self.samples, self.original_flops)
+        new = (spec.truth, spec.arithmetic, self.samples, self.original_flops, self.preprocessing.decode)
         return 1 if all(value is None for value in new) else 2
 
     def to_json(self) -> bytes:
         """Return the file's content; keys of format 2 only where they are used, for older readers."""
         unused: dict[str, Any] = {
             "calibration": {key for key in ("truth", "arithmetic") if getattr(self.calibration, key) is None},
+            "preprocessing": {"decode"} if self.preprocessing.decode is None else set(),
             **{key: True for key in ("samples", "original_flops") if getattr(self, key) is None},
         }
         return self.model_dump_json(indent=2, exclude=unused).encode() + b"\n"
@@ -222,8 +226,8 @@ class Manifest(_Frozen):
     def _format_fits(self) -> Self:
         if self.used_format > self.format_version:
             raise ValueError(
-                f"format_version {self.format_version} has no truth, arithmetic, samples or original_flops: "
-                f"write {NEWEST_FORMAT}, or leave them out"
+                f"format_version {self.format_version} has no truth, arithmetic, samples, original_flops or "
+                f"decode: write {NEWEST_FORMAT}, or leave them out"
             )
         return self
 

@@ -2,6 +2,7 @@
 
 import shlex
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from serving.command_line.naming import SettingsValueError, program
 
 
 class Variables(EnvSettingsSource):
-    """Reads lists and dictionaries as a command line has them, words between blanks, or as JSON."""
+    """Reads lists and dictionaries as a command line has them, words between blanks, or as JSON.
+
+    A variable of blanks alone is not given, as an empty one.
+    """
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name: value for name, value in super()._load_env_vars().items() if not _is_blank(value)}
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Return the list or dictionary that `value` stands for."""
@@ -45,6 +52,10 @@ def file_values(arguments: type[BaseModel], name: str, file: Path) -> dict[str, 
         of_text = is_mapping(fields[key].annotation) and isinstance(value, dict)
         values[key] = {option: _text(part) for option, part in value.items()} if of_text else value
     return values
+
+
+def _is_blank(value: str | None) -> bool:
+    return value is not None and not value.strip()
 
 
 def _text(value: object) -> str:

@@ -1,5 +1,6 @@
 """The values that a command is given, where each stands, and their validation."""
 
+import math
 import reprlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from serving.command_line.parsing import Parser, add_arguments
 from serving.command_line.sources import file_values
 
 Arguments = TypeVar("Arguments", bound=BaseModel)
+
+_MOST = 2**63
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,18 @@ class Given:
             SettingsValueError: a value does not fit its field, or is missing.
         """
         try:
-            return model.model_validate(self.of(model))
+            found = model.model_validate(self.of(model))
         except ValidationError as error:
             problems = (self.problem(problem) for problem in error.errors())
             raise SettingsValueError("\n".join(problems)) from error
+        # No library below takes such numbers; each has its own error.
+        for name, value in found:
+            if _is_beyond_any(value):
+                place = self.places.get(name, flag(name))
+                raise SettingsValueError(
+                    f"{place}: expected a finite number under 2^63; found {reprlib.repr(value)}"
+                )
+        return found
 
     def problem(self, problem: ErrorDetails) -> str:
         """Return a problem of validation as a line: where the value stands, what was expected and found."""
@@ -56,6 +67,15 @@ class Given:
         if problem["type"] == "missing":
             return f"{place}: required, and not given"
         return f"{place}: {message}; found {reprlib.repr(problem['input'])}"
+
+
+def _is_beyond_any(value: object) -> bool:
+    """Whether a value is a number, or holds one, that is infinite, none, or does not fit into 64 bits."""
+    if isinstance(value, tuple | list):
+        return any(map(_is_beyond_any, value))
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, int) and abs(value) >= _MOST
 
 
 def read(arguments: type[Arguments], name: str, argv: Sequence[str] | None = None) -> Arguments:

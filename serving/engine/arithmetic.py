@@ -4,8 +4,6 @@ Confidences depend on the runtime, the precision and, below float32, on the proc
 Thresholds were fitted to the calibration's.
 """
 
-import io
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +15,9 @@ from serving.engine.backends.registry import calibrated_backend, calibrated_for
 from serving.engine.engine import Engine
 from serving.engine.rest import Rest, no_rest
 from serving.errors import OfframpError
-from serving.images.arrays import image_shape
+from serving.images.inputs import pixels_of
 from serving.interfaces import ScoreArray, Tensors
 
-_MOST_BYTES = 64 * 2**20
-_IMAGES = "images"
 _CHUNK = 8
 
 
@@ -90,9 +86,9 @@ def hold_against_calibration(bundle: Bundle, engine: Engine, pause: Rest = no_re
     if not differs(calibrated, engine.arithmetic):
         return None
     told = Differs(calibrated, engine.arithmetic)
-    images = stored_images(bundle)
-    if images is None:
+    if bundle.samples is None:
         return told
+    images = pixels_of(list(bundle.samples.images), bundle.manifest.preprocessing)
     try:
         reference = _as_calibrated(bundle, pause)
     except OfframpError:
@@ -107,24 +103,6 @@ def hold_against_calibration(bundle: Bundle, engine: Engine, pause: Rest = no_re
         largest=float(np.abs(expected[0] - found[0]).max()),
         changed=float((expected[1] != found[1]).mean()),
     )
-
-
-def stored_images(bundle: Bundle) -> npt.NDArray[np.uint8] | None:
-    """Return the images in a bundle, uint8 [n, H, W, 3]; None where it has none that can be read."""
-    spec = bundle.manifest.samples
-    if spec is None:
-        return None
-    try:
-        with zipfile.ZipFile(bundle.folder / spec.file) as archive:
-            member = archive.getinfo(f"{_IMAGES}.npy")
-            if member.file_size > _MOST_BYTES:
-                return None
-            images = np.load(io.BytesIO(archive.read(member)), allow_pickle=False)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
-    shape = image_shape(bundle.manifest.preprocessing)
-    fits = images.dtype == np.uint8 and images.ndim == len(shape) + 1 and images.shape[1:] == tuple(shape)
-    return images if fits and len(images) else None
 
 
 def _as_calibrated(bundle: Bundle, pause: Rest) -> Engine | None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from serving.bundle.manifest import SegmentSpec, TensorSpec
 
+_SLICE_BYTES = 32 * 2**20  # of features: the memory inside a graph is a few times as much
 _KEPT_BATCHES = 2  # the deepest stage worth running goes first, so no more wait ahead of it
 
 
@@ -26,6 +27,17 @@ def most_rows(segments: Sequence[SegmentSpec], max_batch: int, max_bytes: int) -
         max(1, min(max_batch, max_bytes // row_bytes((*segment.feature_inputs, *segment.outputs))))
         for segment in segments
     ]
+
+
+def slice_rows(segments: Sequence[SegmentSpec]) -> int:
+    """The most rows to take through a graph at once: features at every boundary stay within 32 MiB.
+
+    What a graph holds inside is a few times that, for each thread. Batches of small images are not cut by it.
+    """
+    largest = max(
+        row_bytes(tensors) for segment in segments for tensors in (segment.feature_inputs, segment.outputs)
+    )
+    return max(1, _SLICE_BYTES // largest)
 
 
 def kept_rows(segments: Sequence[SegmentSpec], max_batch: int, max_bytes: int) -> list[int]:

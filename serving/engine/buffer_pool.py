@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _MOST_SPARE = 4  # pieces of a size: a stage's outputs, and those of the batch before
+_MOST_SPARE_BYTES = 128 * 2**20  # of a size: one that is as large as a batch of photographs' features
 
 
 class BufferPool:
@@ -35,7 +36,12 @@ class BufferPool:
         weakref.finalize(whole, _give_back, spare, memory).atexit = False
         return whole.reshape(shape)
 
+    def clear(self) -> None:
+        """Let go of what is spare; what is in use comes back as ever."""
+        for spare in self._spare.values():
+            spare.clear()
+
 
 def _give_back(spare: list[memoryview], memory: memoryview) -> None:
-    if len(spare) < _MOST_SPARE:
+    if len(spare) < _MOST_SPARE and (len(spare) + 1) * memory.nbytes <= _MOST_SPARE_BYTES:
         spare.append(memory)

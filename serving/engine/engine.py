@@ -8,6 +8,7 @@ from serving.bundle import ROWS, Bundle
 from serving.bundle.manifest import Arithmetic
 from serving.engine.backends.interface import Backend, Session
 from serving.engine.backends.onnx_backend import OnnxBackend, OnnxSession
+from serving.engine.batch_limits import slice_rows
 from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
@@ -80,6 +81,7 @@ class Engine:
         self.pause = pause
         self._helpers = DaemonPool(self._threads - 1)
         self._memory = BufferPool()
+        self._slice_rows = slice_rows(self.segments)
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self.segments))]
         self.providers = common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
@@ -122,10 +124,16 @@ class Engine:
             EngineError: the runtime cannot load it.
         """
         session = self._backend.open(model, self._threads)
-        if self._threads == 1 or self._binds or not can_slice(session):
+        if self._binds or not can_slice(session):
             return session
-        single = self._backend.open(model, 1, callers=self._threads)
-        return RowParallelSession(session, single, self._threads, self._helpers, self._memory)
+        single = session if self._threads == 1 else self._backend.open(model, 1, callers=self._threads)
+        return RowParallelSession(
+            session, single, self._threads, self._helpers, self._memory, self._slice_rows
+        )
+
+    def release_buffers(self) -> None:
+        """Let go of memory that first runs left behind, in batches larger than may ever come."""
+        self._memory.clear()
 
     def make_run(self, waiting: WaitingFeatures, *, max_batch: int) -> RunStage:
         """Make the `run` of one scheduler: on features that stay on the device, if they do.

@@ -1,5 +1,7 @@
 """Opens the shortcuts of a bundle, and keeps those that agree with its segments and pay.
 
+Each is a session with weights of its own, so a graph that saves less than a few per cent is not kept.
+
 A segment without its head must put out the same features to the last bit, or later confidences would depend
 on who was in the batch. The whole net in one graph is run for images that can leave nowhere but at the last
 exit, for all of them and always: it may differ there by `ALLOWED`, since nothing is held against a threshold
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.bundle import Bundle
-from serving.bundle.manifest import ROWS, TensorSpec
+from serving.bundle.manifest import ROWS, SegmentSpec, TensorSpec
 from serving.engine.engine import Engine
 from serving.engine.graph_variants import headless, whole
 from serving.engine.rest import Rest, resting
@@ -25,6 +27,8 @@ ALLOWED = 0.02
 
 _IMAGES = 8
 _ROUNDS = 3
+_LEAST_HEAD = 0.01  # of a segment's FLOPs: a lesser head costs less than a second copy of the weights
+_LEAST_GAIN = 0.05  # of the seconds, likewise
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +61,8 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
     kept = {
         stage: run
         for stage in stages[:-1]
-        if (run := _without_head(bundle, engine, files[stage], stage, seen[stage])) is not None
+        if _head_share(bundle.manifest.segments[stage]) >= _LEAST_HEAD
+        and (run := _without_head(bundle, engine, files[stage], stage, seen[stage])) is not None
     }
 
     def chain(inputs: Tensors) -> None:
@@ -81,6 +86,10 @@ def shorten(bundle: Bundle, engine: Engine, clock: Clock = time.perf_counter) ->
     if not apart <= ALLOWED or not _quicker(straight, chain, images, clock, engine.pause):
         return FastPaths(kept)
     return FastPaths(kept, straight, whole_is_exact=bool(np.array_equal(found, seen[-1].probabilities)))
+
+
+def _head_share(segment: SegmentSpec) -> float:
+    return segment.head_flops / (segment.head_flops + segment.body_flops)
 
 
 def _without_head(bundle: Bundle, engine: Engine, file: bytes, stage: int, seen: _Seen) -> Runner | None:
@@ -143,7 +152,7 @@ def _quicker(
     clock: Clock,
     pause: Rest,
 ) -> bool:
-    """Whether the first takes less time than the second, each at its best of a few runs in turn."""
+    """Whether the first takes clearly less time than the second, each at its best of a few runs in turn."""
     best = [float("inf"), float("inf")]
     for _ in range(_ROUNDS):
         for index, run in enumerate((first, second)):
@@ -152,4 +161,4 @@ def _quicker(
             seconds = clock() - started
             best[index] = min(best[index], seconds)
             pause(seconds)
-    return best[0] < best[1]
+    return best[0] < (1 - _LEAST_GAIN) * best[1]

@@ -29,16 +29,25 @@ class RowParallelSession:
 
     Args:
         shared: a session with as many threads as there are; one that `can_slice`.
-        single: one of the same graph with one thread, for as many callers.
-        threads: how many there are, the caller's among them; 2 at least.
+        single: one of the same graph with one thread, for as many callers; `shared` itself where there is
+            one thread.
+        threads: how many there are, the caller's among them.
         helpers: runs the slices of the other threads.
         memory: of the outputs.
+        most_rows: of a slice; the memory inside the graph grows with them.
     """
 
     def __init__(
-        self, shared: Session, single: Session, threads: int, helpers: DaemonPool, memory: BufferPool
+        self,
+        shared: Session,
+        single: Session,
+        threads: int,
+        helpers: DaemonPool,
+        memory: BufferPool,
+        most_rows: int = 1 << 30,
     ) -> None:
         self._shared, self._single, self._threads = shared, single, threads
+        self._most_rows = most_rows
         self._helpers, self._memory = helpers, memory
         self.inputs, self.outputs, self.providers = shared.inputs, shared.outputs, shared.providers
         self._tensors = {value.name: value for value in single.outputs}
@@ -46,7 +55,7 @@ class RowParallelSession:
     def run(self, names: Sequence[str], feed: Feed) -> list[Tensor]:
         """Run the graph; see `Session`."""
         rows = len(next(iter(feed.values())))
-        if rows < _LEAST_ROWS * self._threads:
+        if rows < _LEAST_ROWS * self._threads or (self._threads == 1 and rows <= self._most_rows):
             return self._shared.run(names, feed)
         made = {name: self._empty(self._tensors[name], rows) for name in names}
         self.run_into({name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}, made)
@@ -55,7 +64,7 @@ class RowParallelSession:
     def run_into(self, feed: Feed, outputs: Feed) -> None:
         """Run the graph into arrays, slice by slice; see `Session`."""
         rows = len(next(iter(feed.values())))
-        slices = iter(row_slices(rows, self._threads))
+        slices = iter(row_slices(rows, self._threads, self._most_rows))
         others = [
             self._helpers.submit(partial(self._run_some, slices, feed, outputs))
             for _ in range(self._threads - 1)
@@ -87,17 +96,20 @@ def can_slice(session: Session) -> bool:
     return on_the_cpu and all(map(_rows_of_known_size, (*session.inputs, *session.outputs)))
 
 
-def row_slices(rows: int, threads: int) -> list[slice]:
+def row_slices(rows: int, threads: int, most_rows: int = 1 << 30) -> list[slice]:
     """Cut a batch into slices of about the same size: two for each thread, where they are large enough.
 
-    With two of them, a thread that lost its core for a while leaves one to another.
+    With two of them, a thread that lost its core for a while leaves one to another. There are more where a
+    slice would have more than `most_rows`.
 
     >>> [part.stop - part.start for part in row_slices(18, 2)]
     [4, 5, 4, 5]
     >>> [part.stop - part.start for part in row_slices(5, 2)]
     [2, 3]
+    >>> [part.stop - part.start for part in row_slices(18, 1, most_rows=7)]
+    [6, 6, 6]
     """
-    parts = max(threads, min(2 * threads, rows // _ENOUGH_ROWS))
+    parts = max(threads, min(2 * threads, rows // _ENOUGH_ROWS), -(-rows // most_rows))
     edges = [rows * part // parts for part in range(parts + 1)]
     return [slice(first, last) for first, last in pairwise(edges)]
 

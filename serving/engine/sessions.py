@@ -123,7 +123,10 @@ def _session_options(threads: int) -> Any:
 
 def _session(model: bytes, options: Any, providers: Sequence[str]) -> Any:
     chosen = [(name, OPTIONS.get(name, {})) for name in providers]
-    return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+    session = onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+    # Kept for a fallback that is off: the weights a second time ("this is bad", its own comment says).
+    session._model_bytes = None
+    return session
 
 
 @cache

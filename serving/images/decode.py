@@ -13,7 +13,8 @@ Decided here, once:
 - Transparency is composited over white, as a page shows it.
 - 16-bit channels keep their high byte.
 - A JPEG whose shorter side is at least four times the target is decoded at a fraction of its size
-  (libjpeg's scaled decoding), never below twice the target; smaller ones are decoded whole.
+  (libjpeg's scaled decoding), never below twice the target; smaller ones are decoded whole. A bundle may ask
+  for less: never below the target itself (`Preprocessing.decode`).
 """
 
 from collections.abc import Callable
@@ -27,10 +28,13 @@ from serving.errors import ImageError, ImageSizeError, ImageTypeError
 from serving.images.jpeg import open_jpeg
 from serving.images.png import open_png
 from serving.images.preprocessing import Preprocessing
+from serving.images.signatures import kind_of
 from serving.images.still import Still
 from serving.images.webp import open_webp
 
 CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+REGISTERED = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Types by the other names that some clients give them."""
 UNTYPED = ("", "application/octet-stream")
 
 _LONGEST_SIDE = 65_535  # of a JPEG; scaling a line of 25 million pixels takes twice the memory of a square
@@ -67,8 +71,23 @@ def decode(
         ImageSizeError: more than `max_pixels`, or a side over 65,535.
         ImageError: empty, truncated, broken, or animated.
     """
+    return to_array(open_image(data, max_pixels, content_type), spec)
+
+
+def open_image(data: bytes, max_pixels: int, content_type: str | None = None) -> Still:
+    """Read the header of one PNG, JPEG or WebP image, and hold it against what is served.
+
+    Args:
+        data: the encoded image.
+        max_pixels: as for `decode`.
+        content_type: as for `decode`.
+
+    Raises:
+        ImageTypeError, ImageSizeError, ImageError: as `decode`, but for what only its pixels show.
+    """
     image_format = sniff(data)
     declared = (content_type or "").lower()
+    declared = REGISTERED.get(declared, declared)
     if declared not in UNTYPED and declared != CONTENT_TYPES[image_format]:
         raise ImageTypeError(
             f"sent as {declared}, but the bytes are {CONTENT_TYPES[image_format]}: correct the content type, "
@@ -86,7 +105,7 @@ def decode(
         )
     if still.frames > 1:
         raise ImageError(f"expected a still image, found {still.frames} frames: send one frame at a time")
-    return to_array(still, spec)
+    return still
 
 
 def open_still(data: bytes) -> Still:
@@ -112,8 +131,7 @@ def to_array(still: Still, spec: Preprocessing) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: the pixels are not all there.
     """
-    target = spec.resize or max(spec.height, spec.width)
-    return np.array(fit(upright_rgb(still, 2 * target), spec))
+    return np.array(fit(upright_rgb(still, spec.decoded_side), spec))
 
 
 def upright_rgb(still: Still, shorter_side: int | None = None) -> Image.Image:
@@ -146,7 +164,8 @@ def sniff(data: bytes) -> Literal["PNG", "JPEG", "WEBP"]:
         return "JPEG"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    raise ImageTypeError("expected a PNG, JPEG or WebP image, found bytes that start like none of them")
+    found = kind_of(data) or "bytes that start like none of them"
+    raise ImageTypeError(f"expected a PNG, JPEG or WebP image, found {found}")
 
 
 def fit(image: Image.Image, spec: Preprocessing) -> Image.Image:

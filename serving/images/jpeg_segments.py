@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from serving.errors import ImageError
-from serving.images.still import broken
+from serving.images.jpeg_scans import is_whole
+from serving.images.still import MAX_PARTS, broken, too_many_parts
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 MAX_SCANS = 100
@@ -71,6 +72,7 @@ def read_parts(data: bytes) -> JpegParts:
     """
     scans: list[tuple[bytes, bytes]] = []
     beside: dict[bytes, bytes] = {}
+    headers: list[bytes] = []
     frame, tables = b"", b""
     for marker, body, codes in _segments(data):
         if marker in _FRAMES:
@@ -80,6 +82,7 @@ def read_parts(data: bytes) -> JpegParts:
         elif marker in _TABLES:
             tables += _segment(marker, body)
         elif marker == _SCAN:
+            headers.append(body)
             scans.append((tables + _segment(marker, _corrected(body, frame)), codes))
             tables = b""
             if len(scans) > MAX_SCANS:
@@ -94,6 +97,8 @@ def read_parts(data: bytes) -> JpegParts:
     components = _check_frame(frame)
     if not scans:
         raise broken("JPEG", "it holds no pixels")
+    if not is_whole(frame, headers):
+        raise broken("JPEG", "it ends before all of its scans")
     return JpegParts(
         size=(int.from_bytes(frame[4:6], "big"), int.from_bytes(frame[2:4], "big")),
         components=components,
@@ -118,7 +123,7 @@ def _take(beside: dict[bytes, bytes], marker: int, body: bytes) -> None:
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield the segments before the end mark: marker, body, and the codes behind a scan's header."""
     start = len(START)
-    while True:
+    for _ in range(MAX_PARTS):
         found = _MARKER.search(data, start)
         if found is None:
             raise broken("JPEG", "it ends without an end mark")
@@ -138,6 +143,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
                 raise broken("JPEG", "it ends within its pixels")
             codes, start = data[start : scan_end.start()], scan_end.start()
         yield marker, body, codes
+    raise too_many_parts("JPEG")
 
 
 def _check_first(frame: bytes) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from serving.images.still import broken
+from serving.images.still import MAX_PARTS, broken, too_many_parts
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
@@ -123,7 +123,7 @@ def _complete(parts: PngParts) -> PngParts:
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yield the name, the body and the soundness of each chunk before IEND, which must be there."""
     start = len(SIGNATURE)
-    while True:
+    for _ in range(MAX_PARTS):
         end = start + 12 + int.from_bytes(data[start : start + 4], "big")
         if end > len(data):
             raise broken("PNG", "it ends before its last chunk does")
@@ -136,6 +136,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
             return
         yield kind, data[start + 8 : end - 4], intact
         start = end
+    raise too_many_parts("PNG")
 
 
 def _check_critical(kind: bytes, intact: bool) -> None:

@@ -7,6 +7,9 @@ from PIL import Image
 
 from serving.errors import ImageError
 
+MAX_PARTS = 20_000
+"""The most parts of a file, chunks or segments: encoders write one for some kilobytes."""
+
 
 @dataclass(frozen=True)
 class Still:
@@ -35,3 +38,11 @@ def over_white(image: Image.Image) -> Image.Image:
 def broken(image_format: str, reason: str) -> ImageError:
     """Make the error of an image that is not whole."""
     return ImageError(f"the {image_format} image is truncated or broken: {reason}")
+
+
+def too_many_parts(image_format: str) -> ImageError:
+    """Make the error of an image in so many parts that taking it apart would cost more than its pixels."""
+    return ImageError(
+        f"expected a {image_format} image of at most {MAX_PARTS:,} chunks or segments, found more: "
+        "save it again"
+    )

@@ -6,7 +6,7 @@ from io import BytesIO
 from PIL import Image
 
 from serving.images.orientation import orientation
-from serving.images.still import Still, broken, over_white
+from serving.images.still import MAX_PARTS, Still, broken, over_white, too_many_parts
 
 _PIXELS = (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
 _ANIMATED, _ALPHA = 0x02, 0x10
@@ -55,6 +55,8 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
                 raise broken("WEBP", "a chunk ends behind the image")
             break
         chunks.append((kind, body))
+        if len(chunks) > MAX_PARTS:
+            raise too_many_parts("WEBP")
         start += 8 + length + length % 2
     return chunks
 

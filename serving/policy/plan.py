@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 
 from serving.errors import BudgetError
 from serving.policy.confidence import TIE
@@ -100,7 +100,7 @@ def evaluate_thresholds(
         budget_flops=float(budget_flops),
         thresholds=frozen,
         shares=counts / len(exits),
-        expected_flops=int(counts @ np.asarray(exit_flops, np.int64)) / len(exits),
+        expected_flops=_total(counts, exit_flops) / len(exits),
         expected_accuracy=right / len(exits),
         expected_accuracy_interval=share_interval(right, len(exits)),
         images=len(exits),
@@ -195,17 +195,23 @@ class PathPolicy:
         # Exits only rise on the way, so a row that ends where it starts never moves: the others are few.
         moves = exits_near != exits_far
         moving = self._score[moves]
-        resting_flops = int(self._exit_flops[exits_near[~moves]].sum())
+        costs = self._exit_flops.tolist()
+        resting_flops = _total(np.bincount(exits_near[~moves], minlength=len(costs)), costs)
         low, high = 0.0, 1.0
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             exits = exits_taken(moving, _interpolate(near, far, middle))
-            total_flops = resting_flops + int(self._exit_flops[exits].sum())
+            total_flops = resting_flops + _total(np.bincount(exits, minlength=len(costs)), costs)
             if total_flops / len(self._score) <= budget_flops:
                 low = middle
             else:
                 high = middle
         return _interpolate(near, far, low)
+
+
+def _total(counts: Int[np.ndarray, " k"], exit_flops: Sequence[int]) -> int:
+    """What rows cost together, of which so many leave at each exit; in whole numbers of any size."""
+    return sum(count * cost for count, cost in zip(counts.tolist(), exit_flops, strict=True))
 
 
 def _interpolate(

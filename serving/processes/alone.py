@@ -60,7 +60,13 @@ def serve_alone(settings: Settings, writer: LogWriter | None) -> int:
         scheme = "http" if certificate is None else "https"
         more: dict[str, Any] = {} if grpc_socket is None else {"grpc_port": grpc_socket.getsockname()[1]}
         service = Service(
-            models, settings, metrics, emit, statistics=statistics, live=live, repository=hosting.repository
+            models,
+            settings,
+            metrics,
+            emit,
+            statistics=statistics,
+            live=live,
+            repository=hosting.repository,
         )
         service.show()
         metrics.processes(lambda: 1)
@@ -78,11 +84,13 @@ def serve_alone(settings: Settings, writer: LogWriter | None) -> int:
         keep_objects()
         if hosting.watcher is not None:
             hosting.watcher.start()
+        wanted = " and ".join(url_of(one, scheme) for one in sockets)
         try:
             server.run(sockets)
         except OSError as error:
-            listening = " and ".join(url_of(one, scheme) for one in sockets)
-            raise OfframpError(f"cannot listen on {listening}: {error.strerror}") from error
+            raise OfframpError(
+                f"cannot listen on {wanted}: {error.strerror}; choose another with --host and --port"
+            ) from error
         finally:
             heartbeat.close()
             hosting.close(0 if server.force_exit else CLOSE_SECONDS)

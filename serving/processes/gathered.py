@@ -11,13 +11,14 @@ from typing import Any, NoReturn, TypeVar
 from prometheus_client.metrics_core import Metric
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.bundle.samples import Samples
 from serving.errors import ClosedError
 from serving.monitoring.health import Health
 from serving.monitoring.merging import merged_health
 from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.processes.children import Children
-from serving.processes.messages import GUARANTEE, PLAN
+from serving.processes.messages import GUARANTEE, PLAN, SAMPLES
 from serving.processes.shapes import SlotShape, Snapshot, VersionShape
 from serving.repository.comparison import Compared
 from serving.repository.live import LiveModels, Slot, Version
@@ -48,7 +49,7 @@ class GatheredModel:
         name: of the model.
         number: of the version.
         shapes: what it is like in each process, at least one.
-        ask: has any process answer what needs a plan.
+        ask: has any process answer what needs a plan, or a bundle.
     """
 
     def __init__(self, name: str, number: str, shapes: Sequence[VersionShape], ask: Ask) -> None:
@@ -63,6 +64,12 @@ class GatheredModel:
         self.stalled_seconds = max(shape.stalled_seconds for shape in shapes)
         self.waiting_rows = sum(shape.waiting_rows for shape in shapes)
         self._shapes = shapes
+
+    @property
+    def samples(self) -> Samples | None:
+        """Images to try it with; None where its bundle has none."""
+        found: Samples | None = self._ask(SAMPLES, self.name, self._number)
+        return found
 
     def plan(self, budget: str) -> Plan:
         """Say what a budget buys."""

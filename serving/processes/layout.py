@@ -59,7 +59,7 @@ def settings_of(settings: Settings, count: int, share: Share) -> Settings:
     return settings.model_copy(
         update={
             "threads": share.threads,
-            "decode_threads": max(1, settings.decode_threads // count),
+            "decode_threads": settings.decode_threads and max(1, settings.decode_threads // count),
             # A request that one process would take is taken by each of several.
             "max_queue_rows": max(most_rows, min(settings.max_queue_rows, settings.max_images)),
             "max_waiting_bytes": max(most_bytes, min(settings.waiting_bytes, settings.max_body_bytes)),

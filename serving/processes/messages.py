@@ -6,7 +6,7 @@ from serving.processes.layout import Share
 from serving.settings import Settings
 
 BEGIN, STOP, GATHER, CHANGE = "begin", "stop", "gather", "change"
-PLAN, GUARANTEE, ON_DISK = "plan", "guarantee", "on_disk"
+PLAN, GUARANTEE, SAMPLES, ON_DISK = "plan", "guarantee", "samples", "on_disk"
 """What a parent asks of a child."""
 JOINED, FAILED, READY = "joined", "failed", "ready"
 """What a child says on its way to serving."""

@@ -55,7 +55,7 @@ from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
 from serving.telemetry.tracing import open_tracing
 from serving.web.app import create_app, open_to_origins, server_version
-from serving.web.server import Server
+from serving.web.server import Server, share_address
 
 _FLUSH_SECONDS = 2.0
 
@@ -176,6 +176,8 @@ class _Parent:
 
     def _start_of(self, settings: Settings, share: Share) -> Start:
         grpc = self._grpc if share.number == 1 else None
+        if grpc is not None:
+            share_address(grpc)  # The child takes the same address.
         address = None if grpc is None else grpc.getsockname()[:2]
         public, limits = self._sockets[0].fileno(), self._limits.descriptor
         return Start(settings, share, public, limits, address, self._admin_port, self._live.started)
@@ -263,18 +265,21 @@ class _Server(Server):
     ) -> None:  # fmt: skip
         super().__init__(app, service, started, certificate)
         self._gathered, self._supervisor, self._public = service, supervisor, public
+        self._signals: list[int] = []
         self._give_up_at = float("inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take one signal, and have the children take it."""
+        """Take one signal; the children get it at the next tick, for a handler may wait for no lock."""
         super().handle_exit(sig, frame)
-        self._public.close()  # theirs are open until they have drained
-        self._supervisor.stop(sig)
-        self._give_up_at = min(self._give_up_at, time.monotonic() + self._supervisor.stop_seconds)
+        self._signals.append(sig)
 
     async def on_tick(self, counter: int) -> bool:
         """Say whether to stop accepting: once no child runs."""
         over = await super().on_tick(counter)
+        while self._signals:
+            self._public.close()  # theirs are open until they have drained
+            self._supervisor.stop(self._signals.pop(0))
+            self._give_up_at = min(self._give_up_at, time.monotonic() + self._supervisor.stop_seconds)
         if self._gathered.children.given_up is not None and not self._supervisor.alive:
             return True
         if over and self._supervisor.alive and time.monotonic() < self._give_up_at:

@@ -220,7 +220,8 @@ def measure(
         run: runs a stage.
         image_shape: of one image, (H, W, 3).
         stages: how many there are.
-        sizes: of the batches, rising; once they have taken seconds, the larger ones are left out.
+        sizes: of the batches, rising; what would bring the runs to more than five seconds together is left
+            out, and learned when it is asked for.
         clock: seconds from any origin.
         repeats: runs of each; the first of a size may pay for memory.
         whole: runs all stages at once, and is timed as one more of them.
@@ -229,7 +230,7 @@ def measure(
             on one thread beside others that keep the cores busy, that is what it computed.
     """
     model = CostModel(stages)
-    taken = 0.0
+    taken = row_seconds = 0.0  # for a row, at the size before
 
     def quickest(job: Callable[[], Result]) -> tuple[float, float, Result]:
         """Seconds of the quickest run, the least seconds of compute, and the result."""
@@ -245,14 +246,18 @@ def measure(
         return best, computed, result
 
     for size in sizes:
-        if taken > _WARM_UP_SECONDS:
+        if taken + repeats * size * row_seconds > _WARM_UP_SECONDS:
             break
+        row_seconds = 0.0
         images: Tensors = (np.zeros((size, *image_shape), np.uint8),)
         if whole is not None:
-            model.learn(stages, size, quickest(partial(whole, images))[0])
+            seconds, *_ = quickest(partial(whole, images))
+            model.learn(stages, size, seconds)
+            row_seconds += seconds / size
         inputs = images
         for stage in range(stages):
             seconds, computed, (_, inputs) = quickest(partial(run, stage, inputs))
             model.learn(stage, size, seconds)
             model.note_compute(stage, size, computed)
+            row_seconds += seconds / size
     return model

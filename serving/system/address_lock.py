@@ -29,7 +29,7 @@ def only_server(host: str, port: int) -> Iterator[None]:
         yield
         return
     try:
-        held = _hold(f"offramp-{host}-{port}".replace("/", "_"))
+        held = _hold(f"offramp-{port}-{host}".replace("/", "_"))
     except OSError as error:
         raise OfframpError(
             f"cannot listen on {host} port {port}: another server is starting or running there; "

@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serving.telemetry.logs import get_logger
 from serving.web import problems
 from serving.web.access.control import Access
+from serving.web.access.described import describe_keys
 from serving.web.access.request_ids import RequestIds
+from serving.web.api_page.page import add_api_page
 from serving.web.classify import Classify, ClassifyApp
 from serving.web.connection.gate import ServerMiddleware
 from serving.web.console import pages
@@ -28,6 +29,7 @@ from serving.web.routes import labels as labels_route
 from serving.web.routes import live as live_route
 from serving.web.routes import models as models_routes
 from serving.web.routes import recent as recent_route
+from serving.web.routes import samples as samples_route
 from serving.web.service import Service
 
 ANYBODY = Access()
@@ -56,12 +58,12 @@ def create_app(
         process: the number of this process among those that serve together.
         relayed: puts between the gate and the routes what has other processes answer.
     """
-    app: FastAPI = FastAPIOffline(
+    app = FastAPI(
         title="Offramp",
         summary="Early-exit image classification: every request says what it may cost.",
         version=server_version(),
+        docs_url=None,
         redoc_url=None,
-        static_url="/docs/assets",
         redirect_slashes=False,
     )
     logger, hot = get_logger(), Classify(service)
@@ -71,6 +73,7 @@ def create_app(
         live_route.router(service),
         compare_route.router(service),
         recent_route.router(service),
+        samples_route.router(service),
         labels_route.router(service),
         health_routes.router(service),
         oip_routes.router(service, hot, server_version()),
@@ -82,7 +85,10 @@ def create_app(
         gallery = settings.keep_recent and (settings.allow_admin or settings.admin_port is not None)
         features = {"explain": "explain" in PARAMETERS, "gallery": gallery}
         app.include_router(pages.router({name: "yes" if on else "no" for name, on in features.items()}))
+    add_api_page(app)
     show_examples(app, service)
+    if access.keys is not None:
+        describe_keys(app)
     problems.install(app, logger)
     for model in service.models.values():
         heads = [segment.head_flops for segment in model.manifest.segments]

@@ -102,7 +102,14 @@ class Classify:
             waiting = caller or WatchedConnection(receive)
             try:
                 job = await self.run(
-                    model, ask, reader, waiting, received_at, state.get("priority"), state.get("request_id")
+                    model,
+                    ask,
+                    reader,
+                    waiting,
+                    received_at,
+                    state.get("priority"),
+                    state.get("request_id"),
+                    here=not service.settings.decode_threads and reader.quick,
                 )
             finally:
                 if isinstance(waiting, WatchedConnection):
@@ -126,6 +133,7 @@ class Classify:
         received_at: float,
         priority: Priority | None = None,
         request_id: str | None = None,
+        here: bool = False,
     ) -> ClassifyJob:
         """Have images read, admitted and answered, and wait; the same for every protocol.
 
@@ -137,6 +145,7 @@ class Classify:
             received_at: the second of `time.monotonic` from which a deadline counts.
             priority: the most urgent class that the caller has; None where it has none.
             request_id: by which labels may come; None where the caller does not know it.
+            here: whether they are one image, which is decoded in the event loop.
 
         Raises:
             OfframpError: the request was not admitted.
@@ -164,7 +173,7 @@ class Classify:
             told=None if notes is None else notes.told,
         )
         del reader
-        await self._end(job, caller, _late_at(ask, received_at))
+        await self._end(job, caller, _late_at(ask, received_at), here)
         if job.refusal is not None:
             raise job.refusal
         if job.times is not None:
@@ -207,7 +216,9 @@ class Classify:
         except TimeoutError as error:  # No image has an answer before all are here.
             raise DeadlineError(TOO_LATE) from error
 
-    async def _end(self, job: ClassifyJob, caller: ClientConnection, late_at: float | None) -> None:
+    async def _end(
+        self, job: ClassifyJob, caller: ClientConnection, late_at: float | None, here: bool
+    ) -> None:
         """Start a job and wait until it is over.
 
         Raises:
@@ -218,7 +229,10 @@ class Classify:
         if late_at is not None:
             timer = asyncio.get_running_loop().call_later(late_at - time.monotonic(), job.give_up)
         try:
-            self._service.pool.start(job.step)
+            if here:
+                job.step()
+            else:
+                self._service.pool.start(job.step)
             while not job.over:
                 if caller.disconnected:
                     raise ClientDisconnect

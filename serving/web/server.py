@@ -1,6 +1,7 @@
 """uvicorn with a graceful stop: unready first, then what was admitted is answered, then the socket closes."""
 
 import asyncio
+import errno
 import signal
 import socket
 import threading
@@ -106,6 +107,10 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting, and say so."""
+        for reserved in (
+            sockets or ()
+        ):  # For connections, so that the next server need not wait until they fade.
+            share_address(reserved)
         await super().startup(sockets)
         if self._beside is not None:
             await self._beside.start()
@@ -147,6 +152,10 @@ class Server(uvicorn.Server):
 def reserve(host: str, port: int, flags: str = "--host and --port") -> socket.socket:
     """Take a port, before the models are loaded, without listening on it yet.
 
+    No other program gets it meanwhile, under any name of the address: sockets share one that is not listened
+    on only where both have `SO_REUSEADDR`. It is needed, and set, where connections of an earlier server have
+    not faded yet; then `serving.system.address_lock` alone keeps a second server away.
+
     Args:
         host: an address of this machine, or a name of one.
         port: 0 takes a free one.
@@ -155,17 +164,34 @@ def reserve(host: str, port: int, flags: str = "--host and --port") -> socket.so
     Raises:
         OfframpError: the address cannot be had.
     """
-    reserved = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((host, port))
+        try:
+            return _bound(host, port, reuse=False)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        return _bound(host, port, reuse=True)
     except OSError as error:
-        reserved.close()
         raise OfframpError(
             f"cannot listen on {host} port {port}: {error.strerror}; "
             f"choose another with {flags} (0 takes a free port)"
         ) from error
-    return reserved
+
+
+def share_address(reserved: socket.socket) -> None:
+    """Let others with `SO_REUSEADDR` take the address of a reserved socket, until it listens."""
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def _bound(host: str, port: int, *, reuse: bool) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _most_connections() -> int:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serving.bundle.samples import Samples
 from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
@@ -54,6 +55,10 @@ class ServedModel(Described, Protocol):
     @property
     def name(self) -> str:
         """Its name in requests."""
+
+    @property
+    def samples(self) -> Samples | None:
+        """Images to try it with; None where its bundle has none."""
 
     @property
     def stalled_seconds(self) -> float:
@@ -162,7 +167,7 @@ class Service:
         models = self.models
         self.models = self.loaded = models if isinstance(models, LiveModels) else LiveModels(models)
         settings = self.settings
-        self.pool = DecodePool(settings.decode_threads, settings.max_queue_rows)
+        self.pool = DecodePool(max(1, settings.decode_threads), settings.max_queue_rows)
         self.bodies = ByteBudget(settings.waiting_bytes)
         self.recent = RecentImages(settings.keep_recent) if settings.keep_recent else None
         self.read_limits = ReadLimits(settings.max_images, settings.max_pixels, settings.max_request_pixels)

@@ -10,6 +10,7 @@ import pytest
 
 from serving.errors import OfframpError
 from serving.system.address_lock import only_server
+from serving.web.server import reserve, share_address
 from tests.bundles import tiny_bundle
 from tests.integration.server_process import PATIENCE_SECONDS
 
@@ -94,4 +95,48 @@ def test_an_address_is_free_again_when_its_process_is_killed() -> None:
     holder.kill()
     holder.communicate()
     with only_server("127.0.0.1", port):
+        pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::"])  # noqa: S104
+def test_an_address_that_is_taken_is_taken_under_every_name(host: str) -> None:
+    """A server that loads its models does not listen yet: another one ends before it loads any."""
+    with reserve("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(OfframpError, match=f"cannot listen on {host} port {port}: .* in use"):
+            reserve(host, port)
+        with reserve("127.0.0.2", port):
+            pass
+
+
+def test_an_address_can_be_taken_while_connections_of_an_earlier_server_fade() -> None:
+    with reserve("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        listening.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as the server does before it listens
+        listening.listen()
+        with socket.create_connection(("127.0.0.1", port)):
+            listening.accept()[0].close()  # the side that closes first keeps the address
+    with pytest.raises(OSError, match="in use"), socket.socket() as plain:
+        plain.bind(("127.0.0.1", port))
+    with reserve("127.0.0.1", port):
+        pass
+
+
+def test_a_shared_address_can_be_taken_by_a_process_of_the_same_server() -> None:
+    with reserve("127.0.0.1", 0) as held:
+        share_address(held)
+        with reserve(*held.getsockname()):
+            pass
+
+
+def test_a_long_name_of_a_host_does_not_hide_the_port() -> None:
+    host = "pod-0." + "a" * 60 + ".namespace.svc.cluster.example.org.example.com"
+    with (
+        only_server(host, 8000),
+        only_server(host, 8001),
+        pytest.raises(OfframpError),
+        only_server(host, 8001),
+    ):
         pass

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.bundles import tiny_bundle, tiny_images
+from tests.bundles import tiny_bundle, tiny_images, tiny_samples
 from tests.integration.server_process import PATIENCE_SECONDS
 from training.demo.server import ServerProcess, started_server
 
@@ -63,6 +64,13 @@ class Server:
         pid = self.process.pid
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    def refuses(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS).close()
+        except OSError:
+            return True
+        return False
+
     def until(self, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not done():
@@ -72,7 +80,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("processes")
-    tiny_bundle(folder / "models" / "tiny")
+    tiny_bundle(folder / "models" / "tiny", samples=tiny_samples())
     tiny_bundle(folder / "models" / "other", seed=1)
     log = folder / "log"
     flags = (*FLAGS, "--state-dir", str(folder / "state"))
@@ -103,6 +111,12 @@ def test_what_the_parent_answers_can_be_asked_at_the_public_port(server: Server)
     assert (status, plan["model"], request_id.split("-")[0] != "0") == (200, "tiny", True)
     assert server.ask("GET", "/v2/health/ready", port=server.port)[:2] == (200, {"ready": True})
     assert server.ask("GET", "/metrics", port=server.port)[0] == 404  # it has a port of its own
+
+
+def test_what_came_with_a_model_is_on_the_console_s_port_alone(server: Server) -> None:
+    status, found, _ = server.ask("GET", "/models/tiny/samples")
+    assert (status, len(found["samples"])) == (200, len(tiny_samples().images))
+    assert server.ask("GET", "/models/tiny/samples", port=server.port)[0] == 404
 
 
 def test_labels_are_taken_for_answers_of_every_process(server: Server) -> None:
@@ -147,10 +161,18 @@ def test_a_second_server_on_the_address_ends_with_code_2(server: Server, tmp_pat
     assert f"cannot listen on 127.0.0.1 port {server.port}" in ended.stderr
 
 
-def test_all_processes_stop_with_the_first_and_leave_one_state(server: Server) -> None:
+def test_all_processes_stop_once_they_have_answered_and_leave_one_state(server: Server) -> None:
     children = server.children()
     assert server.ask("POST", "/classify?model=tiny&budget=50%25", png(0))[0] == 200
-    server.process.send_signal(signal.SIGTERM)
+    body = png(1)
+    with closing(socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS)) as waiting:
+        head = f"POST /classify?model=tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        waiting.sendall(head.encode() + b"Content-Type: image/png\r\n\r\n" + body[:10])
+        server.ask("GET", "/models", port=server.port)  # whichever process it is has the first half now
+        server.process.send_signal(signal.SIGTERM)
+        server.until(server.refuses)
+        waiting.sendall(body[10:])
+        assert waiting.recv(100).startswith(b"HTTP/1.1 200")
     assert server.process.wait(PATIENCE_SECONDS) == 0
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     states = [json.loads(path.read_text()) for path in (server.folder / "state").glob("*.json")]

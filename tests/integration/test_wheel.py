@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from benchmarks.browser import browser, chromium, watched
+from benchmarks.browser import browser, chromium, drop, watched
 from tests.bundles import tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +86,8 @@ def test_it_holds_the_packages_their_types_and_a_small_bundle(wheel: Path) -> No
         names = set(archive.namelist())
     assert {f"{package}/py.typed" for package in ("offramp", "serving", "training")} <= names
     assert "serving/samples/cifar10-ladder-int8/manifest.json" in names
+    assert {f"serving/web/api_page/{name}" for name in ("page.html", "start.js")} <= names
+    assert "serving/samples/cifar10-ladder-int8/samples.npz" in names
     static = "serving/web/console/static/"
     assert {static + name for name in ("index.html", "app.js", "uplot.js", "uplot.LICENSE.txt")} <= names
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {
@@ -148,6 +150,7 @@ def test_its_console_answers_an_image_in_a_folder_without_a_bundle(
         browser() as started,
         watched(started, listening["url"]) as seen,
     ):
-        seen.page.set_input_files("#files", [ROOT / "docs" / "images" / "horse.png"])
+        drop(seen.page, ROOT / "docs" / "images" / "horse.png")
         expect(seen.page.locator(".said")).to_contain_text("horse")
+        expect(seen.page.locator(".samples .thumb")).to_have_count(16)
         assert seen.errors + seen.foreign == []

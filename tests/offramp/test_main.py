@@ -13,6 +13,9 @@ import offramp
 from offramp.__main__ import COMMANDS, main
 
 HEAVY = {
+    "numpy",
+    "PIL",
+    "onnx",
     "onnxruntime",
     "torch",
     "torchvision",

@@ -303,3 +303,28 @@ leave(3)
         text=True,
     )
     assert (done.returncode, done.stdout) == (3, expected)
+
+
+class Numbers(BaseModel):
+    """Numbers without limits of their own."""
+
+    seed: int = Field(0, description="a seed")
+    seeds: tuple[int, ...] = Field((), description="several")
+    lr: float = Field(0.1, description="a rate")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--seed", str(2**63)],
+        ["--seed", str(-(10**30))],
+        ["--seeds", "1", "9" * 40],
+        ["--lr", "inf"],
+        ["--lr", "nan"],
+        ["--lr", "1e400"],
+    ],
+)
+def test_numbers_that_no_library_takes_are_refused_by_every_command(words: list[str]) -> None:
+    with pytest.raises(SettingsValueError, match=rf"{words[0]}: expected a finite number under 2\^63"):
+        read(Numbers, "numbers", words)
+    assert read(Numbers, "numbers", ["--seed", str(2**63 - 1), "--lr", "1e300"]).seed == 2**63 - 1

@@ -150,6 +150,14 @@ def test_exits_that_cost_the_same_are_refused_by_name() -> None:
         JUDGEMENTS["FLOPs"](bundle)
 
 
+@pytest.mark.parametrize("flops", [10**15 + 1, 2**63, 10**30])
+def test_costs_that_no_network_has_are_refused_by_name(flops: int) -> None:
+    document = tiny_manifest().model_dump()
+    document["segments"][1]["body_flops"] = flops
+    with pytest.raises(ValidationError, match="less than or equal to 1000000000000000"):
+        Manifest.model_validate(document)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.1, 1.1])
 def test_confidences_that_are_none_are_refused(value: float) -> None:
     confidence = np.full((4, EXITS), 0.5, np.float32)

@@ -14,6 +14,7 @@ from serving.events import BudgetsLowered, Event, ExitShadowed, RequestDone
 from serving.interfaces import FloatArray, Tensors
 from serving.model import Model, RuntimeOptions
 from serving.options import ClassifyOptions, ServingConfig
+from serving.web.answer_bytes import AnswerResponse
 from tests.bundles import EXIT_FLOPS, tiny_bundle, tiny_images
 from tests.serving.fakes import Clock
 
@@ -233,6 +234,7 @@ def test_while_too_much_waits_average_budgets_are_lowered_and_no_other_promise(b
     asks = {
         "average": ClassifyOptions("100%"),
         "cheapest": ClassifyOptions("1000FLOPs"),
+        "cheap": ClassifyOptions(f"{1.2 * EXIT_FLOPS[0]}FLOPs"),
         "high": ClassifyOptions("100%", priority="high"),
         "hard": ClassifyOptions("80%", mode="hard"),
         "deadline": ClassifyOptions("100%", deadline_seconds=3600),
@@ -250,7 +252,9 @@ def test_while_too_much_waits_average_budgets_are_lowered_and_no_other_promise(b
         assert all(work.future.result(30) for work in waiting)
     assert answers["average"].budget_share == pytest.approx(0.25)
     assert answers["average"].budget_flops == pytest.approx(0.25 * EXIT_FLOPS[-1])
-    assert {name for name, answer in answers.items() if answer.budget_share < 1} == {"average"}
+    assert {name for name, answer in answers.items() if answer.budget_share < 1} == {"average", "cheap"}
+    assert answers["cheap"].budget_flops == EXIT_FLOPS[0]
+    assert AnswerResponse([answers["cheap"]], listed=False).status_code == 200
     assert answers["hard"].budget_flops == pytest.approx(0.8 * EXIT_FLOPS[-1])
     lowered = [event for event in events if isinstance(event, RequestDone) and event.budget_share < 1]
     assert {event.kind for event in lowered} == {"average"}

@@ -119,8 +119,9 @@ def test_what_a_service_called_offramp_puts_into_every_pod_is_no_setting(
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_an_empty_variable_or_flag_is_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"OFFRAMP_{name.upper()}", "")
-    assert read_settings([]) == Settings()
+    for empty in ("", "  \n"):
+        monkeypatch.setenv(f"OFFRAMP_{name.upper()}", empty)
+        assert read_settings([]) == Settings()
     if Settings.model_fields[name].annotation is not bool:  # Such a flag takes no value.
         assert read_settings([f"--{name.replace('_', '-')}="]) == Settings()
 
@@ -138,8 +139,12 @@ def test_variables_that_are_no_settings_are_named() -> None:
         "OFFRAMP_": "",
         "PATH": "",
         "OFFRAMPX": "",
+        "OFFRAMP_ADMN_PORT": "9000",
+        "OFFRAMP_WATCH_INTERVAL": "2",
+        "OFFRAMP_WATCH_PORT": "8765",
     }
-    assert unknown_variables(environment) == ["OFFRAMP_", "OFFRAMP_PROT"]
+    slips = ["OFFRAMP_", "OFFRAMP_ADMN_PORT", "OFFRAMP_PROT", "OFFRAMP_WATCH_INTERVAL"]
+    assert unknown_variables(environment) == slips
 
 
 NUMBERS = sorted(

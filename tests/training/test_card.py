@@ -7,7 +7,7 @@ import pytest
 
 from serving.bundle import read_bundle
 from serving.bundle_check import check_bundle
-from tests.bundles import tiny_bundle
+from tests.bundles import tiny_bundle, tiny_samples
 from tests.training.animals import animals
 from training import card, evaluate
 from training.evaluation.model_card import BUDGETS
@@ -20,7 +20,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+    bundle = tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", samples=tiny_samples())
     assert card.main([str(bundle.folder), "--dataset", str(images), "--threads", "1"]) == 0
     return bundle.folder
 
@@ -46,6 +46,7 @@ def test_data_recipe_and_limits_are_named(folder: Path) -> None:
     text = (folder / "README.md").read_text()
     for word in ("## Data", "synthetic", "## Recipe", '"method": "none"', "## Limits", "ant, bee, cat, dog"):
         assert word in text
+    assert " 3 of these, drawn at random, are in `samples.npz`, to try the network with;" in text
 
 
 def test_the_bundle_still_reads_and_passes_the_judge(folder: Path) -> None:

@@ -21,6 +21,7 @@ from training.export import main
 from training.exporting import export as module
 from training.exporting import trial
 from training.exporting.accuracy_bar import Bar
+from training.exporting.config import ExportSettings
 from training.exporting.export import MAX_DIFFERENCE, export
 from training.models.flops import exit_flops, segment_flops
 from training.runs.checkpoint import Checkpoint
@@ -35,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("models") / "digits"
-    assert main([str(run.folder), "--out", str(folder)]) == 0
+    assert main([str(run.folder), "--out", str(folder), "--samples", "5"]) == 0
     return read_bundle(folder)
 
 
@@ -50,6 +51,13 @@ def test_it_answers_what_torch_answers(run: Run, bundle: Bundle) -> None:
             expected = torch.stack(model(batch.images), dim=1).softmax(-1).numpy()
         served = engine_probabilities(engine, batch.images.numpy())
         assert np.abs(served - expected).max() <= MAX_DIFFERENCE
+
+
+def test_scaled_decoding_is_a_choice_of_the_export(run: Run, tmp_path: Path) -> None:
+    exported = export(run, tmp_path / "scaled", ExportSettings(decode="scaled"))
+    manifest = read_bundle(exported.bundle.folder).manifest
+    assert manifest.format_version == 2
+    assert manifest.preprocessing == run.facts.preprocessing.model_copy(update={"decode": "scaled"})
 
 
 def test_the_manifest_tells_where_it_comes_from(run: Run, bundle: Bundle) -> None:
@@ -101,6 +109,14 @@ def test_exits_auto_says_what_it_chose(run: Run, tmp_path: Path, capsys: pytest.
     kept = written.architecture.options.get("exits_kept", [1, 2])
     assert isinstance(kept, list)
     assert len(written.segments) == len(kept)
+
+
+def test_samples_come_only_where_they_are_wanted(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.samples is not None
+    assert len(set(bundle.samples.labels or ())) == 5
+    assert bundle.manifest.format_version == 2
+    plain = export(run, tmp_path / "plain").bundle
+    assert (plain.samples, plain.manifest.format_version) == (None, 1)
 
 
 def test_measure_and_policy_are_those_that_did_best_on_validation(run: Run, tmp_path: Path) -> None:

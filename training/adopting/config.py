@@ -6,10 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import CliPositionalArg
 
-from serving.bundle.manifest import Truth
 from training.data import normalising
 from training.exporting.config import ExportSettings
 from training.models.fields import Positive
+
+Truth = Literal["labels", "own"]
+"""Those of `serving.bundle.manifest`, which loads onnx: a type checker holds the one against the other."""
 
 
 def _words(given: object) -> object:

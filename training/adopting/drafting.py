@@ -83,7 +83,9 @@ def image_spec(networks: Sequence[Network], config: AdoptingConfig) -> Preproces
         raise ConfigError(
             f"--resize {resize}: expected at least the {max(height, width)} pixels that {largest.name} takes"
         )
-    return Preprocessing(height=height, width=width, resize=resize, filter=config.filter)
+    return Preprocessing(
+        height=height, width=width, resize=resize, filter=config.filter, decode=config.decode
+    )
 
 
 def first_images(pictures: Pictures, spec: Preprocessing, count: int, seed: int) -> tuple[Any, Labels | None]:

@@ -96,7 +96,7 @@ def ensembled(assembled: Assembled, ensemble: Ensemble) -> Assembled:
         answer = part.outputs[0]
         inputs = part.inputs if crossing is None else (*part.inputs, crossing)
         after = f"features_{number}_{len(part.outputs)}" if number < together else None
-        made = _exit_nodes(number, answer.name, crossing and crossing.name, ensemble, after)
+        made = _exit_nodes(number, answer.name, crossing.name if crossing else None, ensemble, after)
         whole.graph.node.extend(made.nodes)
         whole.graph.initializer.extend(made.weights)
         crossing = answer.model_copy(update={"name": after}) if after else None
@@ -105,7 +105,7 @@ def ensembled(assembled: Assembled, ensemble: Ensemble) -> Assembled:
         cost = flops[number - 1]
         flops[number - 1] = SegmentFlops(cost.body, cost.head + sum(map(_is_counted, made.nodes)) * classes)
         if after:
-            shape = [BATCH, classes]
+            shape: list[str | int | None] = [BATCH, classes]
             whole.graph.output.append(helper.make_tensor_value_info(after, TensorProto.FLOAT, shape))
     return replace(assembled, whole=whole, parts=parts, flops=flops)
 

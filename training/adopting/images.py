@@ -183,6 +183,9 @@ def as_data(
         seed=seed,
         # Of the images for training few are asked for, once: int8 takes its ranges from them.
         feed=lambda name: ReadFeed(train, spec) if name == "train" else feed_of(calibrate, spec, progress),
+        reread=lambda name, numbers, own: decode(
+            (pictures := train if name == "train" else calibrate).part, pictures.rows[numbers], own
+        ),
     )
 
 

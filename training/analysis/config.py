@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from serving.system.resources import MOST_THREADS
+
 
 class ConflictConfig(BaseModel):
     """Options of the conflict report."""
@@ -18,7 +20,9 @@ class ConflictConfig(BaseModel):
         False, description="measure the copy's expected gradients as well, by a task per exit each time"
     )
     out: Path | None = Field(None, description="folder of the results; RUN/conflict where not given")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads; all cores where not given"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
@@ -33,5 +37,7 @@ class ImportanceConfig(BaseModel):
     images: int = Field(2000, ge=1, description="at most this many of them, the first")
     seed: int = Field(0, ge=0, description="seed of the random prunings")
     out: Path | None = Field(None, description="folder of the results; RUN/importance where not given")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads; all cores where not given"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

@@ -7,11 +7,12 @@ import numpy as np
 from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, DataSet, Manifest, check_target, write_bundle
-from serving.bundle.manifest import Arithmetic
+from serving.bundle.manifest import NEWEST_FORMAT, Arithmetic
 from serving.engine.backends.interface import InferencePrecision, RuntimeName
 from serving.engine.backends.registry import calibrated_for, make_backend, refuse_unfit_precision
 from serving.engine.engine import Engine
 from serving.errors import EngineError
+from training.calibration.arithmetic import told
 from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.calibration.config import CalibrateConfig
@@ -62,6 +63,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
         _manifest(bundle.manifest, calibration, f"{source.name} ({part})", engine.arithmetic),
         [bundle.segment_bytes(index) for index in range(engine.stages)],
         calibration,
+        samples=bundle.samples,
         force=force,
     )
 
@@ -174,7 +176,12 @@ def _manifest(old: Manifest, calibration: Calibration, source: str, arithmetic: 
     return old.model_copy(
         update={
             "segments": segments,
-            "calibration": old.calibration.model_copy(update={"source": source, "arithmetic": arithmetic}),
+            "calibration": old.calibration.model_copy(
+                update={
+                    "source": source,
+                    "arithmetic": told(arithmetic, format_2=old.used_format == NEWEST_FORMAT),
+                }
+            ),
         }
     )
 

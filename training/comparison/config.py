@@ -1,6 +1,7 @@
 """The settings of a comparison: each field is an argument of `offramp compare`."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, Field, create_model
 
@@ -21,7 +22,9 @@ class CompareConfig(BaseModel):
     max_minutes: float | None = Field(
         None, gt=0, description="compare at equal training time: as many epochs of each method as fit"
     )
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one run of every method per seed")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0, 1, 2), min_length=1, description="one run of every method per seed"
+    )
     out: Path = Field(description="folder of the runs and the report")
 
 

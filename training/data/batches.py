@@ -8,7 +8,7 @@ import numpy as np
 from serving.images.preprocessing import Preprocessing
 from training.data.config import Augment, Border
 from training.data.feeds import Batch, Draw, Feed
-from training.data.images import Ints, Statistics
+from training.data.images import Ints, Pixels, Statistics
 from training.data.seeds import generator
 from training.data.split import Split, certifying_half
 
@@ -26,6 +26,7 @@ class Data:
         batch_size: images per batch.
         seed: the training seed, of order and augmentation.
         feed: makes the feed of "train", "validation" or "test"; called once for each at most.
+        reread: decodes images of one of them, by their numbers there, as another spec says.
         rank: this process's number among those that share every training batch.
         ranks: how many of them there are.
         alternate_flip: mirror a training image in one of two epochs.
@@ -45,6 +46,7 @@ class Data:
         batch_size: int,
         seed: int,
         feed: Callable[[str], Feed],
+        reread: Callable[[str, Ints, Preprocessing], Pixels],
         rank: int = 0,
         ranks: int = 1,
         alternate_flip: bool = False,
@@ -55,7 +57,7 @@ class Data:
         self.name, self.classes, self.split, self.spec = name, classes, split, spec
         self.augment, self.batch_size, self.seed = augment, batch_size, seed
         self.alternate_flip, self.border, self.max_shift = alternate_flip, border, max_shift
-        self._labels, self._make_feed = labels, feed
+        self._labels, self._make_feed, self._reread = labels, feed, reread
         self._feeds: dict[str, Feed] = {}
 
     def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Batch]:
@@ -104,6 +106,19 @@ class Data:
         """Yield `count` training images at most, drawn by the split's seed, never augmented."""
         order = generator(self.split.seed, "sample").permutation(len(self.split.train))[:count]
         return self._feed("train").batches(grouped(order, self.batch_size, least=1), None)
+
+    def pictures(self, subset: str, numbers: Ints, spec: Preprocessing) -> Pixels:
+        """Return images uint8 [n, H, W, 3] of "train", "validation" or "test", as another spec makes them.
+
+        Args:
+            subset: of the split.
+            numbers: int64 [n], which of its images, in stored order.
+            spec: size, crop and filter.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        return self._reread(subset, numbers, spec)
 
     def labels(self, subset: str) -> Ints:
         """Return the labels of "train", "validation" or "test" in stored order, int64 [n]."""

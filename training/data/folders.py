@@ -8,7 +8,14 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from datasets import ClassLabel, Dataset, Features, Image
 
-from training.data.image_files import ENDINGS, LeftOut, folders_in, is_hidden, pictures_in
+from training.data.image_files import (
+    ENDINGS,
+    LeftOut,
+    count_beside,
+    folders_in,
+    is_hidden,
+    pictures_in,
+)
 from training.errors import DataError
 
 PARTS = {
@@ -37,7 +44,7 @@ def read_folder(folder: Path) -> dict[str, Dataset]:
         DataError: neither kind, or one that cannot be used.
     """
     for place in (folder, folder / "data"):
-        shards = sorted(place.glob("*.parquet"))
+        shards = sorted(shard for shard in place.glob("*.parquet") if not is_hidden(shard.name))
         if shards:
             return _read_shards(folder, shards)
     if not folders_in(folder):
@@ -84,6 +91,8 @@ def _read_images(folder: Path) -> dict[str, Dataset]:
     parts = _parts(folder)
     classes = list(folders_in(parts["train"]))
     tables = {part: _table(path, classes, left_out) for part, path in parts.items()}
+    if folder not in parts.values():
+        count_beside(folder, left_out, f"beside {' and '.join(sorted(parts))}")
     left_out.tell(folder)
     return tables
 
@@ -130,9 +139,7 @@ def _table(folder: Path, classes: list[str], left_out: LeftOut) -> Dataset:
         raise DataError(
             f"{folder}: no training images for its classes {', '.join(unknown)}: add or remove them"
         )
-    for path in folder.iterdir():
-        if path.is_file() and not is_hidden(path.name):
-            left_out.add("beside the folders of the classes")
+    count_beside(folder, left_out, "beside the folders of the classes")
     return _images_table(by_class, classes)
 
 

@@ -12,7 +12,9 @@ from PIL import Image, UnidentifiedImageError
 from serving.errors import ImageError, ImageTypeError
 from serving.images.decode import open_still
 from serving.images.orientation import UPRIGHT, orientation
+from serving.images.signatures import kind_of
 from serving.images.still import Still, over_white
+from training.data.tiff_strips import check_strips
 
 EXTENSIONS = {
     "PNG": (".png",),
@@ -45,6 +47,8 @@ def open_any(data: bytes) -> Still:
     try:
         with Image.open(BytesIO(data), formats=_OTHERS) as image:
             _check_samples(image)
+            if image.format == "TIFF":
+                check_strips(data, image.tag_v2)  # type: ignore[attr-defined]
             image.load()
             # Pillow turns a TIFF by itself.
             turned = UPRIGHT if image.format == "TIFF" else orientation(image.info.get("exif"))
@@ -52,9 +56,13 @@ def open_any(data: bytes) -> Still:
     except ImageError:
         raise
     except UnidentifiedImageError:  # Its text shows an address.
-        raise ImageError(
-            f"expected a picture in {', '.join(EXTENSIONS)}, found bytes that start like none of them"
-        ) from None
+        kind = kind_of(data)
+        found = (
+            "bytes that start like none of them"
+            if kind is None
+            else f"{kind}, broken or of a kind that is not read: save it as PNG"
+        )
+        raise ImageError(f"expected a picture in {', '.join(EXTENSIONS)}, found {found}") from None
     except Exception as error:  # Pillow's parsers raise whatever broken bytes make them trip over.
         raise ImageError(f"the image is truncated or broken: {error}") from error
     return Still(rgb.size, turned, 1, lambda shorter_side: rgb)
@@ -79,6 +87,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             levels = 255 - levels
         return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
+    if image.has_transparency_data and not _is_unused(image):
         return over_white(image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _is_unused(image: Image.Image) -> bool:
+    """Whether the fourth byte of a BMP's pixels is no transparency: many programs leave it 0 everywhere."""
+    return image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)

@@ -18,6 +18,7 @@ from training.errors import DataError
 
 ENDINGS = {ending for endings in EXTENSIONS.values() for ending in endings}
 _ARCHIVE_REMAINS = "__MACOSX"
+_DOT = "with a name that starts with a dot"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -39,21 +40,36 @@ class LeftOut:
 
 
 def folders_in(folder: Path) -> dict[str, Path]:
-    """Return the sub-folders that may be parts or classes, sorted, by their names as they look (NFC).
+    """Return the sub-folders that may be parts or classes, sorted, by their names in NFC.
 
     Raises:
         DataError: two names look the same, or one is not UTF-8.
     """
     found: dict[str, Path] = {}
+    alike: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)):
         name = unicodedata.normalize("NFC", readable(path).name)
-        if name in found:
+        other = alike.setdefault(look(name), path)
+        if other is not path:
             raise DataError(
-                f"{folder}: two folders look the same, {found[name].name!a} and {path.name!a}: rename or "
-                "merge them"
+                f"{folder}: two folders look the same, {other.name!a} and {path.name!a}: rename or merge them"
             )
         found[name] = path
     return found
+
+
+def look(name: str) -> str:
+    r"""Return a name as it looks.
+
+    Names have one look that differ in how characters are written, or in such that do not show: blanks at the
+    ends, characters of no width.
+
+    >>> look("cafe\u0301 ") == look("caf\u00e9")
+    True
+    """
+    normal = unicodedata.normalize("NFC", name)
+    shown = (letter for letter in normal if unicodedata.category(letter) != "Cf")
+    return " ".join("".join(shown).split())
 
 
 def pictures_in(folder: Path, left_out: LeftOut) -> list[str]:
@@ -63,6 +79,16 @@ def pictures_in(folder: Path, left_out: LeftOut) -> list[str]:
         DataError: the name of one is not UTF-8.
     """
     return [str(readable(path)) for path in sorted(_files(folder, left_out)) if _is_picture(path, left_out)]
+
+
+def count_beside(folder: Path, left_out: LeftOut, reason: str) -> None:
+    """Count what lies beside the sub-folders of `folder`: its files, and all in its hidden folders."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            if is_hidden(path.name):
+                _count_below(path, left_out)
+        else:
+            left_out.add(_DOT if is_hidden(path.name) else reason)
 
 
 def is_hidden(name: str) -> bool:
@@ -94,16 +120,24 @@ def _files(folder: Path, left_out: LeftOut) -> Iterator[Path]:
         hidden = [name for name in folders if is_hidden(name)]
         folders[:] = sorted(set(folders) - set(hidden))
         for name in hidden:
-            for _ in (file for _, _, inner in os.walk(Path(place) / name) for file in inner):
-                left_out.add(f"in {name}")
+            _count_below(Path(place) / name, left_out)
         for name in files:
             if is_hidden(name):
-                left_out.add("with a name that starts with a dot")
+                left_out.add(_DOT)
             else:
                 yield Path(place) / name
 
 
+def _count_below(hidden: Path, left_out: LeftOut) -> None:
+    for _, _, files in os.walk(hidden):
+        for _ in files:
+            left_out.add(f"in {hidden.name}")
+
+
 def _is_picture(path: Path, left_out: LeftOut) -> bool:
+    if not path.is_file():
+        left_out.add("a link to nothing" if path.is_symlink() else "no regular file")
+        return False
     ending = path.suffix.lower()
     if ending in ENDINGS:
         return True

@@ -108,6 +108,9 @@ def open_data(
         batch_size=batch_size,
         seed=seed,
         feed=feed,
+        reread=lambda name, numbers, own: decode(
+            source.parts[subsets[name].part], subsets[name].rows[numbers], own
+        ),
         rank=rank,
         ranks=ranks,
         alternate_flip=config.alternate_flip,

@@ -1,7 +1,6 @@
 """Where images come from: digits, a Hub name, or a folder, all as one table of images and labels per part."""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image
 
 from training.data.columns import UNLABELLED, find_image_column, find_label_column, read_labels
 from training.data.folders import PARTS, read_folder
+from training.data.image_files import look
 from training.errors import DataError
 
 ALIASES = {
@@ -141,7 +141,7 @@ def _check_labels(name: str, classes: tuple[str, ...], parts: Mapping[str, Part]
         raise DataError(
             f"data set {name}: expected at least two classes, found {len(classes)} ({', '.join(classes)})"
         )
-    alike = Counter(unicodedata.normalize("NFC", label) for label in classes)
+    alike = Counter(map(look, classes))
     if twice := [label for label, count in alike.items() if count > 1]:
         raise DataError(
             f"data set {name}: several classes look the same, written in different characters: "

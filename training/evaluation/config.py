@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from serving.system.resources import MOST_THREADS
+
 
 class EvaluateConfig(BaseModel):
     """Options of an evaluation: its data, and the place of the result."""
@@ -31,7 +33,9 @@ class EvaluateConfig(BaseModel):
         None, description="folder of the results; RUN/evaluation, or runs/evaluation-BUNDLE, where not given"
     )
     batch_size: int = Field(128, ge=1, description="images per batch")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores where not given")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads; all cores where not given"
+    )
     device: str = Field("cpu", description="for a run: auto, cpu, cuda or cuda:N")
 
     @property

@@ -99,7 +99,7 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         "last." + (f" {_sentence(area_line(evaluation.areas))}" if evaluation.areas else ""),
         "## Data",
         f"{data} {_learned(manifest)}; {manifest.data_set.validation_images or 0:,} were kept to choose "
-        "thresholds on.",
+        f"thresholds on.{_shown(bundle)}",
         "## Recipe",
         "```json\n"
         + json.dumps({"method": manifest.method.name, **manifest.method.options}, indent=1)
@@ -151,6 +151,16 @@ def _learned(manifest: Manifest) -> str:
     if manifest.method.name == "none":
         return f"Nothing was trained: the networks are used as they were{combined}"
     return f"Heads learned from {images}; the network itself is used as it was{combined}"
+
+
+def _shown(bundle: Bundle) -> str:
+    """Say whose images come with the bundle."""
+    if bundle.samples is None:
+        return ""
+    return (
+        f" {len(bundle.samples.images)} of these, drawn at random, are in `samples.npz`, to try the network "
+        "with; they are the data set's, and its licence holds for them, not that of the network."
+    )
 
 
 def _interval(accuracy: float, images: int) -> str:

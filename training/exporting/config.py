@@ -33,6 +33,18 @@ class ExportSettings(BaseModel):
         description="numbers of segments that stay in float32 with --precision int8; in a cascade these are "
         "its members",
     )
+    decode: Literal["scaled"] | None = Field(
+        None,
+        description="scaled: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, down to what the "
+        "network takes; quicker, and calibrated on these pixels",
+    )
+    samples: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="calibration images, drawn at random, that go into the bundle for people to try it with; "
+        "they are published with it",
+    )
     gather_rows: bool = Field(
         False, description="segments take `rows` and gather the survivors themselves, for GPUs"
     )

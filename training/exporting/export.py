@@ -9,19 +9,21 @@ import onnx
 import torch
 
 from serving.bundle import (
-    FORMAT_VERSION,
+    NEWEST_FORMAT,
     UNSEALED,
     Bundle,
     CalibrationSpec,
     DataSet,
     Manifest,
     Named,
+    Preprocessing,
     SegmentSpec,
     check_target,
     write_bundle,
 )
 from serving.bundle.manifest import Arithmetic
 from serving.system.processor import instruction_set
+from training.calibration.arithmetic import told
 from training.calibration.collect import Probabilities, calibration_of
 from training.data.batches import Data
 from training.data.feeds import Batch
@@ -40,6 +42,7 @@ from training.exporting.exit_subset import (
 )
 from training.exporting.graph import Boundary, boundaries, export_whole
 from training.exporting.precision import lower
+from training.exporting.samples import draw_samples
 from training.exporting.selection import MOST_IMAGES, Selection, select
 from training.exporting.trial import Check, Trial
 from training.models.flops import SegmentFlops, segment_flops
@@ -141,7 +144,8 @@ def export(
     """
     settings = settings or ExportSettings()
     check_target(folder, force=force)
-    model, data = run.model(), run.data(batch_size=BATCH_SIZE)
+    spec = run.facts.preprocessing.model_copy(update={"decode": settings.decode})
+    model, data = run.model(), run.data(batch_size=BATCH_SIZE, spec=spec)
     if not all(weights.isfinite().all() for weights in model.state_dict().values()):
         raise RunError(
             f"{run.folder}: its weights hold NaN or infinity; train again, at a lower --lr perhaps"
@@ -150,14 +154,14 @@ def export(
     whole, parts, segments = export_whole(model), boundaries(model), segment_flops(model)
     chosen = None if named is None else ExitChoice(named, model.exits)
     if exits == AUTO:
-        trial = Trial(_draft(run, data, parts, segments), data, gather_rows=False)
+        trial = Trial(_draft(run, data, parts, segments, spec), data, gather_rows=False)
         answers = trial.answers(whole, parts)
         chosen = best_exits(*answers.to_fit_on(MOST_IMAGES), segments)
         tell(str(chosen))
     if chosen is not None and chosen.dropped:
         parts, segments = join_segments(parts, segments, chosen.kept)
         whole = without_other_heads(whole, parts)
-    draft = _draft(run, data, parts, segments, chosen)
+    draft = _draft(run, data, parts, segments, spec, chosen)
     trial = Trial(draft, data, gather_rows=settings.gather_rows)
     difference = Difference(model, None if chosen is None else chosen.kept)
     written = write_trial(folder, trial, whole, parts, settings, data, difference.add, force=force, tell=tell)
@@ -199,7 +203,7 @@ def write_trial(
         whole: in float32, with every boundary's tensors among its outputs.
         parts: its boundaries.
         settings: the precision among others.
-        data: the images that int8 takes its ranges from.
+        data: the images that int8 takes its ranges from, and that samples are drawn from.
         check: looks at every batch of the float32 net's answers, if given.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on, where it is worth one.
@@ -222,13 +226,15 @@ def write_trial(
         spec.model_copy(update={"validation_accuracy": accuracy})
         for spec, accuracy in zip(draft.segments, calibration.accuracy, strict=True)
     ]
+    # Trials run on ONNX Runtime, in the precision of the graph.
+    arithmetic = Arithmetic(
+        runtime="onnxruntime", precision=settings.precision, instruction_set=instruction_set()
+    )
+    samples = draw_samples(data, settings.samples, labelled=draft.truth == "labels", tell=tell)
     chosen = {
         "confidence": selection.chosen.measure,
         "policy": selection.chosen.policy,
-        # Trials run on ONNX Runtime, in the precision of the graph.
-        "arithmetic": Arithmetic(
-            runtime="onnxruntime", precision=settings.precision, instruction_set=instruction_set()
-        ),
+        "arithmetic": told(arithmetic, format_2=samples is not None or draft.used_format == NEWEST_FORMAT),
     }
     manifest = draft.model_copy(
         update={
@@ -239,7 +245,7 @@ def write_trial(
         }
     )
     segments = trial.segments(lowered.whole, lowered.parts)
-    bundle = write_bundle(folder, manifest, segments, calibration, force=force)
+    bundle = write_bundle(folder, manifest, segments, calibration, samples=samples, force=force)
     return Written(bundle, selection, lowered.kept)
 
 
@@ -264,6 +270,7 @@ def _draft(
     data: Data,
     parts: Sequence[Boundary],
     segments: Sequence[SegmentFlops],
+    spec: Preprocessing,
     chosen: ExitChoice | None = None,
 ) -> Manifest:
     """Return the manifest without what is only known later: checksums and accuracies."""
@@ -271,7 +278,7 @@ def _draft(
     if chosen is not None and chosen.dropped:
         architecture[EXITS_KEPT] = [index + 1 for index in chosen.kept]
     return Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=NEWEST_FORMAT,
         architecture=Named(name=architecture.pop("name"), options=architecture),
         method=Named(name=run.config.method, options=recipe_of(run)),
         data_set=DataSet(
@@ -291,7 +298,7 @@ def _draft(
         git_revision=git_revision(),
         versions=versions(),
         classes=run.facts.classes,
-        preprocessing=run.facts.preprocessing,
+        preprocessing=spec,
         segments=draft_segments(parts, segments),
         precision="float32",
         calibration=CalibrationSpec(sha256=UNSEALED),

@@ -45,4 +45,5 @@ def shortened(bundle: Bundle, exits: int, folder: Path) -> Bundle:
         temperature={name: values[:exits] for name, values in calibration.temperature.items()},
     )
     graphs = [bundle.segment_bytes(index) for index in range(exits - 1)]
-    return write_bundle(folder, draft, [*graphs, answer.SerializeToString(deterministic=True)], cut)
+    segments = [*graphs, answer.SerializeToString(deterministic=True)]
+    return write_bundle(folder, draft, segments, cut, samples=bundle.samples)

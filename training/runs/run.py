@@ -232,6 +232,7 @@ class Run:
         device: str = "cpu",
         workers: int | None = None,
         part: tuple[int, int] = (0, 1),
+        spec: Preprocessing | None = None,
     ) -> Data:
         """Open the run's data set, divided as it was when the run started.
 
@@ -240,6 +241,7 @@ class Run:
             device: where batches are wanted.
             workers: loader processes; the run's own where None.
             part: which of how many slices of each training batch is wanted.
+            spec: preprocessing in place of the run's own, for images of the same size.
 
         Raises:
             DataError: the data set cannot be found or has changed since.
@@ -247,7 +249,7 @@ class Run:
         config = self.config if workers is None else self.config.model_copy(update={"workers": workers})
         return open_data(
             config,
-            spec=self.facts.preprocessing,
+            spec=spec or self.facts.preprocessing,
             batch_size=batch_size or self.config.batch_size,
             seed=self.config.seed,
             device=device,

@@ -3,7 +3,6 @@
 Runs in an environment of its own: python fastapi_server.py MODEL.onnx PORT THREADS
 """
 
-import io
 import sys
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnxruntime
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from PIL import Image
+from pixels import pixels
 
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = int(sys.argv[3])
@@ -22,8 +21,7 @@ app = FastAPI()
 
 def answer(body: bytes) -> dict[str, float | int]:
     """Decode one image and run the whole net on it."""
-    image = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
-    probabilities = session.run(None, {name: image[np.newaxis]})[0][0]
+    probabilities = session.run(None, {name: pixels(body)[np.newaxis]})[0][0]
     index = int(probabilities.argmax())
     return {"class_index": index, "confidence": float(probabilities[index])}
 

@@ -3,14 +3,13 @@
 Runs in an environment of its own, with MODEL, WORKERS and THREADS set: python mosec_server.py --port PORT
 """
 
-import io
 import os
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from mosec import Server, Worker
-from PIL import Image
+from pixels import pixels
 
 BATCH = 32
 WAIT_MS = 5
@@ -30,7 +29,7 @@ class Classify(Worker):  # type: ignore[misc] # of another environment
 
     def deserialize(self, data: bytes) -> Any:
         """Decode one image."""
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        return pixels(data)
 
     def forward(self, data: list[Any]) -> list[Any]:
         """Answer a batch."""

@@ -21,6 +21,10 @@ HEALTH = frozenset(("/v2/health/live", "/v2/health/ready"))
 _PUBLIC = re.compile(r"/classify|/models(/.*)?|/v2|/v2/health/.*|/v2/models/.*|/v2/repository/index")
 _ADMIN = re.compile(r"/models/[^/]+/(labels|recent)|/v2/repository/models/.*")
 """Paths that change the server's state, or show callers' images: on the second port, or where callers may."""
+_SHOWN = re.compile(r"/models/[^/]+/samples")
+"""Paths that the console alone needs: on its port."""
+_PAGES = re.compile(r"/|/console/assets/[^/]+|/docs|/docs/start\.js|/docs/assets/[^/]+|/openapi\.json")
+"""Paths that need no key, where they are served: a browser asks for the key with what is there."""
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -54,8 +58,8 @@ class Access:
             return problem(421, "expected a Host that this server answers to (--allowed-hosts)"), None
         if not self._is_open(scope, path):
             return problem(404, "there is nothing at this path on this port"), None
-        if self.keys is None or path == "/" or path.startswith("/console/assets/"):
-            return None, None  # a browser asks for the key with what is there
+        if self.keys is None or _PAGES.fullmatch(path):
+            return None, None
         key = self.keys.find(headers.get("authorization", ""))
         if key is None:
             ask = {"WWW-Authenticate": "Bearer"}
@@ -74,7 +78,9 @@ class Access:
             return True
         if _ADMIN.fullmatch(path):
             return self.allow_admin
-        return self.admin_port is None or _PUBLIC.fullmatch(path) is not None
+        if self.admin_port is None:
+            return True
+        return _PUBLIC.fullmatch(path) is not None and not _SHOWN.fullmatch(path)
 
 
 def default_hosts(bound_to: str) -> Sequence[str] | None:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
 from serving.images.arrays import image_shape
-from serving.images.decode import CONTENT_TYPES, UNTYPED, decode
-from serving.images.headers import pixel_count
+from serving.images.decode import CONTENT_TYPES, REGISTERED, UNTYPED, decode, open_image, open_still, to_array
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
+from serving.images.still import Still
 from serving.web.reading.form import FORM_TYPE, FormReader
 
 JSON_TYPE, NPY_TYPE = "application/json", "application/x-npy"
@@ -24,6 +24,10 @@ MEDIA_TYPES = (*CONTENT_TYPES.values(), "application/octet-stream", JSON_TYPE, N
 _FORM = '{"images": ["<base64>", ...]}'
 _SHOWN_CHARACTERS = 60
 _STRINGS_COUNTED = 1000
+
+QUICK_BYTES, QUICK_PIXELS = 32 * 1024, 96 * 96
+"""An image of no more bytes and pixels decodes in a quarter of a millisecond, whatever its format: an event
+loop may be kept for so long (`benchmarks.speed.decode_place` measures it)."""
 _NO_STRING = re.compile(r"Expected `str`, got `(?P<found>\w+)` - at `\$\.images\[(?P<index>\d+)\]`")
 
 Pixels = npt.NDArray[np.uint8]
@@ -86,6 +90,23 @@ class BodyReader:
         self._form: FormReader | None = None
 
     @property
+    def quick(self) -> bool:
+        """Whether it is one image that takes no longer to decode than an event loop may be kept."""
+        spec = self._spec
+        side = max(spec.resize or 0, spec.height, spec.width)
+        if (
+            self._media_type in (JSON_TYPE, NPY_TYPE, FORM_TYPE)
+            or len(self._body) > QUICK_BYTES
+            or side * side > QUICK_PIXELS
+        ):
+            return False
+        try:
+            width, height = open_still(self._body).size
+        except ImageError:
+            return False  # whoever reads it says why
+        return width * height <= QUICK_PIXELS
+
+    @property
     def failures(self) -> Mapping[int, ImageError]:
         """Why images were left out, by their index in the list."""
         return {} if self._list is None else self._list.failures
@@ -135,9 +156,7 @@ class BodyReader:
                 f"expected a Content-Type of {', '.join(MEDIA_TYPES)}; "
                 f"found {self._media_type[:_SHOWN_CHARACTERS]!r} (with curl: -H 'Content-Type: image/png')"
             )
-        body = self._taken()
-        pixel_count(body)
-        return decode(body, self._spec, self._limits.pixels, self._media_type)
+        return decode(self._taken(), self._spec, self._limits.pixels, self._media_type)
 
     def _taken(self) -> bytes:
         """Return the body, and let go of it."""
@@ -146,7 +165,7 @@ class BodyReader:
 
 
 class EncodedReader:
-    """Decodes a list of encoded images, one at each step, having looked at how many pixels they ask for.
+    """Decodes a list of encoded images, one at each step, having read the headers of all.
 
     Args:
         encoded: the images, as bytes or as text in base64.
@@ -159,8 +178,8 @@ class EncodedReader:
         failures: why images were left out, by their index.
 
     Raises:
-        ImageSizeError: too many pixels in all.
-        ImageError: no base64, or an image in parts that no encoder writes; named by its index.
+        ImageSizeError: too many pixels, in one image or in all.
+        ImageError: no base64, or an image that cannot be read; named by its index.
     """
 
     def __init__(
@@ -173,19 +192,19 @@ class EncodedReader:
         item_errors: bool = False,
     ) -> None:
         self.failures: dict[int, ImageError] = {}
-        self._types = types
-        self._spec, self._limits, self._item_errors = spec, limits, item_errors
-        self._encoded: list[bytes] = []
+        self._spec, self._item_errors = spec, item_errors
+        self._opened: list[Still | None] = []
         self._decoded: list[Pixels] = []
         self._place = pixels = 0
         for index, image in enumerate(encoded):
-            found = b""
+            still = None
             try:
                 found = from_base64(image) if isinstance(image, str) else image
-                pixels += pixel_count(found)
+                still = open_image(found, limits.pixels, types[index] if types else None)
+                pixels += still.size[0] * still.size[1]
             except ImageError as error:
                 self._failed(index, error)
-            self._encoded.append(found)
+            self._opened.append(still)
         if pixels > limits.request_pixels:
             raise ImageSizeError(
                 f"expected at most {limits.request_pixels:,} pixels in one request, found {pixels:,}: "
@@ -202,20 +221,16 @@ class EncodedReader:
             ImageError: it cannot be read, or is too large; named by its index.
         """
         index, self._place = self._place, self._place + 1
-        if index not in self.failures:
+        still, self._opened[index] = self._opened[index], None
+        if still is not None:
             try:
-                self._decoded.append(self._decode(index))
+                self._decoded.append(to_array(still, self._spec))
             except ImageError as error:
                 self._failed(index, error)
-        self._encoded[index] = b""
-        if self._place < len(self._encoded):
+        if self._place < len(self._opened):
             return None
         decoded, self._decoded = self._decoded, []
         return np.stack(decoded) if decoded else np.empty((0, *image_shape(self._spec)), np.uint8)
-
-    def _decode(self, index: int) -> Pixels:
-        declared = self._types[index] if self._types else None
-        return decode(self._encoded[index], self._spec, self._limits.pixels, declared)
 
     def _failed(self, index: int, error: ImageError) -> None:
         named = type(error)(f"images[{index}]: {error}")
@@ -227,10 +242,15 @@ class EncodedReader:
 def media_type(content_type: str) -> str:
     """Return the type in a Content-Type header, in lower case, without its parameters.
 
+    Names that are not registered, but in use, give the registered one.
+
     >>> media_type(" Image/PNG ; charset=utf-8")
     'image/png'
+    >>> media_type("image/jpg")
+    'image/jpeg'
     """
-    return content_type.partition(";")[0].strip().lower()
+    named = content_type.partition(";")[0].strip().lower()
+    return REGISTERED.get(named, named)
 
 
 def _listed(body: bytes, limits: ReadLimits) -> list[str]:

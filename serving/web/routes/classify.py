@@ -29,8 +29,10 @@ _FORM = {
 }
 _BODY = {
     "required": True,
-    "content": binary(*CONTENT_TYPES.values(), *filter(None, UNTYPED), NPY_TYPE)
-    | {JSON_TYPE: {"schema": ImagesBody.model_json_schema()}, FORM_TYPE: {"schema": _FORM}},
+    # JSON comes first: it has an example, which the page at /docs then sends as it is.
+    "content": {JSON_TYPE: {"schema": ImagesBody.model_json_schema()}}
+    | binary(*CONTENT_TYPES.values(), *filter(None, UNTYPED), NPY_TYPE)
+    | {FORM_TYPE: {"schema": _FORM}},
 }
 
 

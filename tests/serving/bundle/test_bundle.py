@@ -11,6 +11,7 @@ import pytest
 
 from serving.bundle import Manifest, bundle_folders, read_bundle, write_bundle
 from serving.bundle.files import links_root
+from serving.bundle.samples import MAX_BYTES
 from serving.errors import BundleError
 from tests.bundles import (
     CLASSES,
@@ -18,6 +19,7 @@ from tests.bundles import (
     tiny_bundle,
     tiny_calibration,
     tiny_manifest,
+    tiny_samples,
     tiny_segments,
 )
 
@@ -38,8 +40,8 @@ def put(folder: Path, file: str, data: bytes) -> None:
     """Replace a file and its checksum, so that what is inside is what is judged."""
 
     def seal(manifest: dict[str, Any]) -> None:
-        for spec in (*manifest["segments"], manifest["calibration"]):
-            if spec["file"] == file:
+        for spec in (*manifest["segments"], manifest["calibration"], manifest.get("samples")):
+            if spec and spec["file"] == file:
                 spec["sha256"] = hashlib.sha256(data).hexdigest()
 
     (folder / file).write_bytes(data)
@@ -358,14 +360,44 @@ def test_keys_of_format_2_are_written_only_where_they_are_used(tmp_path: Path) -
 
 def test_a_key_of_format_2_in_format_1_is_refused(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest.update(original_flops=7_000))
-    assert "format_version 1 has no truth, arithmetic, samples or original_flops: write 2" in refusal(folder)
+    assert "format_version 1 has no truth, arithmetic, samples, original_flops or decode: write 2" in refusal(
+        folder
+    )
 
 
-def test_samples_are_checked_as_every_file_is(folder: Path) -> None:
-    data = b"some images"
-    (folder / "samples.npz").write_bytes(data)
-    samples = {"file": "samples.npz", "sha256": hashlib.sha256(data).hexdigest()}
-    edit_manifest(folder, lambda manifest: manifest.update(format_version=2, samples=samples))
-    read_bundle(folder)
-    (folder / "samples.npz").write_bytes(b"other images")
+def test_scaled_decoding_makes_a_bundle_of_format_2_that_servers_before_refuse(tmp_path: Path) -> None:
+    draft = tiny_manifest()
+    write_bundle(tmp_path / "one", draft, tiny_segments(), tiny_calibration())
+    assert "decode" not in (tmp_path / "one" / "manifest.json").read_text()
+    scaled = draft.preprocessing.model_copy(update={"decode": "scaled"})
+    newer = draft.model_copy(update={"preprocessing": scaled})
+    write_bundle(tmp_path / "two", newer, tiny_segments(), tiny_calibration())
+    found = read_bundle(tmp_path / "two").manifest
+    assert (found.format_version, found.preprocessing) == (2, scaled)
+
+
+def test_samples_are_read_back_and_make_the_bundle_one_of_format_2(tmp_path: Path) -> None:
+    samples = tiny_samples()
+    written = tiny_bundle(tmp_path / "tiny", samples=samples)
+    found = read_bundle(tmp_path / "tiny")
+    assert found.samples == written.samples == samples
+    assert found.manifest.format_version == 2
+    (tmp_path / "tiny" / "samples.npz").unlink()
+    assert refusal(tmp_path / "tiny").startswith("bundle 'tiny': samples.npz: is missing")
+
+
+def test_a_draft_that_names_samples_gets_none_without_them(tmp_path: Path) -> None:
+    draft = tiny_bundle(tmp_path / "one", samples=tiny_samples()).manifest
+    written = write_bundle(tmp_path / "two", draft, tiny_segments(), tiny_calibration())
+    assert (written.manifest.samples, written.manifest.format_version) == (None, 1)
+
+
+def test_samples_are_checked_as_every_file_is(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "tiny", samples=tiny_samples()).folder
+    whole = (folder / "samples.npz").read_bytes()
+    (folder / "samples.npz").write_bytes(whole + b"!")
     assert "samples.npz: expected SHA-256" in refusal(folder)
+    put(folder, "samples.npz", whole[:200])
+    assert "samples.npz: not a readable npz file" in refusal(folder)
+    put(folder, "samples.npz", bytes(MAX_BYTES + 1))
+    assert "samples.npz: has 524289 bytes, more than the 524288 expected at most" in refusal(folder)

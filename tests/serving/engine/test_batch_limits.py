@@ -1,6 +1,6 @@
 """How many rows fit: from the shapes of the tiny bundle."""
 
-from serving.engine.batch_limits import kept_rows, most_rows, row_bytes
+from serving.engine.batch_limits import kept_rows, most_rows, row_bytes, slice_rows
 from tests.bundles import CLASSES, SIZE, tiny_manifest
 
 SEGMENTS = tiny_manifest().segments
@@ -23,6 +23,13 @@ def test_what_goes_in_and_comes_out_stays_within_the_bytes() -> None:
 def test_one_row_may_always_run() -> None:
     assert most_rows(SEGMENTS, 32, 1) == [1, 1, 1]
     assert kept_rows(SEGMENTS, 32, 1) == [1, 1, 1]
+
+
+def test_slices_are_cut_by_the_largest_features_at_a_boundary() -> None:
+    largest = max(IMAGE, ANSWER + FEATURES)
+    assert slice_rows(SEGMENTS) == 32 * 2**20 // largest
+    wide = SEGMENTS[0].outputs[1].model_copy(update={"shape": (None, 20 * 2**20)})
+    assert slice_rows([SEGMENTS[0].model_copy(update={"outputs": (wide,)})]) == 1
 
 
 def test_rows_on_the_device_are_not_gathered_twice() -> None:

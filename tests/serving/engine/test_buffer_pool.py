@@ -31,6 +31,20 @@ def test_what_is_handed_out_has_the_shape_and_the_type_and_can_be_written() -> N
     assert BufferPool().empty((0, 3), "i8").shape == (0, 3)
 
 
+def test_large_pieces_are_kept_by_their_bytes() -> None:
+    pool = BufferPool()
+    held = [pool.empty((100 * 2**20,), np.uint8) for _ in range(2)]  # never touched, so never resident
+    places = {array.ctypes.data for array in held}
+    held.clear()
+    again = [pool.empty((100 * 2**20,), np.uint8) for _ in range(2)]
+    assert len(places & {array.ctypes.data for array in again}) >= 1
+    assert sum(map(len, pool._spare.values())) == 0
+    again.clear()
+    assert sum(map(len, pool._spare.values())) == 1
+    pool.clear()
+    assert sum(map(len, pool._spare.values())) == 0
+
+
 def test_no_more_is_kept_than_a_few_of_a_size() -> None:
     recycled = BufferPool()
     held = [recycled.empty((100,), "f4") for _ in range(50)]

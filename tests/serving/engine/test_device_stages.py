@@ -157,7 +157,7 @@ class Traffic(RuleBasedStateMachine):
         try:
             request = self.scheduler.submit((IMAGES[images],), TERMS, barrier=barrier)
         except (OverloadedError, BodyTooLargeError):  # full: backpressure is for the caller to feel
-            kept_free = min(max(0, len(rows) - SHORT_ROWS), self.capacity // 4)  # of long lists
+            kept_free = min(max(0, len(rows) - SHORT_ROWS), self.capacity // 4)  # from long lists
             assert self.scheduler.waiting_rows + len(rows) + kept_free > self.capacity
             return
         self.sent.append((request, images, exits))

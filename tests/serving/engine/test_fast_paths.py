@@ -1,6 +1,7 @@
 """Which shortcuts a bundle gets: those that agree with its segments, and pay."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate, cycle
 from pathlib import Path
 
@@ -55,8 +56,20 @@ def test_all_that_agrees_and_pays_is_kept(bundle: Bundle, engine: Engine) -> Non
     np.testing.assert_array_equal(state, expected[1])
 
 
-def test_a_whole_net_that_is_not_quicker_is_let_go(bundle: Bundle, engine: Engine) -> None:
-    shortcuts = shorten(bundle, engine, clock(2, 2))
+def test_a_head_that_costs_nothing_is_not_worth_a_second_copy_of_the_weights(
+    bundle: Bundle, engine: Engine
+) -> None:
+    segments = [
+        spec.model_copy(update={"body_flops": 10_000, "head_flops": flops})
+        for spec, flops in zip(bundle.manifest.segments, (99, 200, 50), strict=True)
+    ]
+    manifest = bundle.manifest.model_copy(update={"segments": tuple(segments)})
+    assert sorted(shorten(replace(bundle, manifest=manifest), engine, clock(1, 2)).headless) == [1]
+
+
+@pytest.mark.parametrize("seconds", [2, 1.95])
+def test_a_whole_net_that_is_hardly_quicker_is_let_go(bundle: Bundle, engine: Engine, seconds: float) -> None:
+    shortcuts = shorten(bundle, engine, clock(seconds, 2))
     assert sorted(shortcuts.headless) == [0, 1]
     assert shortcuts.whole is None
 

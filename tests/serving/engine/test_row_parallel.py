@@ -39,6 +39,26 @@ def test_slices_put_out_what_the_whole_batch_does(rows: int) -> None:
     assert len(only_features) == len(found) - 1
 
 
+@pytest.mark.parametrize(("threads", "most"), [(1, 4), (3, 2)])
+def test_slices_have_no_more_rows_than_memory_allows(threads: int, most: int) -> None:
+    plain, seen = session(), Counting(session().raw)
+    feed = {plain.inputs[0].name: tiny_images(13)}
+    sliced = RowParallelSession(plain, seen, threads, DaemonPool(threads - 1), BufferPool(), most)
+    for tensor, expected in zip(sliced.run(names(plain), feed), plain.run(names(plain), feed), strict=True):
+        np.testing.assert_array_equal(tensor, expected)
+    assert seen.runs == -(-13 // most)
+
+
+class Counting(OnnxSession):
+    """A session that counts its slices."""
+
+    runs = 0
+
+    def run_into(self, feed: Feed, outputs: Feed) -> None:
+        self.runs += 1
+        super().run_into(feed, outputs)
+
+
 def test_a_view_that_is_not_contiguous_is_read_rightly() -> None:
     plain, images = session(), tiny_images(12)[::-1]
     feed = {plain.inputs[0].name: images}

@@ -1,5 +1,6 @@
 import struct
 import zlib
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError
-from serving.images.decode import decode, to_array
+from serving.images.decode import decode, open_image, to_array
 from serving.images.preprocessing import Preprocessing
-from serving.images.still import Still
+from serving.images.still import MAX_PARTS, Still
 
 SPEC = Preprocessing(height=8, width=8)
+SCALED = Preprocessing(height=8, width=8, decode="scaled")
 PHOTO = Preprocessing(height=6, width=8, resize=10, filter="bicubic")
 MAX_PIXELS = 64 * 64
 ORIENTATION = 0x0112
@@ -62,6 +64,11 @@ def test_a_png_of_the_right_size_comes_back_bit_for_bit() -> None:
 @pytest.mark.parametrize("content_type", [None, "", "application/octet-stream"])
 def test_the_bytes_tell_the_format(image_format: str, content_type: str | None) -> None:
     assert decode(VALID[image_format], SPEC, MAX_PIXELS, content_type).shape == (8, 8, 3)
+
+
+def test_types_by_names_in_use_are_those_that_are_registered() -> None:
+    assert decode(VALID["JPEG"], SPEC, MAX_PIXELS, "image/jpg").shape == (8, 8, 3)
+    assert decode(VALID["PNG"], SPEC, MAX_PIXELS, "image/x-png").shape == (8, 8, 3)
 
 
 def test_a_content_type_that_disagrees_is_refused() -> None:
@@ -117,8 +124,13 @@ def test_a_side_is_bounded_as_well_as_the_pixels(size: tuple[int, int]) -> None:
     ("data", "error", "names"),
     [
         (b"", ImageError, "empty body"),
-        (b"GIF89a" + bytes(30), ImageTypeError, "PNG, JPEG or WebP"),
-        (b"%PDF-1.7", ImageTypeError, "PNG, JPEG or WebP"),
+        (b"GIF89a" + bytes(30), ImageTypeError, "expected a PNG, JPEG or WebP image, found a GIF image"),
+        (b"%PDF-1.7", ImageTypeError, "found a PDF document"),
+        (b"\0\0\0\x1cftypheic", ImageTypeError, "found a HEIC image"),
+        (b"\0\0\0\x1cftypisom", ImageTypeError, "found a film"),
+        (b"iVBORw0KGgoAAAANSUhEUg", ImageTypeError, "found an image in base64"),
+        (b"\n <!DOCTYPE html>", ImageTypeError, "found a page of HTML"),
+        (bytes(50), ImageTypeError, "found bytes that start like none of them"),
         (encoded(picture(65, 64)), ImageSizeError, "65x64"),
         (encoded(picture(65, 64), "JPEG"), ImageSizeError, "65x64"),
         (encoded(picture(65, 64), "WEBP"), ImageSizeError, "65x64"),
@@ -144,6 +156,27 @@ def test_a_side_is_bounded_as_well_as_the_pixels(size: tuple[int, int]) -> None:
 def test_refusals_say_what_was_found(data: bytes, error: type[ImageError], names: str) -> None:
     with pytest.raises(error, match=names):
         decode(data, SPEC, MAX_PIXELS)
+
+
+EMPTY_PARTS = {
+    "PNG": (33, b"\0\0\0\0tEXt\x9a\xcb\xa0\x6b"),
+    "JPEG": (2, b"\xff\xfe\0\2"),
+    "JPEG behind its scan": (-2, b"\xff\xfe\0\2"),
+    "WEBP": (None, b"abcd\0\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY_PARTS)
+def test_more_parts_than_any_encoder_writes_are_refused(kind: str) -> None:
+    place, part = EMPTY_PARTS[kind]
+    image_format = kind.split()[0]
+    for count, refused in ((100, False), (MAX_PARTS, True)):
+        data = bytearray(VALID[image_format])
+        data[place or len(data) : place or len(data)] = part * count
+        if image_format == "WEBP":
+            data[4:8] = (len(data) - 8).to_bytes(4, "little")
+        with pytest.raises(ImageError, match="at most 20,000 chunks") if refused else nullcontext():
+            open_image(bytes(data), MAX_PIXELS)
 
 
 def test_of_a_multi_picture_jpeg_the_primary_is_read() -> None:
@@ -182,6 +215,29 @@ def test_only_large_jpegs_are_decoded_at_a_reduced_size() -> None:
     gradient = Image.linear_gradient("L").convert("RGB")
     reduced = decode(encoded(gradient, "JPEG", quality=95), SPEC, 256 * 256).astype(int)
     assert np.abs(reduced - to_array(still(gradient), SPEC)).max() <= 3
+
+
+@pytest.mark.parametrize(("side", "scale"), [(15, 1), (16, 2), (31, 2), (32, 4), (64, 8)])
+def test_a_bundle_may_have_jpegs_decoded_down_to_its_own_size(side: int, scale: int) -> None:
+    data = encoded(picture(side, side), "JPEG")
+    with Image.open(BytesIO(data)) as reduced:
+        reduced.draft("RGB", (side // scale, side // scale))
+        assert SCALED.height <= reduced.width == -(-side // scale)
+        expected = to_array(still(reduced.convert("RGB")), SCALED)
+    np.testing.assert_array_equal(decode(data, SCALED, MAX_PIXELS), expected)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_scaled_decoding_is_for_jpegs_alone(image_format: str) -> None:
+    data = encoded(picture(40, 40), image_format)
+    np.testing.assert_array_equal(decode(data, SCALED, MAX_PIXELS), decode(data, SPEC, MAX_PIXELS))
+
+
+def test_a_truncated_jpeg_is_refused_at_every_scale() -> None:
+    data = encoded(picture(64, 64), "JPEG")
+    for length in range(len(data) // 2, len(data) - 2, 97):
+        with pytest.raises(ImageError):
+            decode(data[:length], SCALED, MAX_PIXELS)
 
 
 def test_a_crop_larger_than_the_resize_is_not_a_specification() -> None:

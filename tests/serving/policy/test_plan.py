@@ -199,3 +199,15 @@ def test_a_path_that_falls_is_refused() -> None:
     path = fit_policy("geometric", SCORE, CORRECT, FLOPS).table[::-1]
     with pytest.raises(ValueError, match="never fall"):
         PathPolicy(SCORE, CORRECT, FLOPS, path)
+
+
+@pytest.mark.parametrize("exits", [1, 3])
+def test_costs_of_many_rows_add_up_beyond_64_bits(exits: int) -> None:
+    rows = 20_000
+    flops = tuple(10**15 * number for number in range(1, exits + 1))
+    random = np.random.default_rng(0)
+    score, correct = random.random((rows, exits)), random.random((rows, exits)) < 0.5
+    policy = fit_policy("geometric", score, correct, flops)
+    for budget in (flops[0], (flops[0] + flops[-1]) / 2, flops[-1]):
+        plan = policy.plan(float(budget))
+        assert flops[0] <= plan.expected_flops <= budget * (1 + 1e-12)

@@ -13,7 +13,7 @@ import structlog
 from serving.errors import BundleError, ClosedError
 from serving.processes.children import Children
 from serving.processes.layout import Share, shares
-from serving.processes.link import Link
+from serving.processes.link import Handler, Link
 from serving.processes.messages import BEGIN, FAILED, GATHER, JOINED, READY, STOP, Report, Start
 from serving.processes.shapes import SlotShape, Snapshot
 from serving.processes.supervisor import MOST_RESTARTS, RESTART_SECONDS, Supervisor
@@ -94,7 +94,11 @@ class Fleet:
     def launch(self, share: Share, link: socket.socket, inherited: Sequence[int]) -> Fake:
         fake = Fake(share)
         self.prepare(len(self.fakes), fake)
-        handlers = {BEGIN: fake.begin, GATHER: lambda parts: fake.snapshot, STOP: fake.stopped_by.append}
+        handlers: dict[str, Handler] = {
+            BEGIN: fake.begin,
+            GATHER: lambda parts: fake.snapshot,
+            STOP: fake.stopped_by.append,
+        }
         connection: Connection[Any, Any] = Connection(link.detach())
         fake.link = Link(connection, handlers, "the parent")
         fake.link.start()
@@ -104,8 +108,13 @@ class Fleet:
         return fake
 
     def start(self, count: int = 2, wanted: int | None = None) -> None:
-        divide = lambda count: shares(count, range(4))  # noqa: E731
-        self.supervisor.start(divide(count), None if wanted is None else lambda report: wanted, divide)
+        def divide(count: int) -> list[Share]:
+            return shares(count, range(4))
+
+        def decide(report: Report) -> int:
+            return wanted or count
+
+        self.supervisor.start(divide(count), None if wanted is None else decide, divide)
 
     def replacement(self, launched: int) -> Fake:
         """Wait until so many children were launched, and the last one serves."""

@@ -75,6 +75,22 @@ def test_warming_up_takes_the_quicker_of_two_runs_of_every_stage_and_size() -> N
     assert model.most_seconds(1, 1) == pytest.approx(0.02)
 
 
+def test_warming_up_ends_before_a_size_that_would_take_too_long() -> None:
+    """A row takes 0.2 s: sizes 1, 2 and 4 take 2.8 s together, 8 would take another 3.2."""
+    clock = Clock()
+    started = clock.now
+    sizes: list[int] = []
+
+    def run(stage: int, inputs: Tensors) -> tuple[np.ndarray, Tensors]:
+        sizes.append(len(inputs[0]))
+        clock.now += 0.1 * len(inputs[0])
+        return np.full((len(inputs[0]), 2), 0.5, np.float32), (inputs[0],)
+
+    measure(run, (2, 2, 3), stages=2, sizes=(1, 2, 4, 8, 16, 32), clock=clock)
+    assert sorted(set(sizes)) == [1, 2, 4]
+    assert clock.now - started == pytest.approx(2.8)
+
+
 def test_a_slow_batch_does_not_close_a_stage_for_good() -> None:
     model = learned((1, 0.01), (1, 10.0))
     assert model.most_seconds(1, 1) > 1

@@ -51,7 +51,7 @@ def test_series_of_one_process_alone_stay() -> None:
 def test_a_process_that_ended_leaves_its_counts_and_not_its_gauges() -> None:
     gone, rest = list(process(3, 1, 5).collect()), process(1, 1, 2)
     found = summed([counted(gone), rest.collect()])
-    text = generate_latest(Exposed(found)).decode()  # type: ignore[arg-type]
+    text = generate_latest(Exposed(found)).decode()
     assert 'offramp_exits_total{exit="1",model="m"} 4.0' in text
     assert 'offramp_queue_rows{model="m"} 2.0' in text
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from serving.answer import Answer
 from serving.bundle.manifest import Arithmetic, Manifest
+from serving.bundle.samples import Samples
 from serving.events import Event
 from serving.monitoring.health import Health
 from serving.options import ClassifyOptions
@@ -59,6 +60,7 @@ class FakeModel:
     budget_share: float = 1.0
     sampled: dict[int, int] = field(default_factory=dict)
     """What the last exit says of images, by their place in a request."""
+    samples: Samples | None = None
     state: Health = field(default_factory=lambda: Health(True, None, {}, {}, 0))
 
     @property

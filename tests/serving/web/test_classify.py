@@ -57,6 +57,23 @@ def test_a_body_that_is_too_slow_for_the_server_is_so_whatever_its_deadline() ->
     assert response.status_code == 408
 
 
+def test_without_threads_to_decode_a_small_image_waits_for_none() -> None:
+    service, _ = fake_service(decode_threads=0)
+    release = threading.Event()
+
+    async def scenario() -> tuple[int, int]:
+        service.pool.start(once(release.wait))  # keeps the one thread for all else busy
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(service)), base_url="http://test"
+        ) as client:
+            small = await client.post("/classify", content=IMAGE, headers=PNG)
+            broken = await client.post("/classify", content=IMAGE[:-20], headers=PNG)
+            release.set()
+        return small.status_code, broken.status_code
+
+    assert asyncio.run(scenario()) == (200, 422)
+
+
 def test_a_deadline_that_comes_while_the_images_wait_to_be_decoded_is_answered_then() -> None:
     service, _ = fake_service(decode_threads=1)
     release = threading.Event()

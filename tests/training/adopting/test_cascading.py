@@ -40,7 +40,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def test_every_exit_answers_as_its_network_does(images: Path, tmp_path: Path) -> None:
-    bundle = built((SMALL, quarters(noise=0.2, work=4), LARGE), images, tmp_path)
+    bundle = built((SMALL, quarters(noise=0.2, work=4), LARGE), images, tmp_path, samples=4)
     pixels, _ = pictures(16, seed=5)
     found = engine_probabilities(Engine(bundle), pixels)
     planes = (pixels.astype(np.float32) / 255).transpose(0, 3, 1, 2)
@@ -51,6 +51,8 @@ def test_every_exit_answers_as_its_network_does(images: Path, tmp_path: Path) ->
     assert bundle.manifest.original_flops == bundle.manifest.segments[-1].body_flops
     assert bundle.manifest.format_version == 2
     assert bundle.manifest.classes == tuple(sorted(CLASSES))
+    assert bundle.samples is not None
+    assert sorted(bundle.samples.labels or ()) == [0, 1, 2, 3]
 
 
 def test_layouts_sizes_and_orders_may_differ(images: Path, tmp_path: Path) -> None:
@@ -84,8 +86,10 @@ def test_members_stay_in_float_where_that_is_wanted(kept: int, images: Path, tmp
 
 def test_without_labels_exits_are_held_against_the_full_network(tmp_path: Path) -> None:
     images = folder(tmp_path / "flat", flat=True)
-    bundle = built((SMALL, LARGE), images, tmp_path, truth="own")
+    bundle = built((SMALL, LARGE), images, tmp_path, truth="own", samples=4)
     assert bundle.manifest.truth == "own"
+    assert bundle.samples is not None
+    assert (len(bundle.samples.images), bundle.samples.labels) == (4, None)
     assert bundle.calibration.accuracy[-1] == 1.0
     assert bundle.manifest.classes == ("0", "1", "2", "3")
     with pytest.raises(OfframpError, match="expected parquet files, or one sub-folder of images per class"):

@@ -82,7 +82,7 @@ def test_exits_answer_by_all_before_them(
     ],
 )
 def test_other_precisions_combine_in_float(
-    options: dict[str, object], atol: float, images: Path, alone: Probabilities, tmp_path: Path
+    options: dict[str, Any], atol: float, images: Path, alone: Probabilities, tmp_path: Path
 ) -> None:
     bundle = built(images, tmp_path, ensemble="all", **options).written.bundle
     assert [segment.outputs[-1].dtype for segment in bundle.manifest.segments[:-1]] == ["float32"] * 2

@@ -82,6 +82,34 @@ def test_what_is_left_out_is_counted_with_the_reason(
     assert "1 beside the folders of the classes" in caplog.text
 
 
+def test_hidden_files_are_counted_at_every_level(
+    split_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place in (split_folder, split_folder / "train", split_folder / "test" / "ant"):
+        (place / ".ipynb_checkpoints").mkdir()
+        (place / ".ipynb_checkpoints" / "0.png").write_bytes(b"")
+        (place / ".DS_Store").write_bytes(b"")
+    (split_folder / "__MACOSX" / "train").mkdir(parents=True)
+    (split_folder / "__MACOSX" / "train" / "._0.png").write_bytes(b"")
+    (split_folder / "labels.csv").write_text("")
+    assert counts(load_source(str(split_folder))) == {"train": 30, "test": 30}
+    assert "8 files were left out" in caplog.text
+    for reason in ("3 in .ipynb_checkpoints", "3 with a name that starts with a dot", "1 in __MACOSX"):
+        assert reason in caplog.text
+    assert "1 beside test and train" in caplog.text
+
+
+def test_what_is_no_file_is_left_out_and_counted(
+    image_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pipe would be read for ever, and a link to nothing would end a training hours after its start."""
+    os.mkfifo(image_folder / "ant" / "pipe.png")
+    (image_folder / "ant" / "gone.png").symlink_to(image_folder / "nowhere.png")
+    assert counts(load_source(str(image_folder))) == {"train": 30}
+    assert "1 no regular file" in caplog.text
+    assert "1 a link to nothing" in caplog.text
+
+
 def test_nothing_is_said_where_nothing_is_left_out(
     image_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -128,6 +156,18 @@ def test_two_names_that_look_the_same_are_refused(image_folder: Path) -> None:
     (image_folder / "bee").rename(image_folder / NFD)
     with pytest.raises(DataError, match=r"two folders look the same, 'fe\\u0301e' and 'f\\xe9e'"):
         load_source(str(image_folder))
+
+
+@pytest.mark.parametrize("name", ["ant ", " ant", "a\u200bnt", "ant\ufeff", "ant\u00a0"])
+def test_names_that_differ_in_what_does_not_show_are_refused(image_folder: Path, name: str) -> None:
+    (image_folder / "bee").rename(image_folder / name)
+    with pytest.raises(DataError, match="two folders look the same"):
+        load_source(str(image_folder))
+
+
+def test_shards_with_a_leading_dot_are_none(shards: Path) -> None:
+    (shards / "._train-00000-of-00002.parquet").write_bytes(b"\0\5\x16\7")
+    assert counts(load_source(str(shards)))["train"]
 
 
 def test_colons_in_a_path_are_no_archive(image_folder: Path) -> None:

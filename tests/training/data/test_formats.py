@@ -21,6 +21,8 @@ FILES = {
     "tiff": encoded(noise(23, 17), "TIFF"),
     "tiff-deflate": encoded(noise(23, 17), "TIFF", compression="tiff_adobe_deflate"),
     "tiff-lzw": encoded(noise(23, 17), "TIFF", compression="tiff_lzw"),
+    "tiff-jpeg": encoded(photo(23, 17), "TIFF", compression="jpeg"),
+    "tiff-fax": encoded(noise(23, 17).convert("1"), "TIFF", compression="group4"),
     "ppm": encoded(noise(23, 17), "PPM"),
     "pbm": encoded(noise(23, 17).convert("1"), "PPM"),
     "avif": encoded(photo(23, 17), "AVIF"),
@@ -75,9 +77,64 @@ def test_a_file_that_is_cut_off_is_refused(name: str) -> None:
             np.testing.assert_array_equal(found, pixels(data))
 
 
-@pytest.mark.parametrize("data", [b"", b"text", b"%PDF-1.7", b"\0\0\0\x18ftypheic"])
-def test_other_formats_are_refused_without_an_address_of_memory(data: bytes) -> None:
-    with pytest.raises(ImageError) as caught:
+def with_shorter_strip(data: bytes, strip: int) -> bytes:
+    """Take the last third of one strip of a little-endian TIFF away, as its directory tells it."""
+    with Image.open(BytesIO(data)) as image:
+        length: int = image.tag_v2[279][strip]  # type: ignore[attr-defined]
+    start = data.index(b"\x17\1", int.from_bytes(data[4:8], "little"))  # the tag of the lengths
+    count, place = (int.from_bytes(data[start + at : start + at + 4], "little") for at in (4, 8))
+    size = {3: 2, 4: 4}[data[start + 2]]
+    place = (start + 8 if count * size <= 4 else place) + strip * size
+    return data[:place] + (length * 2 // 3).to_bytes(size, "little") + data[place + size :]
+
+
+@pytest.mark.parametrize(
+    ("compression", "strip"), [("jpeg", 0), ("jpeg", 1), ("group4", 0), ("tiff_lzw", 0), ("packbits", 0)]
+)
+def test_a_strip_that_ends_early_in_a_sound_tiff_is_refused(compression: str, strip: int) -> None:
+    image = photo(203, 131) if compression == "jpeg" else noise(90, 60)
+    data = encoded(image.convert("1") if compression == "group4" else image, "TIFF", compression=compression)
+    np.testing.assert_array_equal(pixels(data), by_pillow(data))
+    with pytest.raises(ImageError, match="truncated or broken"):
+        pixels(with_shorter_strip(data, strip))
+
+
+def test_a_scan_that_ends_early_within_a_strip_is_refused() -> None:
+    data = encoded(photo(203, 131), "TIFF", compression="jpeg")
+    with Image.open(BytesIO(data)) as image:
+        start, length = image.tag_v2[273][0], image.tag_v2[279][0]  # type: ignore[attr-defined]
+    middle = start + length // 2
+    with pytest.raises(ImageError, match="truncated or broken"):
+        pixels(data[:middle] + b"\xff\xd9" + data[middle + 2 :])
+
+
+def test_fax_codes_that_show_no_end_are_refused_by_name() -> None:
+    with pytest.raises(ImageError, match="group 3"):
+        pixels(encoded(noise(23, 17).convert("1"), "TIFF", compression="group3"))
+
+
+@pytest.mark.parametrize(("alphas", "white"), [([0, 0], False), ([0, 255], True)])
+def test_a_bmp_whose_fourth_bytes_are_all_zero_is_not_transparent(alphas: list[int], white: bool) -> None:
+    body = b"".join(bytes((30, 20, 10, alpha)) for alpha in alphas)
+    masks = b"".join(mask.to_bytes(4, "little") for mask in (0xFF0000, 0xFF00, 0xFF, 0xFF000000))
+    sizes = b"".join(number.to_bytes(4, "little") for number in (108, 2, 1, 1 | 32 << 16, 3, 8, 0, 0, 0, 0))
+    head = b"BM" + b"".join(number.to_bytes(4, "little") for number in (130, 0, 122))
+    found = pixels(head + sizes + masks + b"BGRs" + bytes(48) + body)
+    assert found[0].tolist() == [[255] * 3 if white else [10, 20, 30], [10, 20, 30]]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "none of them|empty body"),
+        (b"text", "none of them"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"\0\0\0\x18ftypheic", "a HEIC image"),
+        (tiff((np.arange(64).reshape(8, 8) / 64).astype(np.float16)), "a TIFF image, broken or of a kind"),
+    ],
+)
+def test_other_formats_are_refused_by_name(data: bytes, kind: str) -> None:
+    with pytest.raises(ImageError, match=kind) as caught:
         open_any(data)
     refused(caught.value)
 

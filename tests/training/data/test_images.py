@@ -1,15 +1,19 @@
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from serving.images.decode import decode as serve
 from serving.images.decode import to_array
 from serving.images.preprocessing import Preprocessing
 from serving.images.still import Still
 from tests.training.data.conftest import Picture
 from training.data.images import channel_statistics, decode
 from training.data.source import load_source
+from training.data.streaming import StreamedFeed
 from training.errors import DataError
 
 SPEC = Preprocessing(height=16, width=16, resize=16)
@@ -29,6 +33,25 @@ def test_rows_come_in_the_order_asked_for_and_as_served(
     expected = np.stack([to_array(still(picture(number)), SPEC) for number in (202, 103, 5)])
     assert np.array_equal(images, expected)
     assert seen == [(2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("way", [None, "scaled"])
+def test_training_reads_the_pixels_that_are_served(tmp_path: Path, way: Literal["scaled"] | None) -> None:
+    """Validation, calibration (`decode`, `StreamedFeed`) and the server, on photographs."""
+    sizes = ((40, 30), (64, 48), (150, 100))
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            noise = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(noise).resize(size).save(tmp_path / "photos" / name / f"{number}.jpg")
+    spec = Preprocessing(height=16, width=16, resize=18, decode=way)
+    part = load_source(str(tmp_path / "photos")).parts["train"]
+    rows = np.arange(3)
+    files = [(tmp_path / "photos" / "a" / f"{number}.jpg").read_bytes() for number in rows]
+    served = np.stack([serve(data, spec, 1_000_000) for data in files])
+    np.testing.assert_array_equal(decode(part, rows, spec), served)
+    (batch,) = StreamedFeed(part, rows, spec, torch.device("cpu"), workers=0).batches([rows], None)
+    np.testing.assert_array_equal(batch.images.numpy(), served)
 
 
 def test_the_number_of_threads_changes_nothing(shards: Path) -> None:

@@ -3,9 +3,11 @@ import { get, ofModel } from "./api.js";
 import { byId, h } from "./dom.js";
 import { gallery } from "./gallery.js";
 import { live } from "./live.js";
-import { plan } from "./plan.js";
+import { forgetPlans, plan } from "./plan.js";
+import { polling } from "./polling.js";
 import { tryIt } from "./try.js";
 
+const EVERY = 15000;
 const THEMES = { auto: "Auto", light: "Light", dark: "Dark" };
 const TITLES = { try: "Try it", plan: "Plan", live: "Live", gallery: "Gallery" };
 const told = document.documentElement.dataset;
@@ -45,15 +47,32 @@ const wanted = () => {
   return name in views ? name : "try";
 };
 
-async function showStatus() {
+function showStatus(status) {
   const place = byId("status");
-  try {
-    const { status } = await ofModel(context.model, "health");
-    place.dataset.status = status;
-    place.textContent = status;
-  } catch {
-    place.textContent = "";
+  place.dataset.status = status;
+  if (place.textContent !== status) place.textContent = status;
+}
+
+// Models may be loaded, replaced and unloaded, and their health changes, while the page is open.
+const news = polling(EVERY, async (current) => {
+  const { models } = await get("models");
+  if (!current()) return;
+  if (JSON.stringify(models) !== JSON.stringify(context.models) && models.length) {
+    forgetPlans();
+    take(models, context.model.name);
+    show(wanted());
   }
+  const { status } = await ofModel(context.model, "health");
+  if (current()) showStatus(status);
+}, () => showStatus("no answer"));
+
+// Offers models to choose from; one that is gone makes room for the first.
+function take(models, chosen) {
+  context.models = models;
+  context.model = models.find((model) => model.name === chosen) ?? models[0];
+  const select = byId("model");
+  select.replaceChildren(...models.map((model) => h("option", { value: model.name }, model.name)));
+  select.value = context.model.name;
 }
 
 function setTheme(theme) {
@@ -82,15 +101,12 @@ async function start() {
   theming();
   try {
     const { models, default_model: chosen } = await get("models");
-    context.models = models;
-    context.model = models.find((model) => model.name === chosen) ?? models[0];
+    if (!models.length) throw new Error("No model is loaded. Load one, then open this page again.");
+    take(models, chosen);
   } catch (error) {
     context.report(error);
     return;
   }
-  const select = byId("model");
-  select.append(...context.models.map((model) => h("option", { value: model.name }, model.name)));
-  select.value = context.model.name;
   views.try = tryIt(byId("view-try"), context);
   views.plan = plan(byId("view-plan"), context);
   views.live = live(byId("view-live"), context);
@@ -98,9 +114,10 @@ async function start() {
     views.gallery = gallery(byId("view-gallery"), context);
     document.querySelector('[data-view="gallery"]').hidden = false;
   }
+  const select = byId("model");
   select.addEventListener("change", () => {
     context.model = context.models.find((model) => model.name === select.value);
-    showStatus();
+    news.open();
     views[wanted()].close?.();
     show(wanted());
   });
@@ -108,7 +125,7 @@ async function start() {
     if (location.hash.slice(1) in views) show(wanted());
   });
   show(wanted());
-  showStatus();
+  news.open();
 }
 
 start();

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 export const MOST = 24;
 
 export function pictures(changed, refused) {
+  let taken = [];
   const input = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", multiple: true, class: "visually-hidden", id: "files" });
   const label = h("label", { for: "files", class: "drop" },
     h("strong", {}, "Drop images here"),
@@ -14,8 +15,13 @@ export function pictures(changed, refused) {
 
   const take = (files) => {
     const images = [...files].filter((file) => file.type.startsWith("image/"));
-    if (!images.length) refused(new Error("Expected PNG, JPEG or WebP images, found none."));
-    else changed(images.slice(0, MOST).map((file) => ({ file, name: file.name || "pasted", url: URL.createObjectURL(file) })));
+    if (!images.length) {
+      refused(new Error("Expected PNG, JPEG or WebP images, found none."));
+      return;
+    }
+    for (const image of taken) URL.revokeObjectURL(image.url);
+    taken = images.slice(0, MOST).map((file) => ({ file, name: file.name || "pasted", url: URL.createObjectURL(file) }));
+    changed(taken);
     if (images.length > MOST) refused(new Error(`Only the first ${MOST} images are asked about.`));
   };
   input.addEventListener("change", () => {

@@ -10,6 +10,12 @@ const ATONCE = 4;
 const curves = new Map();
 const prices = new Map();
 
+// Of models that may have been replaced.
+export function forgetPlans() {
+  curves.clear();
+  prices.clear();
+}
+
 const planOf = (model, query) => ofModel(model, `plan?${query}`);
 const full = (model) => model.exits.at(-1).flops;
 

@@ -5,6 +5,8 @@ import { flops, percent, seconds } from "./format.js";
 import { base64, pictures } from "./pictures.js";
 import { promise } from "./promise.js";
 import { drawRoad } from "./road.js";
+import { samples } from "./samples.js";
+import { thumbnails } from "./thumbnails.js";
 
 export function tryIt(section, context) {
   let images = [];
@@ -16,7 +18,7 @@ export function tryIt(section, context) {
   let asked = null;
 
   const road = h("div", { class: "roadway" });
-  const strip = h("div", { class: "strip", role: "group", "aria-label": "Images" });
+  const strip = thumbnails("Images", (index) => { chosen = index; draw(true); });
   const result = h("div", { class: "result", "aria-live": "polite" });
   const exits = scroller("Exits");
   const command = h("code", {});
@@ -25,18 +27,16 @@ export function tryIt(section, context) {
     draw(false);
     askLater();
   });
-  const drop = pictures(
-    (added) => {
-      for (const image of images) URL.revokeObjectURL(image.url);
-      [images, answers, chosen] = [added, [], 0];
-      ask();
-    },
-    (error) => context.report(error),
-  );
+  const take = (added) => {
+    [images, answers, chosen] = [added, [], 0];
+    ask();
+  };
+  const shipped = samples(take);
+  const drop = pictures((added) => { shipped.leave(); take(added); }, context.report);
   const copy = h("button", { type: "button", class: "plain", onclick: () => navigator.clipboard?.writeText(command.textContent) }, "Copy");
   section.append(
     h("div", { class: "trial" },
-      h("div", { class: "card from" }, h("h1", {}, "Try it"), drop, strip),
+      h("div", { class: "card from" }, h("h1", {}, "Try it"), drop, strip.element, shipped.element),
       h("div", { class: "card promise" }, promised.element),
       h("div", { class: "card to" }, result, road, exits, h("details", { class: "shell" }, h("summary", {}, "The same from a shell"), h("div", { class: "row" }, command, copy))),
     ),
@@ -95,10 +95,8 @@ export function tryIt(section, context) {
     drop.classList.toggle("filled", images.length > 0);
     result.replaceChildren(...(answer ? [summary(answer)] : welcome()));
     exits.replaceChildren(table(answer));
-    const open = strip.contains(document.activeElement);
-    strip.replaceChildren(...(images.length > 1 ? images.map(thumbnail) : []));
-    if (open) strip.children[chosen]?.focus();
-    const file = images.length === 1 ? images[0].name : "image.png";
+    strip.draw(images.length > 1 ? images.map(told) : [], chosen, (index) => answers[index] && h("span", { class: "exit" }, answers[index].exit));
+    const file = images.length === 1 ? images[0].file.name || "image.png" : "image.png";
     command.textContent = `curl --data-binary @'${file.replaceAll("'", "")}' -H 'Content-Type: application/octet-stream' '${new URL("classify", document.baseURI)}?model=${encodeURIComponent(model.name)}&${promised.query}'`;
   }
 
@@ -117,6 +115,7 @@ export function tryIt(section, context) {
       [several ? "Mean of all" : "Saved", several ? flops(spent) : percent(1 - answer.flops / full)],
       [several ? "Saved by all" : "There and back", several ? percent(1 - spent / full) : seconds(took)],
     ];
+    if (images[chosen].truth) facts.push(["True class", images[chosen].truth]);
     if (answer.deadline_met !== undefined && answer.deadline_met !== null) facts.push(["Deadline", answer.deadline_met ? "met" : "missed"]);
     return h("div", { class: "answer" },
       h("img", { src: images[chosen].url, alt: images[chosen].name, class: "picture" }),
@@ -127,11 +126,9 @@ export function tryIt(section, context) {
     );
   }
 
-  function thumbnail(image, index) {
+  function told(image, index) {
     const answer = answers[index];
-    const name = answer ? `${image.name}: ${answer.class_name}, exit ${answer.exit}` : image.name;
-    return h("button", { type: "button", class: "thumb", "aria-pressed": String(index === chosen), "aria-label": name, onclick: () => { chosen = index; draw(true); } },
-      h("img", { src: image.url, alt: "" }), answer ? h("span", { class: "exit" }, answer.exit) : null);
+    return answer ? { ...image, name: `${image.name}: answered ${answer.class_name}, exit ${answer.exit}` } : image;
   }
 
   function table(answer) {
@@ -170,10 +167,11 @@ export function tryIt(section, context) {
 
   return {
     open(now) {
-      if (model !== now) [model, answers] = [now, []];
+      if (model !== now) [model, answers, planned] = [now, [], null];
       promised.of(model);
       draw(false);
       ask();
+      shipped.of(model).catch(context.report);
     },
   };
 }

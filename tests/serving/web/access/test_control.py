@@ -61,6 +61,27 @@ def test_a_key_is_asked_for_but_for_health(tmp_path: Path) -> None:
     assert http.get("/v2/health/ready").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/console/assets/app.js", "/docs", "/docs/assets/swagger-ui.css", "/openapi.json"]
+)
+def test_a_browser_gets_the_pages_that_ask_for_the_key(tmp_path: Path, path: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(line("ann", "secret"))
+    ring = KeyRing(keys, structlog.get_logger())
+    assert client(Access(keys=ring)).get(path).status_code == 200
+    assert client(Access(keys=ring, admin_port=9000)).get(path).status_code == 404
+    assert client(Access(keys=ring, admin_port=9000), port=9000).get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs/", "/docs/assets/../../models", "/metrics", "/openapi.json/", "/console/assets/a/b"]
+)
+def test_what_lies_beside_the_pages_needs_a_key(tmp_path: Path, path: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(line("ann", "secret"))
+    assert client(Access(keys=KeyRing(keys, structlog.get_logger()))).get(path).status_code == 401
+
+
 def test_keys_are_read_again_when_the_file_changes_and_kept_when_it_cannot_be_used(tmp_path: Path) -> None:
     path, now = tmp_path / "keys", [0.0]
     path.write_text(line("ann", "old"))

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from benchmarks.browser import SIZES, Watched, browser, chromium, watched
+from benchmarks.browser import SIZES, Watched, browser, chromium, drop, paste, watched
+from tests.bundles import tiny_bundle
 from training.demo.server import running_server
 
 pytestmark = pytest.mark.skipif(
@@ -44,6 +45,8 @@ def show(seen: Watched, view: str) -> None:
     page = seen.page
     page.locator(f'nav a[data-view="{view}"]').click()
     if view == "try":
+        page.locator("#model").select_option("cifar10-ladder-int8")
+        expect(page.locator(".samples")).to_be_visible()
         page.set_input_files("#files", [HORSE])
         expect(page.locator(".said")).to_contain_text("horse")
     elif view == "plan":
@@ -153,6 +156,53 @@ def test_several_images_are_one_request_and_each_can_be_looked_at(chrome: Browse
         expect(page.locator("#view-try tr.here .exit")).to_have_text(str(exits[1]))
 
 
+def test_what_came_with_the_model_can_be_chosen_by_keys(chrome: Browser, url: str) -> None:
+    with watched(chrome, url) as seen:
+        page = seen.page
+        row = page.get_by_role("group", name="Images that came with the model")
+        expect(page.locator(".lead")).to_be_visible()
+        expect(row).to_be_hidden()  # of a bundle without any
+        page.locator("#model").select_option("cifar10-ladder-int8")
+        samples = row.get_by_role("button")
+        expect(samples).to_have_count(16)
+        page.locator("#files").focus()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="all 16")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(samples.first).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        with page.expect_response(lambda answer: "/classify" in answer.url) as answered:
+            page.keyboard.press("Enter")
+        assert answered.value.status == 200
+        second = samples.nth(1)
+        expect(second).to_have_attribute("aria-pressed", "true")
+        expect(second).to_be_focused()
+        truth = (second.get_attribute("aria-label") or "").partition(": ")[2]
+        expect(page.locator(".facts")).to_contain_text(truth)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("radio", name="Average")).to_be_focused()
+
+        page.get_by_role("button", name="all 16").click()
+        expect(page.get_by_role("group", name="Images", exact=True).locator(".exit")).to_have_count(16)
+        page.set_input_files("#files", [HORSE])
+        expect(page.locator(".said")).to_contain_text("horse")
+        expect(row.locator("[aria-pressed=true]")).to_have_count(0)
+        page.locator("#model").select_option("cifar10-msdnet-int8")
+        expect(row).to_be_hidden()
+        assert seen.errors == []
+
+
+def test_an_image_may_be_dropped_or_pasted(chrome: Browser, url: str) -> None:
+    with watched(chrome, url) as seen:
+        expect(seen.page.locator(".lead")).to_be_visible()
+        drop(seen.page, HORSE)
+        expect(seen.page.locator(".said")).to_contain_text("horse")
+        with seen.page.expect_response(lambda answer: "/classify" in answer.url) as pasted:
+            paste(seen.page, DEER)
+        expect(seen.page.locator(".said")).to_contain_text(pasted.value.json()["class_name"])
+        assert seen.errors == []
+
+
 def test_what_is_no_image_is_said_in_words(chrome: Browser, url: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(HORSE.read_bytes()[:200])
@@ -218,6 +268,24 @@ def test_without_recent_images_there_is_no_gallery(chrome: Browser, url: str) ->
     with watched(chrome, f"{url}/#gallery") as seen:
         expect(seen.page.locator("#view-try")).to_be_visible()
         expect(seen.page.locator('nav a[data-view="gallery"]')).to_be_hidden()
+        assert seen.errors == []
+
+
+def test_models_that_come_and_go_are_noticed(chrome: Browser, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        tiny_bundle(tmp_path / "models" / name)
+    flags = ("--threads", "1", "--allow-admin", "--default-model", "one")
+    with (
+        running_server(tmp_path / "models", tmp_path / "log", *flags) as address,
+        watched(chrome, address) as seen,
+    ):
+        page = seen.page
+        expect(page.locator("#model option")).to_have_text(["one", "two"])
+        expect(page.locator("#status")).to_have_text("ok")
+        httpx.post(f"{address}/v2/repository/models/one/unload", timeout=60).raise_for_status()
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as when one comes back to it
+        expect(page.locator("#model option")).to_have_text(["two"])
+        expect(page.locator(".result .note")).to_contain_text("two has 3 exits")
         assert seen.errors == []
 
 

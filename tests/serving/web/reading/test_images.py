@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.errors import ImageError, ImageSizeError, OfframpError, RequestError
 from serving.images.preprocessing import Preprocessing
-from serving.web.reading.images import BodyReader, ReadLimits, media_type
+from serving.web.reading.images import QUICK_BYTES, BodyReader, ReadLimits, media_type
 from tests.serving.web.posting import encoded
 
 SPEC = Preprocessing(height=8, width=8)
@@ -44,6 +44,19 @@ def test_pixels_of_all_images_together_are_bounded_before_any_is_decoded() -> No
     assert read(listed(large, large)).shape == (2, 8, 8, 3)
     with pytest.raises(ImageSizeError, match="at most 2,000 pixels in one request, found 2,700"):
         read(listed(large, large, large))
+
+
+def test_no_file_hides_its_pixels_from_that_bound() -> None:
+    """A stray byte before a JPEG's header, or a chunk before a WebP's, are no matter to a decoder."""
+    jpeg = encoded(np.zeros((30, 30, 3), np.uint8), "JPEG")
+    start = jpeg.index(b"\xff\xc0")
+    webp = encoded(np.zeros((30, 30, 3), np.uint8), "WEBP")
+    stray = jpeg[:start] + b"\1" + jpeg[start:]
+    late = webp[:4] + len(webp).to_bytes(4, "little") + webp[8:12] + b"abcd\0\0\0\0" + webp[12:]
+    for image in (stray, late):
+        assert read(listed(image, image)).shape == (2, 8, 8, 3)
+        with pytest.raises(ImageSizeError, match="at most 2,000 pixels in one request, found 2,700"):
+            read(listed(image, image, image))
 
 
 @pytest.mark.parametrize(
@@ -102,3 +115,17 @@ def test_any_content_type_over_any_bytes_is_images_or_a_refusal(content_type: st
         else pytest.raises(OfframpError)
     ):
         read(body, content_type)
+
+
+def quick(body: bytes, content_type: str = "image/png", side: int = 8) -> bool:
+    return BodyReader(body, content_type, Preprocessing(height=side, width=side), LIMITS).quick
+
+
+def test_one_small_image_is_quick_and_all_else_is_not() -> None:
+    assert quick(IMAGE)
+    assert quick(IMAGE, "application/octet-stream")
+    assert not quick(encoded(np.zeros((97, 96, 3), np.uint8)))  # its header says so, however few its bytes
+    assert not quick(IMAGE, side=97)  # it is scaled to what the model takes
+    assert not quick(IMAGE + bytes(QUICK_BYTES))
+    assert not quick(listed(IMAGE), "application/json")
+    assert not quick(b"no image")

@@ -1,0 +1,1 @@
+"""The server under MLCommons' LoadGen: Server, Offline and SingleStream, for each budget."""

@@ -1,0 +1,1 @@
+"""`/docs`: a page over the API's description, with forms that send requests."""
