@@ -18,7 +18,7 @@ SERVER := $(VENV)/.server
 EVERYTHING := $(VENV)/.everything
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test figures test-clients stubs fuzz attack soak adopted bench sbom audit lint format docs lock pin-image clean
+.PHONY: help demo serve test figures test-clients test-scale stubs fuzz attack soak adopted image-check bench sbom audit lint format docs lock pin-image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,16 @@ $(CLIENTS)/%/.made: tests/clients/%.lock
 	$(CLIENTS)/$*/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@
 
+# A real Ray on this machine, with its own versions of everything: two replicas, a killed one, bulk over two workers.
+SCALE := .venv-scale
+test-scale: $(SCALE)/.made ## replicas and bulk classification on a local Ray (about 1 GB, installed once)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(SCALE)/bin/python -m pytest -c tests/scale/pytest.ini tests/scale/scale.py
+
+$(SCALE)/.made: tests/scale/ray.lock
+	$(PYTHON) -m venv $(SCALE)
+	$(SCALE)/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
+
 # With the oldest compiler whose stubs offramp[grpc] allows; what is committed is what this writes.
 STUBS := serving/web/grpc
 stubs: $(CREATED) ## write the gRPC stubs from serving/web/grpc/open_inference.proto
@@ -68,6 +78,10 @@ soak: $(EVERYTHING) ## 20,000 mixed requests; does anything grow? (SOAK_ARGS="--
 adopted: $(EVERYTHING) ## adopt networks of torchvision, timm and transformers, random weights: docs/models.md's tables
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adopted_networks
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.network_families
+
+IMAGE := .venv-image
+image-check: $(SERVER) ## build the image without a container engine, run it and ask it (root, Debian; before a release)
+	$(BIN)/python .ci/image_check.py $(IMAGE)
 
 sbom: $(EVERYTHING) ## write a CycloneDX bill of materials of what .venv holds to sbom.json
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
@@ -103,7 +117,7 @@ pin-image: $(EVERYTHING) ## write the digest of the image that the Dockerfile st
 	@$(BIN)/python .ci/pin_image.py Dockerfile
 
 clean: ## remove .venv, caches and the runs; exported_models/ stays
-	rm -rf $(VENV) $(CLIENTS) .venv-stubs build dist runs site benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) $(SCALE) $(IMAGE) .venv-stubs build dist runs site benchmarks/.work *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find offramp serving training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):

@@ -4,9 +4,9 @@
     make lock LOCK_ARGS=--upgrade                      the newest of everything
     make lock LOCK_ARGS="--upgrade-package numpy"      the newest of one
 
-`requirements.lock` is the server and its build backend, `requirements-all.lock` every extra as well; both
-agree. uv resolves for every platform and Python at once, and a release's hashes are those of all its files:
-one lock serves Linux, macOS and Windows. A lock names no address, so any mirror can serve it.
+`requirements.lock` is the server and its build backend, `requirements-all.lock` every extra but Ray's as
+well; both agree. uv resolves for every platform and Python at once, and a release's hashes are those of all
+its files: one lock serves Linux, macOS and Windows. A lock names no address, so any mirror can serve it.
 """
 
 import subprocess
@@ -29,6 +29,12 @@ def build_backend() -> str:
     return "\n".join(project["build-system"]["requires"])
 
 
+def locked_extras() -> list[str]:
+    """Return every extra but Ray's, which has an environment of its own (tests/scale/ray.lock)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [extra for extra in project["optional-dependencies"] if extra != "ray"]
+
+
 def write(lock: str, *options: str) -> None:
     """Write one lock; a version that it already holds stays unless the options or pyproject.toml forbid it.
 
@@ -42,7 +48,8 @@ def write(lock: str, *options: str) -> None:
 if __name__ == "__main__":
     try:
         # The documentation's packages need a later 3.11 than the server does.
-        write(EVERYTHING, "--all-extras", "--python-version", "3.11.5", *sys.argv[1:])
+        extras = (word for extra in locked_extras() for word in ("--extra", extra))
+        write(EVERYTHING, *extras, "--python-version", "3.11.5", *sys.argv[1:])
         write(SERVER, "--constraint", EVERYTHING, "--python-version", "3.11")
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)

@@ -75,19 +75,19 @@ def bare_epoch(model: MultiExitModel, data: Data, batch_size: int, *, bf16: bool
     batches = list(data.train(0, "bare"))
     images = torch.cat([batch.images for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
-    model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
 
     def epoch(number: int) -> None:
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(number))
-        for chosen in order.split(batch_size):
+        for chosen in order.split(batch_size):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = model(images[chosen])
             loss = torch.stack(
                 [F.cross_entropy(exit_logits.float(), labels[chosen]) for exit_logits in logits]
             )
-            loss.sum().backward()
+            loss.sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
     return epoch

@@ -66,7 +66,7 @@ def refuse_settings(settings: Settings) -> None:
                 f"OFFRAMP_{name.upper()} is kept by `offramp serve` alone: expected it unset, with ports and "
                 "certificates set by the server that runs the application"
             )
-    if settings.processes != 1:
+    if settings.process_count != 1:
         raise SettingsValueError(
             "OFFRAMP_PROCESSES is kept by `offramp serve` alone: expected it unset, with the number of "
             "workers set by the server that runs the application"

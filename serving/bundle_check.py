@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.bundle import Bundle, read_bundle
+from serving.bundle import Bundle
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.errors import BundleError, OfframpError
+from serving.hub.bundles import open_bundle
 from serving.judgements import JUDGEMENTS
 
 
@@ -27,7 +28,7 @@ class Verdict:
 def check_bundle(folder: Path | str) -> Iterator[Verdict]:
     """Run every check on a bundle, in order; those that a failed one makes pointless are left out."""
     try:
-        bundle = read_bundle(folder)
+        bundle = open_bundle(folder)
     except OfframpError as error:
         yield Verdict("files", False, str(error))
         return

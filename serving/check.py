@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
@@ -15,7 +14,9 @@ from serving import command_line
 class Arguments(BaseModel):
     """Judge whether a bundle is fit to be served."""
 
-    bundle: CliPositionalArg[Path] = Field(description="the bundle's folder")
+    bundle: CliPositionalArg[str] = Field(
+        min_length=1, max_length=4096, description="the bundle's folder, or hf://OWNER/NAME[@REVISION]"
+    )
     as_json: bool = Field(False, alias="json", description="print JSON instead of lines")
 
 

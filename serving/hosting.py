@@ -7,7 +7,6 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from serving.bundle.files import links_root
 from serving.command_line import SettingsValueError
 from serving.engine.arena import shrink_arena
 from serving.engine.backends.installed import refuse_missing
@@ -17,8 +16,9 @@ from serving.events import Listener, fan_out
 from serving.model import Model, ServingConfig
 from serving.monitoring.state import StateFolder, StateKeeper, States
 from serving.repository.live import EveryVersion, LiveModels, Split, by_state
-from serving.repository.loading import load_models, models_folder
+from serving.repository.loading import load_models, models_places
 from serving.repository.opener import Opener, OpenLimits
+from serving.repository.places import Places
 from serving.repository.repository import Repository, RepositoryOptions
 from serving.repository.watcher import Watcher
 from serving.settings import Settings
@@ -87,12 +87,12 @@ def host(
     """
     refuse_missing(settings.runtime, settings.inference_precision)
     live: LiveModels[Model] = LiveModels()
-    place = models_folder(settings, logger)
+    places = models_places(settings, logger)
     limits = OpenLimits(settings.load_timeout_seconds, settings.max_model_memory)
-    open_model = partial(_open, settings, live, listeners, logger, links_root(settings.models))
+    open_model = partial(_open, settings, live, listeners, logger, places)
     emit = fan_out(listeners.metrics, listeners.others)
     opener: Opener[Model] = Opener(open_model, limits, logger, emit)
-    load_models(settings, place, live, opener, logger)
+    load_models(settings, places, live, opener, logger)
     every = EveryVersion(live, by_state)
     if settings.state_dir is not None:
         states = StateFolder(settings.state_dir, logger)
@@ -100,8 +100,7 @@ def host(
         for name, model in every.items():
             states.load(model, name)
     options = RepositoryOptions(
-        place=place,
-        links_below=links_root(settings.models),
+        places=places,
         policies=settings.version_policies,
         evict=settings.evict_models,
         lease_seconds=2 * settings.body_timeout_seconds,
@@ -141,7 +140,7 @@ def _open(
     live: LiveModels[Model],
     listeners: Listeners,
     logger: FilteringBoundLogger,
-    links_below: Path,
+    places: Places,
     folder: Path,
     name: str,
     number: str,
@@ -164,7 +163,7 @@ def _open(
         inference_precision=settings.inference_precision,
         rules=_rules(settings),
         emit=VersionListener(listeners.metrics, others, partial(live.answers, name, number)),
-        links_below=links_below,
+        links_below=places.links_below(folder),
         warm_up_seconds=settings.load_timeout_seconds,
     )
     _free()

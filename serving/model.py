@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from serving.answer import Answer
 from serving.awaiting import admitted, stream
-from serving.bundle import Bundle, read_bundle
+from serving.bundle import Bundle
 from serving.bundle.manifest import Manifest
 from serving.engine.arithmetic import Differs, hold_against_calibration
 from serving.engine.backends.interface import AskedPrecision, AskedRuntime
@@ -31,6 +31,7 @@ from serving.engine.providers import DeviceFeatures
 from serving.engine.rest import Rest, no_rest
 from serving.errors import TermsError
 from serving.events import Listener
+from serving.hub.bundles import open_bundle
 from serving.images.arrays import image_shape, stack
 from serving.images.inputs import Images, OneImage, pixels_of
 from serving.interfaces import NO_FAST_PATHS, FastPaths
@@ -125,10 +126,10 @@ class Model:
         name: str | None = None,
         pause: Rest = no_rest,
     ) -> Self:
-        """Load a bundle, or the folder of one, and time its stages.
+        """Load a bundle, from its folder or from the Hub, and time its stages.
 
         Args:
-            bundle: a bundle or its folder.
+            bundle: a bundle, its folder, or `hf://OWNER/NAME[@REVISION]` on the Hugging Face Hub.
             threads: threads that compute; one for each core if 0.
             providers: ONNX Runtime's execution providers (see `Engine`).
             strict: every provider wanted must be had.
@@ -147,12 +148,12 @@ class Model:
                 leaves the cores to models that answer requests.
 
         Raises:
-            BundleError: the bundle cannot be used; the text says why.
+            BundleError, HubError: the bundle cannot be used; the text says why.
             EngineError: a provider is missing and `strict` is set, `device_features` is on and cannot be, or
                 the runtime or the precision is not to be had.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
-        whole = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, links_below, name)
+        whole = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, links_below, name)
         refuse_unfit(whole)
         opened = open_engine(
             whole,

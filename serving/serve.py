@@ -18,8 +18,7 @@ def serve(settings: Settings) -> int:
         OfframpError: it cannot start.
     """
     refuse_missing(settings.runtime, settings.inference_precision)
-    processes = settings.processes
-    several = resources().cores > 1 if processes == "auto" else processes > 1
+    several = (settings.process_count or resources().cores) > 1
     process = 0 if several else None
     writer = logs.configure(settings.log_format, settings.log_level, process=process)
     unknown = unknown_variables(os.environ)

@@ -4,6 +4,7 @@ An empty variable, or one of blanks, is one that was not given. Numbers have lim
 message and not in an error of the system.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ from pydantic_settings import (
 from serving import command_line
 from serving.engine.backends.interface import AskedPrecision, AskedRuntime
 from serving.engine.providers import DeviceFeatures
+from serving.hub.download import MAX_BYTES
 from serving.system.resources import MOST_THREADS, resources
 
 DAY_SECONDS = 24 * 60 * 60
@@ -32,12 +34,16 @@ _OTHER_COMMANDS = tuple(
     for name in (
         *("CHECK", "FIT", "EVALUATE", "EXPORT", "CALIBRATE", "DESCRIBE", "CARD", "GALLERY", "COMPARE"),
         *("CONFLICT", "IMPORTANCE", "DEMO", "CASCADE", "ADOPT", "ADVISE", "CONVERT", "WATCH"),
-        "CLASSIFY",
+        *("CLASSIFY", "RAY", "PUSH", "PULL"),
     )
 )
 """The variables of the other commands begin so."""
 
 _VERSIONS = re.compile(r"latest|all|(0|[1-9][0-9]{0,17})(\+(0|[1-9][0-9]{0,17}))*", re.ASCII)
+
+_WHOLE = re.compile(r"[0-9]{1,4}", re.ASCII)
+MOST_PROCESSES = 255
+"""Processes that may share a port."""
 
 _SHARE = re.compile(r"[0-9]*\.?[0-9]+", re.ASCII)
 
@@ -90,7 +96,24 @@ def _origin(given: str) -> str:
     return given
 
 
+def _named_model(given: str) -> tuple[str, str]:
+    """Take `name=folder` apart.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    name, separator, place = given.partition("=")
+    if not (separator and name and place) or "/" in name or name.startswith("."):
+        raise ValueError(f"expected NAME=FOLDER, such as pets=/mnt/models, found {given[:60]!r}")
+    return name, place
+
+
+def _path(given: object) -> object:
+    return os.fspath(given) if isinstance(given, os.PathLike) else given
+
+
 _FORMS: dict[str, Callable[[str], object]] = {
+    "model": _named_model,
     "model_version": _versions,
     "canary": _split_share,
     "shadow": _split_share,
@@ -114,8 +137,12 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    models: Path = Path("exported_models")
-    """The folder of bundles, or one bundle."""
+    models: Annotated[str, BeforeValidator(_path)] = "exported_models"
+    """The folder of bundles, one bundle, or hf://OWNER/NAME[@REVISION] on the Hugging Face Hub."""
+    model: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """`pets=/mnt/models`, by commas: a model's name, and its bundle, folder of versions or Hub name."""
+    max_download: ByteSize = Field(default=ByteSize(MAX_BYTES), gt=0, le=2**50)
+    """The most that the bundles of one repository of the Hub may have (`20GB`)."""
     host: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 for every interface."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -208,8 +235,8 @@ class Settings(BaseSettings):
     """The most images in one run of a stage."""
     max_batch_bytes: int = Field(default=64 * 2**20, gt=0, le=2**40)
     """The most bytes of images and features in one run of a stage; large features make batches smaller."""
-    processes: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
-    """Processes that share the port, the cores and the limits; `auto` decides by cores and by the models."""
+    processes: str = "1"
+    """Processes that share the port, the cores and the limits; `auto`: as cores and models call for."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
     decode_threads: int = Field(default=2, ge=0, le=MOST_THREADS)
@@ -251,6 +278,16 @@ class Settings(BaseSettings):
     """The least severe level that is logged."""
     access_log: bool = False
     """Log one line for each request."""
+
+    @property
+    def process_count(self) -> int | None:
+        """How many processes serve; None where cores and models decide."""
+        return None if self.processes == "auto" else int(self.processes)
+
+    @property
+    def named_models(self) -> dict[str, str]:
+        """The places of models that were given names."""
+        return dict(_named_model(given) for given in self.model or ())
 
     @property
     def version_policies(self) -> dict[str, str]:
@@ -317,6 +354,13 @@ class Settings(BaseSettings):
             raise ValueError("expected a value, or no such flag")
         if isinstance(value, str) and (len(value) > _LONGEST or "\0" in value):
             raise ValueError(f"expected at most {_LONGEST} characters, NUL not among them")
+        return value
+
+    @field_validator("processes")
+    @classmethod
+    def _is_a_number_of_processes(cls, value: str) -> str:
+        if value != "auto" and not (_WHOLE.fullmatch(value) and 1 <= int(value) <= MOST_PROCESSES):
+            raise ValueError(f"expected a number from 1 to {MOST_PROCESSES}, or auto")
         return value
 
     @field_validator("host", "admin_host")

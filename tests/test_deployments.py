@@ -19,6 +19,7 @@ from tests.serving.web.fakes import FakeModel, fake_service
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+KSERVE = DEPLOY / "kserve"
 UNIT = DEPLOY / "systemd" / "offramp.service"
 
 
@@ -114,6 +115,43 @@ def test_every_selector_finds_the_pods() -> None:
         assert of_kind(kind)["spec"]["selector"]["matchLabels"] == labels
     assert of_kind("Service")["spec"]["selector"] == labels
     assert of_kind("PodMonitor")["spec"]["jobLabel"] in labels
+
+
+def kserve_container() -> dict[str, Any]:
+    (runtime,) = loaded(KSERVE / "runtime.yaml")
+    (found,) = runtime["spec"]["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_container_of_kserves_runtime_is_valid_in_a_pod() -> None:
+    # Kubernetes' part of it; KServe's own is held against its SDK by `make test-clients`.
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "offramp"},
+        "spec": {"containers": [kserve_container()]},
+    }
+    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kserves_runtime_serves_its_mount_under_the_name_of_the_service(tmp_path: Path) -> None:
+    (service,), (runtime,) = loaded(KSERVE / "pets.yaml"), loaded(KSERVE / "runtime.yaml")
+    model = service["spec"]["predictor"]["model"]
+    assert model["runtime"] == runtime["metadata"]["name"]
+    assert model["modelFormat"]["name"] in [one["name"] for one in runtime["spec"]["supportedModelFormats"]]
+    assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+    # As KServe starts it, but for the place that it mounts.
+    container, name = kserve_container(), service["metadata"]["name"]
+    words = [word.replace("{{.Name}}", name) for word in container["args"]]
+    settings = read_settings(words)
+    assert settings.named_models == {name: "/mnt/models"}
+    (port,) = container["ports"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert port["containerPort"] == settings.port == int(environment["OFFRAMP_PORT"])
+    assert runtime["spec"]["annotations"]["prometheus.kserve.io/port"] == str(settings.admin_port)
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == settings.port
 
 
 def test_systemd_finds_no_fault_with_the_unit(tmp_path: Path) -> None:

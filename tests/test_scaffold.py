@@ -82,7 +82,10 @@ def declared(*, extras: bool) -> list[Requirement]:
     """What pyproject.toml asks for: the build backend, the server, and all extras."""
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = whole["project"]
-    optional = [line for extra in project["optional-dependencies"].values() for line in extra]
+    # Ray's extra has an environment and a lock of its own.
+    optional = [
+        line for name, extra in project["optional-dependencies"].items() if name != "ray" for line in extra
+    ]
     lines = [*whole["build-system"]["requires"], *project["dependencies"], *(optional if extras else ())]
     return [Requirement(line) for line in lines]
 

@@ -118,8 +118,8 @@ def settings_of(test: dict[str, Any], images: int) -> Any:
 
 
 def summary_of(text: str) -> dict[str, str]:
-    """The lines `name : value` of LoadGen's summary."""
-    pairs = (line.split(" : ", 1) for line in text.splitlines() if " : " in line)
+    """The lines `name : value` and `name: value` of LoadGen's summary."""
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, value in pairs}
 
 

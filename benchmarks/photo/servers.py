@@ -24,7 +24,7 @@ from serving.bundle import read_bundle
 from .book import Round
 from .networks import Made
 
-_READY_SECONDS = 300.0
+_READY_SECONDS = 600.0
 _LEAST_PASSES = 3  # of the pool, where many requests are under way: the first and last answers are a few
 
 

@@ -57,6 +57,11 @@ class Instant:
         self._waiting: list[tuple[Future[Any], int]] = []
         threading.Thread(target=self._work, daemon=True).start()
 
+    @property
+    def samples(self) -> None:
+        """It has none."""
+        return
+
     def plan(self, budget: str) -> Plan:
         """Not asked for here."""
         raise NotImplementedError

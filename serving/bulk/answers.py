@@ -1,15 +1,17 @@
 """The rows of the output, as Arrow tables, and what they add up to."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 
 from serving.bulk.classifier import Answers
+from serving.bulk.items import SourceError
 from serving.policy.confidence import max_probability
 
 
@@ -41,6 +43,15 @@ class Tally:
         exits = {str(exit_number): count for exit_number, count in sorted(self.exits.items())}
         return {"rows": self.rows, "errors": self.errors, "exits": exits, "flops": self.flops}
 
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(self.facts())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what `to_json` wrote."""
+        return cls.of(json.loads(text))
+
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Self:
         """Return what `facts` was made of."""
@@ -48,8 +59,32 @@ class Tally:
         return cls(facts["rows"], facts["errors"], exits, facts["flops"])
 
 
-def schema(classes: int, *, probabilities: bool) -> Any:
-    """Return the columns of the output, `probabilities` among them only if asked for."""
+class Kept(NamedTuple):
+    """Columns of the source that are carried to the output.
+
+    Attributes:
+        fields: their Arrow fields.
+        rows: their values of each image.
+    """
+
+    fields: Sequence[Any]
+    rows: Sequence[tuple[Any, ...]]
+
+
+NOTHING_KEPT = Kept((), ())
+
+
+def schema(classes: int, *, probabilities: bool, kept: Sequence[Any] = ()) -> Any:
+    """Return the columns of the output.
+
+    Args:
+        classes: number of classes.
+        probabilities: whether it has those of all classes.
+        kept: Arrow fields of the source's columns that are carried to it.
+
+    Raises:
+        SourceError: one of those has the name of another column.
+    """
     columns = [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
@@ -62,7 +97,12 @@ def schema(classes: int, *, probabilities: bool) -> Any:
     ]
     if probabilities:
         columns.append(pa.field("probabilities", pa.list_(pa.float32(), classes)))
-    return pa.schema(columns)
+    taken = {field.name for field in columns}
+    for field_kept in kept:
+        if field_kept.name in taken:
+            raise SourceError(f"--keep: the output has another column {field_kept.name!r}")
+        taken.add(field_kept.name)
+    return pa.schema([*columns, *kept])
 
 
 def table(
@@ -74,6 +114,7 @@ def table(
     classes: Sequence[str],
     exit_flops: Sequence[int],
     probabilities: bool,
+    kept: Kept = NOTHING_KEPT,
 ) -> tuple[Any, Tally]:
     """Make the rows of a shard.
 
@@ -85,6 +126,7 @@ def table(
         classes: class names, by index.
         exit_flops: the cost of leaving at each exit, in FLOPs per image.
         probabilities: whether the output has those of all classes.
+        kept: columns of the source that are carried to it.
 
     Returns:
         an Arrow table, and what it adds up to.
@@ -120,7 +162,10 @@ def table(
     if probabilities:
         flat = pa.array(found.reshape(-1))
         columns.append(pa.FixedSizeListArray.from_arrays(flat, len(classes), mask=pa.array(missing)))
-    made = pa.Table.from_arrays(columns, schema=schema(len(classes), probabilities=probabilities))
+    for place, field_kept in enumerate(kept.fields):
+        columns.append(pa.array([row[place] for row in kept.rows], field_kept.type))
+    columns_of = schema(len(classes), probabilities=probabilities, kept=kept.fields)
+    made = pa.Table.from_arrays(columns, schema=columns_of)
     counts = Counter(exits[~missing].tolist())
     return made, Tally(rows, int(missing.sum()), counts, 0 if answers is None else answers.spent_flops)
 

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from serving.bulk.items import IMAGE_SUFFIXES, Item, SourceError, holding, shown
 from serving.errors import ImageError
@@ -36,6 +37,11 @@ class ImageArchives:
                 elif member.isfile():
                     self.passed_over += 1
             self._members.append(count)
+
+    @property
+    def kept_fields(self) -> Sequence[Any]:
+        """None: there are no columns."""
+        return ()
 
     def __len__(self) -> int:
         return sum(self._members)

@@ -1,10 +1,11 @@
 """Decodes the images of a source in threads, some way ahead of the model, in order."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,21 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass
 class Shard:
-    """Images in a row: the number of the first, the paths of all, those decoded, and the others' errors."""
+    """Images in a row.
+
+    Attributes:
+        start: number of the first.
+        paths: of all.
+        images: those that were decoded.
+        errors: of the others, by their place.
+        kept: values of the columns that are carried to the output, of all.
+    """
 
     start: int
     paths: list[str] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
+    kept: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,13 @@ class Limits:
 
 
 def shards(
-    source: Source, start: int, rows: int, preprocessing: Preprocessing, limits: Limits
-) -> Iterator[Shard]:
+    source: Source,
+    start: int,
+    rows: int,
+    preprocessing: Preprocessing,
+    limits: Limits,
+    stop: int | None = None,
+) -> Generator[Shard, None, None]:
     """Yield shards of decoded images, from the one at `start` on.
 
     Args:
@@ -50,17 +65,19 @@ def shards(
         rows: of a shard; the last may have fewer.
         preprocessing: what the model takes.
         limits: the most pixels of an image, and how many threads decode.
+        stop: number of the image before which to stop; the source's end if None.
 
     Raises:
         SourceError: the source cannot be read on, or ends before its time.
     """
     shard = Shard(start)
-    for item, found in _decoded(source, start, preprocessing, limits):
+    for item, found in _decoded(source, start, stop, preprocessing, limits):
         if isinstance(found, str):
             shard.errors[len(shard.paths)] = found
         else:
             shard.images.append(found)
         shard.paths.append(item.path)
+        shard.kept.append(item.kept)
         if len(shard.paths) == rows:
             yield shard
             shard = Shard(shard.start + rows)
@@ -69,9 +86,9 @@ def shards(
 
 
 def _decoded(
-    source: Source, start: int, preprocessing: Preprocessing, limits: Limits
+    source: Source, start: int, stop: int | None, preprocessing: Preprocessing, limits: Limits
 ) -> Iterator[tuple[Item, Image | str]]:
-    items = source.items(start)
+    items = islice(source.items(start), None if stop is None else stop - start)
     pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
     waiting: deque[tuple[list[Item], Future[list[Image | str]]]] = deque()
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from serving.bulk.items import Item, shown
 from serving.errors import ImageError
@@ -22,6 +23,11 @@ class ImageFolder:
     def __init__(self, folder: Path, files: Sequence[Path], passed_over: int, max_bytes: int) -> None:
         self._folder, self._files, self._max_bytes = folder, files, max_bytes
         self.passed_over = passed_over
+
+    @property
+    def kept_fields(self) -> Sequence[Any]:
+        """None: there are no columns."""
+        return ()
 
     def __len__(self) -> int:
         return len(self._files)

@@ -1,7 +1,7 @@
 """The images of a source, one after the other, each read only when it is decoded."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from serving.errors import ImageError, OfframpError
 
@@ -18,10 +18,17 @@ class SourceError(OfframpError):
 
 
 class Item(NamedTuple):
-    """One image: what it is called, and what reads its bytes (an ImageError makes it a row with an error)."""
+    """One image of a source.
+
+    Attributes:
+        path: what it is called.
+        read: reads its bytes; an ImageError makes it a row with an error.
+        kept: its values of the columns that are carried to the output.
+    """
 
     path: str
     read: Callable[[], bytes]
+    kept: tuple[Any, ...] = ()
 
 
 class Source(Protocol):
@@ -34,6 +41,10 @@ class Source(Protocol):
     @property
     def passed_over(self) -> int:
         """Number of files that are no images by their ending."""
+
+    @property
+    def kept_fields(self) -> Sequence[Any]:
+        """Arrow fields of the columns that are carried to the output."""
 
     def __len__(self) -> int:
         """Return the number of images."""

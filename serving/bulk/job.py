@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.bulk.answers import Tally, schema, table
+from serving.bulk.answers import Kept, Tally, schema, table
 from serving.bulk.classifier import SHARD_ROWS, Answers, BulkClassifier
 from serving.bulk.decoding import Limits, Shard, shards
 from serving.bulk.items import Source, SourceError
@@ -44,6 +44,20 @@ class Job:
     probabilities: bool = False
     shard_rows: int = SHARD_ROWS
 
+    @property
+    def schema(self) -> Any:
+        """The Arrow schema of the output.
+
+        Raises:
+            SourceError: a column that is kept has the name of another.
+        """
+        classes = len(self.classifier.manifest.classes)
+        return schema(classes, probabilities=self.probabilities, kept=self.source.kept_fields)
+
+    def pace(self) -> Pace | None:
+        """Return what ledgers go by; None without a total."""
+        return None if self.total_flops is None else self.classifier.pace()
+
     def identity(self) -> dict[str, Any]:
         """What must be the same for a job to go on, as plain values."""
         listing = hashlib.sha256("\n".join(self.source.listing).encode(errors="replace")).hexdigest()
@@ -53,9 +67,14 @@ class Job:
             "images": len(self.source),
             "total_flops": self.total_flops,
             "probabilities": self.probabilities,
+            "keep": [f"{kept.name}: {kept.type}" for kept in self.source.kept_fields],
             "max_pixels": self.limits.max_pixels,
             "shard_rows": self.shard_rows,
         }
+
+
+Produce = Callable[[Job, Tally], Generator[tuple[Any, Tally], None, None]]
+"""A job and what is done of it -> the rows of each shard that is left, in order, and what they add up to."""
 
 
 @dataclass
@@ -98,6 +117,7 @@ def run(
     resume: bool = False,
     force: bool = False,
     tell: Callable[[Tally], None] = lambda tally: None,
+    produce: Produce | None = None,
 ) -> Report:
     """Do a job, or what is left of it.
 
@@ -106,12 +126,14 @@ def run(
         resume: go on with what is there, if it is of the same job.
         force: replace what is there.
         tell: told of all rows that are done, at first and after each shard.
+        produce: classifies the shards that are left, in order; `one_by_one` if None.
 
     Raises:
         OutputError: something is in the way of the output.
         SourceError: the source cannot be read on, or changed meanwhile.
         OSError: the output cannot be written.
     """
+    produce = produce or one_by_one
     started, started_processor = time.monotonic(), time.process_time()
     report = Report()
     parts = Parts(job.out, job.identity())
@@ -124,20 +146,9 @@ def run(
             report.tally.add(tally)
         report.resumed_rows = report.tally.rows
         tell(report.tally)
-        pace = None if job.total_flops is None else job.classifier.pace()
         count = len(finished)
-        with closing(_shards(job, report.tally.rows)) as coming:
-            for shard in coming:
-                answers = _answers(job, pace, shard, report.tally.flops)
-                rows, tally = table(
-                    shard.start,
-                    shard.paths,
-                    shard.errors,
-                    answers,
-                    classes=job.classifier.manifest.classes,
-                    exit_flops=job.classifier.manifest.exit_flops,
-                    probabilities=job.probabilities,
-                )
+        with closing(produce(job, report.tally)) as coming:
+            for rows, tally in coming:
                 parts.add(count, rows, tally)
                 count += 1
                 report.tally.add(tally)
@@ -146,16 +157,62 @@ def run(
             raise SourceError(
                 f"the source changed: expected {len(job.source):,} images, found {report.tally.rows:,}"
             )
-        columns = schema(len(job.classifier.manifest.classes), probabilities=job.probabilities)
-        parts.join(count, columns, report.tally.facts())
+        parts.join(count, job.schema, report.tally.facts())
     report.seconds = time.monotonic() - started
     report.processor_seconds = time.process_time() - started_processor
     return report
 
 
-def _shards(job: Job, start: int) -> Any:
+def one_by_one(job: Job, done: Tally) -> Generator[tuple[Any, Tally], None, None]:
+    """Classify the shards that are left, each with what those before it left over of a total.
+
+    Args:
+        job: what to do.
+        done: what the shards before add up to.
+
+    Yields:
+        the rows of a shard as an Arrow table, and what they add up to.
+    """
+    pace, spent_flops = job.pace(), done.flops
     preprocessing = job.classifier.manifest.preprocessing
-    return shards(job.source, start, job.shard_rows, preprocessing, job.limits)
+    with closing(shards(job.source, done.rows, job.shard_rows, preprocessing, job.limits)) as coming:
+        for shard in coming:
+            rows, tally = _classified(job, pace, shard, spent_flops)
+            spent_flops += tally.flops
+            yield rows, tally
+
+
+def one_alone(job: Job, pace: Pace | None, number: int) -> tuple[Any, Tally]:
+    """Classify one shard by itself, with its own share of a total and nothing of others.
+
+    Args:
+        job: what to do.
+        pace: of `job.pace`.
+        number: of the shard, from 0.
+
+    Returns:
+        its rows as an Arrow table, and what they add up to.
+    """
+    start = number * job.shard_rows
+    stop = min(start + job.shard_rows, len(job.source))
+    preprocessing = job.classifier.manifest.preprocessing
+    before = 0 if job.total_flops is None else share(job.total_flops, len(job.source), start, 0)
+    with closing(shards(job.source, start, job.shard_rows, preprocessing, job.limits, stop)) as coming:
+        return _classified(job, pace, next(coming), before)
+
+
+def _classified(job: Job, pace: Pace | None, shard: Shard, spent_flops: int) -> tuple[Any, Tally]:
+    manifest = job.classifier.manifest
+    return table(
+        shard.start,
+        shard.paths,
+        shard.errors,
+        _answers(job, pace, shard, spent_flops),
+        classes=manifest.classes,
+        exit_flops=manifest.exit_flops,
+        probabilities=job.probabilities,
+        kept=Kept(job.source.kept_fields, shard.kept),
+    )
 
 
 def _answers(job: Job, pace: Pace | None, shard: Shard, spent_flops: int) -> Answers | None:

@@ -1,32 +1,22 @@
-"""Opens a source by its name: a file, a folder, or a data set in the cache of the Hub."""
+"""Opens a source by its name: a file, a folder, or a data set on the Hub."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from serving.bulk.archives import TAR_SUFFIXES, ImageArchives
 from serving.bulk.folders import ImageFolder
 from serving.bulk.items import IMAGE_SUFFIXES, Source, SourceError
 from serving.bulk.tables import ImageTables
+from serving.errors import HubError
+from serving.hub.download import MAX_BYTES, Choose, snapshot
+from serving.hub.names import HubName
 
 MAX_IMAGE_BYTES = 64 * 2**20
-_HUB_NAME = re.compile(r"(?:hf://datasets/)?(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
-FindInCache = Callable[[str, str | None], Path | None]
-"""The Hub's name of a data set and a revision -> its folder in the local cache; None if it is not there."""
-
-
-def cached_data_set(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a data set in the local cache of the Hub; nothing is downloaded."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
-        return None
+Fetch = Callable[[HubName, Choose, int], Path]
+"""A data set on the Hub, a choice of its files and the most bytes of them -> its folder."""
 
 
 def open_source(
@@ -34,30 +24,36 @@ def open_source(
     *,
     files: str | None = None,
     column: str | None = None,
+    keep: Sequence[str] = (),
     max_bytes: int = MAX_IMAGE_BYTES,
-    find_in_cache: FindInCache = cached_data_set,
+    max_download: int = MAX_BYTES,
+    fetch: Fetch = snapshot,
 ) -> Source:
     """Open a source of images.
 
     Args:
         named: a folder of images, parquet files or tar archives, one such file, or OWNER/NAME[@REVISION] of
-            a data set in the local cache of the Hub.
+            a data set on the Hub: what of it is not in the local cache is downloaded.
         files: which files of a folder, a pattern such as `test-*`, held against names and relative paths.
         column: of the images in parquet files.
+        keep: columns of parquet files that are carried to the output.
         max_bytes: the most bytes of one image.
-        find_in_cache: finds data sets of the Hub.
+        max_download: the most bytes of a data set's files.
+        fetch: gets data sets from the Hub.
 
     Raises:
         SourceError: there is no such source, or none of its files is one.
+        HubError: the Hub has no such data set, or cannot be reached.
     """
     path = Path(named)
     if not path.exists():
-        path = _from_the_hub(named, find_in_cache)
+        path = _from_the_hub(named, files, lambda name, choose: fetch(name, choose, max_download))
     if path.is_file():
-        kind = _kind(path)
+        kind = _kind(path.name)
         if kind == "parquet":
-            return ImageTables([(path.name, path)], column, max_bytes)
+            return ImageTables([(path.name, path)], column, max_bytes, keep)
         if kind == "tar":
+            _refuse_columns(named, keep)
             return ImageArchives([(path.name, path)], max_bytes)
         raise SourceError(f"{named}: expected a parquet file or a tar archive, found {path.name!r}")
     if not path.is_dir():
@@ -66,38 +62,66 @@ def open_source(
     if not found:
         which = f" that match {files!r}" if files else ""
         raise SourceError(f"{named}: the folder holds no files{which}")
-    return _of_files(named, path, found, column, max_bytes)
+    return _of_files(named, path, found, column, keep, max_bytes)
 
 
-def _of_files(named: str, folder: Path, found: Sequence[Path], column: str | None, max_bytes: int) -> Source:
-    kinds = {kind: [file for file in found if _kind(file) == kind] for kind in ("parquet", "tar", "image")}
-    present = [kind for kind, members in kinds.items() if members]
-    if len(present) != 1:
-        what = " and ".join(present) if present else f"none of them in its {len(found)} files"
-        raise SourceError(
-            f"{named}: expected images, parquet files or tar archives, only one kind of them; found {what}"
-            + ("; choose by --files PATTERN" if present else "")
-        )
-    chosen = kinds[present[0]]
+def _of_files(
+    named: str,
+    folder: Path,
+    found: Sequence[Path],
+    column: str | None,
+    keep: Sequence[str],
+    max_bytes: int,
+) -> Source:
+    kind = _one_kind(named, [file.name for file in found])
+    chosen = [file for file in found if _kind(file.name) == kind]
     with_names = [(file.relative_to(folder).as_posix(), file) for file in chosen]
-    if present == ["parquet"]:
-        return ImageTables(with_names, column, max_bytes)
-    if present == ["tar"]:
+    if kind == "parquet":
+        return ImageTables(with_names, column, max_bytes, keep)
+    _refuse_columns(named, keep)
+    if kind == "tar":
         return ImageArchives(with_names, max_bytes)
     return ImageFolder(folder, chosen, len(found) - len(chosen), max_bytes)
 
 
-def _from_the_hub(named: str, find_in_cache: FindInCache) -> Path:
-    matched = _HUB_NAME.fullmatch(named)
-    if matched is None:
-        raise SourceError(f"{named}: no such file or folder")
-    path = find_in_cache(matched["name"], matched["revision"])
-    if path is None:
+def _refuse_columns(named: str, keep: Sequence[str]) -> None:
+    if keep:
+        raise SourceError(f"{named}: --keep: only parquet files have columns")
+
+
+def _one_kind(named: str, names: Sequence[str]) -> str:
+    """Return the kind of source that files are.
+
+    Raises:
+        SourceError: they are none, or several.
+    """
+    kinds = {_kind(name) for name in names}
+    present = [kind for kind in ("parquet", "tar", "image") if kind in kinds]
+    if len(present) != 1:
+        found = " and ".join(present) if present else f"none of them in its {len(names)} files"
         raise SourceError(
-            f"{named}: no such file or folder, and no such data set in the cache of the Hub; download it: "
-            f"hf download --repo-type dataset {matched['name']}"
+            f"{named}: expected images, parquet files or tar archives, only one kind of them; found {found}"
+            + ("; choose by --files PATTERN" if present else "")
         )
-    return path
+    return present[0]
+
+
+def _from_the_hub(named: str, files: str | None, fetch: Callable[[HubName, Choose], Path]) -> Path:
+    """Return the folder of a data set; only the files that are read are downloaded."""
+    try:
+        name = HubName.read(named, "dataset")
+    except HubError as error:
+        raise SourceError(f"{named}: no such file or folder") from error
+
+    def choose(names: Sequence[str]) -> list[str]:
+        matching = [name for name in names if not _hidden(name) and _matches(name, files)]
+        kind = _one_kind(named, matching)
+        return [name for name in matching if _kind(name) == kind]
+
+    try:
+        return fetch(name, choose)
+    except HubError as error:
+        raise SourceError(f"no such file or folder; on the Hub: {error}") from error
 
 
 def _walk(folder: Path, files: str | None) -> list[Path]:
@@ -107,18 +131,25 @@ def _walk(folder: Path, files: str | None) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             file = Path(place, name)
-            if name.startswith(".") or not file.is_file():
-                continue
             relative = file.relative_to(folder).as_posix()
-            if files is None or fnmatch(name, files) or fnmatch(relative, files):
+            if not name.startswith(".") and file.is_file() and _matches(relative, files):
                 found.append((relative, file))
     return [file for _, file in sorted(found)]
 
 
-def _kind(path: Path) -> str:
-    name = path.name.lower()
+def _matches(relative: str, files: str | None) -> bool:
+    name = relative.rpartition("/")[2]
+    return files is None or fnmatch(name, files) or fnmatch(relative, files)
+
+
+def _hidden(relative: str) -> bool:
+    return any(part.startswith(".") for part in relative.split("/"))
+
+
+def _kind(name: str) -> str:
+    name = name.lower()
     if name.endswith(".parquet"):
         return "parquet"
     if name.endswith(TAR_SUFFIXES):
         return "tar"
-    return "image" if path.suffix.lower() in IMAGE_SUFFIXES else "other"
+    return "image" if PurePosixPath(name).suffix in IMAGE_SUFFIXES else "other"

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from serving.bulk.items import Item, SourceError, holding, shown
 
@@ -19,6 +19,7 @@ class ImageTables:
         files: with their names for people.
         column: of the images: binary, or a struct with `bytes`; the only such column if None.
         max_bytes: the most bytes of one image.
+        keep: columns that are carried to the output, of one type in all files.
 
     Raises:
         SourceError: a file that is no parquet, no such column, or several.
@@ -26,8 +27,15 @@ class ImageTables:
 
     passed_over = 0
 
-    def __init__(self, files: Sequence[tuple[str, Path]], column: str | None, max_bytes: int) -> None:
-        self._files, self._max_bytes = files, max_bytes
+    def __init__(
+        self,
+        files: Sequence[tuple[str, Path]],
+        column: str | None,
+        max_bytes: int,
+        keep: Sequence[str] = (),
+    ) -> None:
+        self._files, self._max_bytes, self._keep = files, max_bytes, list(keep)
+        self._fields: list[Any] | None = None
         self._rows: list[int] = []
         self._columns: list[str] = []
         for name, path in files:
@@ -35,11 +43,17 @@ class ImageTables:
                 with pq.ParquetFile(path) as file:
                     self._rows.append(file.metadata.num_rows)
                     self._columns.append(image_column(name, file.schema_arrow, column))
+                    self._fields = self._fields_in(name, file.schema_arrow)
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{path}: expected a parquet file: {error}") from error
 
     def __len__(self) -> int:
         return sum(self._rows)
+
+    @property
+    def kept_fields(self) -> Sequence[Any]:
+        """Arrow fields of the columns that are carried to the output."""
+        return self._fields or ()
 
     @property
     def listing(self) -> list[str]:
@@ -63,12 +77,35 @@ class ImageTables:
         with pq.ParquetFile(path) as file:
             first, row = _group_of(file.metadata, start)
             groups = list(range(first, file.metadata.num_row_groups))
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=[column]):
-                images, paths = _split(batch.column(0))
-                for data, own in zip(images, paths, strict=True):
+            for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=[column, *self._keep]):
+                images, paths = _split(batch.column(column))
+                kept = _rows(batch, self._keep)
+                for data, own, values in zip(images, paths, kept, strict=True):
                     if row >= start:
-                        yield Item(shown(own or f"{name}#{row}"), holding(data, self._max_bytes))
+                        yield Item(shown(own or f"{name}#{row}"), holding(data, self._max_bytes), values)
                     row += 1
+
+    def _fields_in(self, name: str, schema: Any) -> list[Any]:
+        """Return the fields of the columns that are kept, which no file may have in another type.
+
+        Raises:
+            SourceError: one has no such column, or has it in another type.
+        """
+        fields = []
+        for place, column in enumerate(self._keep):
+            if schema.get_field_index(column) < 0:
+                raise SourceError(
+                    f"{name}: --keep: expected a column {column!r} once; its columns are "
+                    f"{', '.join(schema.names)[:500]}"
+                )
+            field = pa.field(column, schema.field(column).type)
+            if self._fields is not None and self._fields[place].type != field.type:
+                raise SourceError(
+                    f"{name}: --keep: expected {column!r} as {self._fields[place].type}, as in the files "
+                    f"before it; found {field.type}"
+                )
+            fields.append(field)
+        return fields
 
 
 def image_column(file: str, schema: Any, wanted: str | None) -> str:
@@ -92,6 +129,12 @@ def image_column(file: str, schema: Any, wanted: str | None) -> str:
         )
     column: str = able[0]
     return column
+
+
+def _rows(batch: Any, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    if not columns:
+        return [()] * batch.num_rows
+    return list(zip(*(batch.column(column).to_pylist() for column in columns), strict=True))
 
 
 def _holds_images(kind: Any) -> bool:

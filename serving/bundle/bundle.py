@@ -79,6 +79,29 @@ class Bundle:
                 self.folder / segment.file, segment.sha256, _MAX_SEGMENT_BYTES, self.links_below
             )
 
+    def files(self) -> dict[str, bytes]:
+        """Return all of the bundle's files by name, their checksums checked again.
+
+        Raises:
+            BundleError: one changed since the bundle was read.
+        """
+        files = {
+            segment.file: self.segment_bytes(index) for index, segment in enumerate(self.manifest.segments)
+        }
+        for spec, most in (
+            (self.manifest.calibration, MAX_BYTES),
+            (self.manifest.samples, samples_file.MAX_BYTES),
+        ):
+            if spec is not None:
+                with _blamed(self.folder, spec.file):
+                    files[spec.file] = _read_checked(
+                        self.folder / spec.file, spec.sha256, most, self.links_below
+                    )
+        # As it was written: its checksum is what models are told apart by.
+        with _blamed(self.folder, MANIFEST):
+            files[MANIFEST] = read_plain_file(self.folder / MANIFEST, _MAX_MANIFEST_BYTES, self.links_below)
+        return files
+
 
 def read_bundle(folder: Path | str, links_below: Path | None = None, name: str | None = None) -> Bundle:
     """Read a bundle and check all of it, short of running it.

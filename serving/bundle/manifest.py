@@ -148,6 +148,9 @@ class Manifest(_Frozen):
     """FLOPs per image of the network that this one was made of, where it was not trained as it is. Format "
     "2."""
 
+    licence: str | None = Field(None, min_length=1, max_length=200)
+    """The licence that the model is given under, as the Hub writes it (`apache-2.0`). Format 2."""
+
     @property
     def truth(self) -> Truth:
         """Say what accuracies are held against: labels, or the full network's own answers."""
@@ -157,7 +160,10 @@ class Manifest(_Frozen):
     def used_format(self) -> Literal[1, 2]:
         """Return the oldest format that has all that is used here."""
         spec = self.calibration
-        new = (spec.truth, spec.arithmetic, self.samples, self.original_flops, self.preprocessing.decode)
+        new = (
+            *(spec.truth, spec.arithmetic, self.samples, self.original_flops, self.licence),
+            self.preprocessing.decode,
+        )
         return 1 if all(value is None for value in new) else 2
 
     def to_json(self) -> bytes:
@@ -165,7 +171,7 @@ class Manifest(_Frozen):
         unused: dict[str, Any] = {
             "calibration": {key for key in ("truth", "arithmetic") if getattr(self.calibration, key) is None},
             "preprocessing": {"decode"} if self.preprocessing.decode is None else set(),
-            **{key: True for key in ("samples", "original_flops") if getattr(self, key) is None},
+            **{key: True for key in ("samples", "original_flops", "licence") if getattr(self, key) is None},
         }
         return self.model_dump_json(indent=2, exclude=unused).encode() + b"\n"
 
@@ -226,8 +232,8 @@ class Manifest(_Frozen):
     def _format_fits(self) -> Self:
         if self.used_format > self.format_version:
             raise ValueError(
-                f"format_version {self.format_version} has no truth, arithmetic, samples, original_flops or "
-                f"decode: write {NEWEST_FORMAT}, or leave them out"
+                f"format_version {self.format_version} has no truth, arithmetic, samples, original_flops, "
+                f"licence or decode: write {NEWEST_FORMAT}, or leave them out"
             )
         return self
 

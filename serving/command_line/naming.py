@@ -4,7 +4,14 @@ import sys
 
 from serving.errors import OfframpError
 
-_MODULES = {"serve": "serving", "check": "serving.check", "classify": "serving.classify"}
+_MODULES = {
+    "serve": "serving",
+    "check": "serving.check",
+    "classify": "serving.classify",
+    "push": "serving.hub.push",
+    "pull": "serving.hub.pull",
+    "ray": "serving.distributed.serve",
+}
 """The module behind a command; a command that is not here is the module of that name in `training`."""
 
 

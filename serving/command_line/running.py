@@ -11,7 +11,7 @@ from serving.command_line.naming import SettingsValueError
 from serving.command_line.values import Given
 from serving.errors import OfframpError
 
-EXTRAS = dict.fromkeys(
+EXTRAS = {"huggingface_hub": "hub"} | dict.fromkeys(
     (
         *("datasets", "httpx", "markdown_it", "matplotlib", "onnxscript", "pyarrow", "rich", "safetensors"),
         *("scipy", "sklearn", "tensorboard", "torch", "torchjd", "torchvision"),

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
 
 from serving.engine.providers import CPU, OPENVINO
 from serving.errors import OfframpError
@@ -20,6 +21,7 @@ from serving.events import fan_out
 from serving.hosting import Hosting, Listeners, host
 from serving.model import Model
 from serving.monitoring.heartbeat import Heartbeat
+from serving.processes.accepting import Accepting, ConnectionCounts
 from serving.processes.adopting import adopt
 from serving.processes.link import Link
 from serving.processes.messages import (
@@ -63,7 +65,7 @@ from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.tracing import open_tracing
 from serving.web.app import create_app, open_to_origins, server_version
-from serving.web.server import Server, reserve
+from serving.web.server import Server, reserve, share_address
 from serving.web.service import Service
 
 
@@ -166,6 +168,7 @@ class _Child:
         )
         app = open_to_origins(create_app(service, access, number, self._relayed), settings.cors_origins)
         server = self._server = _Server(app, service, self._accepts, certificate, beside)
+        server.share = number, ConnectionCounts(self._start.connections), logger
         for each in self._stop_by:
             server.handle_exit(each, None)
         keep_objects()
@@ -241,12 +244,51 @@ class _Child:
 
 
 class _Server(Server):
-    """A server that only its parent stops."""
+    """A server that only its parent stops, and that shares its socket fairly."""
+
+    share: tuple[int, ConnectionCounts, FilteringBoundLogger]
+    _accepting: Accepting | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take none."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start accepting, and say so."""
+        await super().startup([])
+        number, counts, logger = self.share
+        for listening in sockets or []:
+            share_address(listening)  # as `Server.startup` does
+            self._accepting = Accepting(
+                listening,
+                self._connect,
+                lambda: len(self.server_state.connections),
+                number,
+                counts,
+                logger,
+            )
+            self._accepting.start()
+            self.servers.append(cast("asyncio.base_events.Server", self._accepting))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say whether to stop accepting; let the others know of connections that were closed."""
+        if self._accepting is not None:
+            self._accepting.tell()
+        return await super().on_tick(counter)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        """Speak HTTP on a connection."""
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            make: Any = config.http_protocol_class
+            made: asyncio.Protocol = make(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        await loop.connect_accepted_socket(protocol, connection, ssl=config.ssl)
 
 
 def _report(hosting: Hosting) -> Report:

@@ -21,6 +21,7 @@ class Start:
         share: its number, threads and cores.
         public: descriptor of the socket that all children share.
         limits: descriptor of what API keys may still ask for.
+        connections: descriptor of how many connections each process has.
         grpc_address: where it serves gRPC; None where it does not.
         admin_port: of the parent.
         started: the second of `time.monotonic` at which the server started.
@@ -30,6 +31,7 @@ class Start:
     share: Share
     public: int
     limits: int
+    connections: int
     grpc_address: tuple[str, int] | None
     admin_port: int | None
     started: float

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from serving.errors import ClosedError, OfframpError
 from serving.events import fan_out
 from serving.monitoring.state import StateFolder
+from serving.processes.accepting import GONE, ConnectionCounts
 from serving.processes.automatic import process_count
 from serving.processes.children import Children
 from serving.processes.gathered import (
@@ -47,9 +48,9 @@ from serving.processes.shared_limits import SharedBuckets
 from serving.processes.states import LOAD, SAVE, SharedStates
 from serving.processes.supervisor import Supervisor
 from serving.repository.live import LiveModels
-from serving.repository.loading import models_folder
+from serving.repository.loading import models_places
 from serving.repository.watcher import Watcher
-from serving.settings import Settings
+from serving.settings import MOST_PROCESSES, Settings
 from serving.system.resources import resources
 from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
@@ -83,12 +84,12 @@ class _Parent:
         self._inner: Future[ASGIApp] = Future()
         emit = fan_out(self._metrics, logs.EventLog(self._logger))
         self._live = GatheredLive(self._children)
-        place = models_folder(settings, self._logger)
+        places = models_places(settings, self._logger)
         self._everywhere = Everywhere(
             self._change_all,
             lambda: self._children.ask_any(ON_DISK),
             partial(compared, self._children),
-            place,
+            places,
         )
         self._states = (
             None
@@ -110,7 +111,7 @@ class _Parent:
         self._sockets = take_ports(settings, stack)
         self._grpc = take_grpc_port(settings, stack)
         self._admin_port = self._sockets[1].getsockname()[1] if self._sockets[1:] else None
-        self._limits = SharedBuckets.create()
+        self._limits, self._connections = SharedBuckets.create(), ConnectionCounts.create()
         self._access = access_of(settings, self._admin_port, self._logger, emit, self._limits.bucket)
         self._service.labels = stack.enter_context(
             label_book(settings, emit, self._logger, self._fetch_notes)
@@ -119,7 +120,7 @@ class _Parent:
             settings,
             self._children,
             self._start_of,
-            (self._sockets[0].fileno(), self._limits.descriptor),
+            (self._sockets[0].fileno(), self._limits.descriptor, self._connections.descriptor),
             self._handlers,
             self._logger,
             self._metrics.process_failed,
@@ -133,10 +134,12 @@ class _Parent:
         service.tracing = open_tracing(server_version())
         app = open_to_origins(create_app(service, self._access, 0, self._relayed), settings.cors_origins)
         self._stack.callback(self._supervisor.close)
-        if settings.processes == "auto":
-            self._supervisor.start(self._divide(found.cores), self._decide, self._divide)
+        count = settings.process_count
+        if count is None:
+            most = min(found.cores, MOST_PROCESSES)
+            self._supervisor.start(self._divide(most), self._decide, self._divide)
         else:
-            self._supervisor.start(self._divide(settings.processes), None, self._divide)
+            self._supervisor.start(self._divide(count), None, self._divide)
         look(service)
         server = _Server(app, service, self._started, self._certificate, self._supervisor, self._sockets[0])
         keep_objects()
@@ -166,7 +169,7 @@ class _Parent:
         found, wanted = resources(), 1
         if report.on_cpu:
             wanted = process_count(
-                found.cores,
+                min(found.cores, MOST_PROCESSES),
                 report.image_seconds,
                 memory_bytes=found.memory_bytes,
                 process_bytes=report.resident_bytes,
@@ -179,8 +182,18 @@ class _Parent:
         if grpc is not None:
             share_address(grpc)  # The child takes the same address.
         address = None if grpc is None else grpc.getsockname()[:2]
-        public, limits = self._sockets[0].fileno(), self._limits.descriptor
-        return Start(settings, share, public, limits, address, self._admin_port, self._live.started)
+        # Until it accepts, also in the place of one that has died.
+        self._connections.set(share.number, GONE)
+        return Start(
+            settings,
+            share,
+            public=self._sockets[0].fileno(),
+            limits=self._limits.descriptor,
+            connections=self._connections.descriptor,
+            grpc_address=address,
+            admin_port=self._admin_port,
+            started=self._live.started,
+        )
 
     def _handlers(self, number: int) -> dict[str, Handler]:
         """What a child may ask for."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from serving.processes.link import Link
 from serving.repository.change_queue import ChangeQueue
 from serving.repository.comparison import Compared
 from serving.repository.live import Split
+from serving.repository.places import Places
 from serving.repository.repository import OnDisk, Repository
 from serving.telemetry.statistics import ModelStatistics, Statistics
 
@@ -25,7 +25,7 @@ class Everywhere:
         compared: returns how canary and shadow of a model do.
 
     Attributes:
-        place: the folder of bundles, or one bundle.
+        places: where the models lie.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class Everywhere:
         change: Callable[..., None],
         on_disk: Callable[[], list[OnDisk]],
         compared: Callable[[str], list[Compared]],
-        place: Path,
+        places: Places,
     ) -> None:
-        self.place = place
+        self.places = places
         self._change, self._on_disk, self._compared = change, on_disk, compared
         self._queue = ChangeQueue()
 
@@ -96,7 +96,7 @@ class ParentsChanges(Everywhere):
         def change(what: str, *given: Any) -> None:
             parent.ask(ALL_CHANGE, what, *given)
 
-        super().__init__(change, own.on_disk, own.compared, own.place)
+        super().__init__(change, own.on_disk, own.compared, own.places)
 
 
 class ParentsStatistics(Statistics):

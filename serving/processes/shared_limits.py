@@ -7,14 +7,13 @@ are changed under a lock on it. Seconds of `time.monotonic` are those of the mac
 
 import fcntl
 import mmap
-import os
 import struct
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
+from serving.processes.accepting import memory_file
 from serving.web.access.limits import Bucket, TokenBucket, refilled, wait_seconds
 
 MOST_BUCKETS = 8192
@@ -38,13 +37,7 @@ class SharedBuckets:
     @classmethod
     def create(cls) -> "SharedBuckets":
         """Make an empty table, in a file without a name."""
-        if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("offramp-limits")
-        else:
-            with tempfile.TemporaryFile() as file:
-                descriptor = os.dup(file.fileno())
-        os.truncate(descriptor, MOST_BUCKETS * _ENTRY.size)
-        return cls(descriptor)
+        return cls(memory_file("offramp-limits", MOST_BUCKETS * _ENTRY.size))
 
     def bucket(self, name: str, per_second: float, least: float, clock: Callable[[], float]) -> Bucket:
         """Return the bucket of that name and those limits; it begins full.

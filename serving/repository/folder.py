@@ -48,11 +48,11 @@ def scan(models: Path) -> dict[str, FoundModel]:
     Raises:
         OSError: the folder cannot be listed.
     """
-    whole = _found(models)
+    whole = find_model(models)
     if whole is not None:
         return {whole.name: whole}
     folders = sorted(path for path in models.iterdir() if not path.name.startswith(".") and path.is_dir())
-    return {found.name: found for folder in folders if (found := _found(folder)) is not None}
+    return {found.name: found for folder in folders if (found := find_model(folder)) is not None}
 
 
 def fingerprint(folder: Path) -> Fingerprint:
@@ -69,7 +69,12 @@ def file_bytes(folder: Path) -> int:
     return sum(size for _, _, size, _ in fingerprint(folder))
 
 
-def _found(folder: Path) -> FoundModel | None:
+def find_model(folder: Path) -> FoundModel | None:
+    """Return the model that a folder is: a bundle, or versions of one; None where it is neither.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
     if looks_like_a_bundle(folder):
         return FoundModel(folder.name, False, {ONLY_VERSION: folder})
     versions = _versions(folder)

@@ -1,4 +1,4 @@
-"""Loads what a folder holds when the server starts; what cannot be loaded is refused by name."""
+"""Loads what places hold when the server starts; what cannot be loaded is refused by name."""
 
 from pathlib import Path
 
@@ -6,10 +6,13 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.command_line import SettingsValueError, program
 from serving.errors import BudgetError, BundleError, OfframpError, TermsError, VersionError
+from serving.hub.bundles import bundle_snapshot
+from serving.hub.names import HubName, is_hub_name
 from serving.policy.budget import check_budget
-from serving.repository.folder import FoundModel, scan
+from serving.repository.folder import FoundModel
 from serving.repository.live import LiveModels, Slot, Version
 from serving.repository.opener import Loaded, Opener, printable
+from serving.repository.places import Place, Places
 from serving.repository.version_policy import LATEST, policy_of, wanted
 from serving.settings import Settings
 
@@ -17,12 +20,22 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 """A folder with a small bundle, in the wheel alone; it is served where there is nothing else."""
 
 
-def models_folder(settings: Settings, logger: FilteringBoundLogger) -> Path:
-    """Return the folder that models are loaded from: the one that was set, or the samples of the wheel.
+def models_places(settings: Settings, logger: FilteringBoundLogger) -> Places:
+    """Return where models are loaded from: what was set, or the samples of the wheel.
 
-    The samples are taken where nobody named a folder and the default one does not exist.
+    The samples are taken where nobody named a folder and the default one does not exist. Repositories of the
+    Hub are downloaded, as far as they are not in its local cache.
+
+    Raises:
+        HubError: one cannot be used.
+        BundleError: a folder that was named for one model is none.
     """
-    place = settings.models
+    named = [_named_place(name, place, settings) for name, place in settings.named_models.items()]
+    if is_hub_name(settings.models):
+        return Places(*named, _hub_place(settings.models, None, settings))
+    place = Path(settings.models)
+    if named and ("models" not in settings.model_fields_set or not place.exists()):
+        return Places(*named)  # an image sets OFFRAMP_MODELS to a folder that need not be there
     if SAMPLES.is_dir() and "models" not in settings.model_fields_set and not place.exists():
         logger.warning(
             "sample_bundles", folder=str(SAMPLES), reason=f"no --models, and no folder {str(place)!r} here"
@@ -30,21 +43,40 @@ def models_folder(settings: Settings, logger: FilteringBoundLogger) -> Path:
         place = SAMPLES
     # A path whose last part is a name, for one bundle is called by it. Links stay: what a Kubernetes volume
     # calls by name leads to a folder that starts with dots.
-    return place.absolute() if place.name not in ("", "..") else place.resolve()
+    absolute = place.absolute() if place.name not in ("", "..") else place.resolve()
+    return Places(*named, Place.of(absolute))
+
+
+def _named_place(name: str, place: str, settings: Settings) -> Place:
+    if is_hub_name(place):
+        found = _hub_place(place, name, settings)
+    else:
+        found = Place.of(Path(place).absolute(), name, alone=True)
+    if not found.folder.is_dir() or not found.models():
+        raise BundleError(
+            f"--model {name}: expected a bundle, or a folder of its versions (1, 2, …), at {place!r}"
+        )
+    return found
+
+
+def _hub_place(text: str, name: str | None, settings: Settings) -> Place:
+    named = HubName.read(text)
+    folder = bundle_snapshot(named, settings.max_download)
+    return Place.of(folder, name or named.name, alone=name is not None)
 
 
 def load_models(
     settings: Settings,
-    place: Path,
+    places: Places,
     live: LiveModels[Loaded],
     opener: Opener[Loaded],
     logger: FilteringBoundLogger,
 ) -> None:
-    """Load the bundles of a folder, each in the versions that the settings want.
+    """Load the bundles of all places, each in the versions that the settings want.
 
     Args:
         settings: which versions, and the defaults that must fit them.
-        place: the folder, or one bundle.
+        places: where they lie.
         live: where they go; at least one.
         opener: opens one.
         logger: where each bundle that is refused is named.
@@ -54,10 +86,13 @@ def load_models(
         SettingsValueError: a default model that was not loaded, a default budget that one cannot meet, or a
             version that is not there.
     """
-    found = scan(place) if place.is_dir() else {}
+    try:
+        found = places.models()
+    except OSError:
+        found = {}
     if not found:
         raise BundleError(
-            f"no bundle in {str(settings.models)!r}: train and export one with `{program('demo')}`, export a "
+            f"no bundle in {settings.models!r}: train and export one with `{program('demo')}`, export a "
             f"run of your own with `{program('export')}`, or name another folder with --models"
         )
     unknown = [name for name in settings.version_policies if name not in found]
@@ -68,7 +103,7 @@ def load_models(
     for model in found.values():
         _load(model, policy_of(model.name, settings.version_policies), live, opener, logger)
     if not live:
-        raise BundleError(f"none of the {len(found)} bundles in {str(place)!r} can be loaded")
+        raise BundleError(f"none of the {len(found)} bundles can be loaded: {', '.join(found)}")
     _check_defaults(settings, live)
 
 

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Generic
 
 from structlog.typing import FilteringBoundLogger
@@ -16,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.bundle.bundle import peek_manifest
 from serving.bundle.manifest import Manifest
 from serving.errors import (
+    BundleError,
     ModelMemoryError,
     OfframpError,
     RepositoryError,
@@ -28,10 +28,11 @@ from serving.monitoring.state import States, bundle_hash
 from serving.repository.change_queue import ChangeQueue
 from serving.repository.comparing import Comparing, address
 from serving.repository.comparison import Compared
-from serving.repository.folder import FoundModel, scan
+from serving.repository.folder import FoundModel
 from serving.repository.in_thread import ResultT
 from serving.repository.live import LiveModels, Slot, Split, Version, state_key
 from serving.repository.opener import Loaded, Opener
+from serving.repository.places import Places
 from serving.repository.retiring import Retiring
 from serving.repository.version_policy import among, policy_of, wanted
 
@@ -41,8 +42,7 @@ class RepositoryOptions:
     """How models change.
 
     Attributes:
-        place: the folder of bundles, or one bundle.
-        links_below: the folder that links of bundles' files may not lead out of.
+        places: where they lie.
         policies: which versions of a model are loaded, by its name (see `wanted`); else the latest.
         evict: whether models that were asked longest ago make room for new ones.
         lease_seconds: how long a replaced version waits for requests whose images are still on their way.
@@ -50,8 +50,7 @@ class RepositoryOptions:
         forget_seconds: how long to wait then until nobody holds its model any more.
     """
 
-    place: Path
-    links_below: Path | None = None
+    places: Places
     policies: Mapping[str, str] | None = None
     evict: bool = False
     lease_seconds: float = 60.0
@@ -123,9 +122,9 @@ class Repository(Generic[Loaded]):
         )
 
     @property
-    def place(self) -> Path:
-        """The folder of bundles."""
-        return self._options.place
+    def places(self) -> Places:
+        """Where the models lie."""
+        return self._options.places
 
     def start(self, change: Callable[[], ResultT]) -> Future[ResultT]:
         """Make a change in a thread of its own, after those that were asked for before.
@@ -259,8 +258,8 @@ class Repository(Generic[Loaded]):
     def on_disk(self) -> list[OnDisk]:
         """List the versions in the folder that are not loaded."""
         try:
-            found = scan(self._options.place)
-        except OSError:
+            found = self.places.models()
+        except (OSError, BundleError):
             return []
         slots, loading = self._live.slots, self._loading
         missing = [
@@ -280,9 +279,11 @@ class Repository(Generic[Loaded]):
 
     def _find(self, name: str) -> FoundModel:
         try:
-            found = scan(self._options.place)
+            found = self.places.models()
         except OSError as error:
             raise UnusableBundleError(f"the folder of models cannot be read: {error.strerror}") from error
+        except BundleError as error:
+            raise UnusableBundleError(str(error)) from error
         if name not in found:
             names = ", ".join(found) or "nothing"
             raise UnknownModelError(f"no bundle {name[:60]!r} in the folder of models, which has {names}")
@@ -316,7 +317,8 @@ class Repository(Generic[Loaded]):
         before = self._live.slots.get(found.name)
         loaded = None if before is None else before.versions.get(number)
         try:
-            identity = bundle_hash(peek_manifest(found.versions[number], self._options.links_below))
+            folder = found.versions[number]
+            identity = bundle_hash(peek_manifest(folder, self.places.links_below(folder)))
             if loaded is not None and loaded.identity == identity and loaded.model.alive:
                 return loaded
             self._loading = (found.name, number)

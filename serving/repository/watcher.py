@@ -6,27 +6,28 @@ once for each state that it is in: a bundle that was refused is tried again when
 
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from serving.errors import OfframpError
-from serving.repository.folder import Fingerprint, fingerprint, scan
+from serving.errors import BundleError, OfframpError
+from serving.repository.folder import Fingerprint, fingerprint
+from serving.repository.places import Places
 
 State = tuple[tuple[str, Fingerprint], ...]
 """Of a model on disk: its versions, and what their files are like."""
 
 
-def look(place: Path) -> Mapping[str, State]:
+def look(places: Places) -> Mapping[str, State]:
     """See what every model on disk is like now.
 
     Raises:
-        OSError: the folder cannot be listed.
+        OSError: a folder cannot be listed.
+        BundleError: two models have the same name.
     """
     return {
         name: tuple((number, fingerprint(folder)) for number, folder in found.versions.items())
-        for name, found in scan(place).items()
+        for name, found in places.models().items()
     }
 
 
@@ -34,8 +35,8 @@ class Followed(Protocol):
     """What changes the models (`serving.repository.repository.Repository`)."""
 
     @property
-    def place(self) -> Path:
-        """The folder of bundles, or one bundle."""
+    def places(self) -> Places:
+        """Where the models lie."""
 
     def follow(self, name: str) -> None:
         """Load what a model's folder has now."""
@@ -59,7 +60,7 @@ class Watcher:
         repository: Followed,
         interval_seconds: float,
         logger: FilteringBoundLogger,
-        see: Callable[[Path], Mapping[str, State]] = look,
+        see: Callable[[Places], Mapping[str, State]] = look,
     ) -> None:
         self._repository, self._interval_seconds = repository, interval_seconds
         self._logger, self._see = logger, see
@@ -103,10 +104,11 @@ class Watcher:
 
     def _look(self) -> Mapping[str, State] | None:
         try:
-            found = self._see(self._repository.place)
-        except OSError as error:  # a volume that is away for a while is no reason to unload all models
+            found = self._see(self._repository.places)
+        except (OSError, BundleError) as error:
+            # A volume that is away for a while is no reason to unload all models.
             if not self._blind:
-                self._logger.error("folder_unreadable", reason=error.strerror)
+                self._logger.error("folder_unreadable", reason=getattr(error, "strerror", None) or str(error))
             self._blind = True
             return None
         self._blind = False

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from training.demo.server import started_server
@@ -60,6 +61,16 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 "classes": classes(server.port, pixels),
             }
         )
+
+
+def test_the_manifests_of_kserve_have_the_fields_of_its_sdk() -> None:
+    files = sorted((ROOT / "deploy" / "kserve").glob("*.yaml"))
+    given = json.dumps([document for file in files for document in yaml.safe_load_all(file.read_text())])
+    python = Path(os.environ["OFFRAMP_CLIENTS"]).absolute() / "kserve" / "bin" / "python"
+    started = [python, HERE / "kserve_manifests.py"]
+    done = subprocess.run(started, input=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"checked": len(files)}
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow.parquet as pq
 import pytest
 
 from serving.classify import main
@@ -115,6 +115,8 @@ def test_where_no_image_is_answered_the_status_is_1(place: Path, tmp_path: Path)
         ({"--budget-total": "50%", "--budget": "50%"}, "--budget-total goes with neither"),
         ({"--max-drop": "2"}, "--max-drop: Input should be less than 1"),
         ({"--column": "label"}, "expected a column 'label' of bytes"),
+        ({"--keep": "label,nothing"}, "--keep: expected a column 'nothing' once"),
+        ({"--ray-workers": "2"}, "--ray-address and --ray-workers go with --ray"),
     ],
 )
 def test_a_mistake_is_a_line_and_nothing_is_written(
@@ -140,3 +142,18 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setattr("serving.classify.find_spec", lambda name: None)
     assert main(words(place, place / "a.parquet")) == 2
     assert "pip install 'offramp[bulk]'" in capsys.readouterr().err
+
+
+def test_columns_are_kept_by_name(place: Path, tmp_path: Path) -> None:
+    assert main(words(place, tmp_path / "a.parquet", "--keep", "label")) == 0
+    assert pq.read_table(tmp_path / "a.parquet").column("label").to_pylist() == list(range(COUNT))
+
+
+def test_without_ray_the_extra_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("serving.distributed.cluster.find_spec", lambda name: None)
+    assert main(words(place, place / "a.parquet", "--ray")) == 2
+    assert "pip install 'offramp[ray]'" in capsys.readouterr().err
+    assert not (place / "a.parquet").exists()
+    assert not (place / "a.parquet.parts").exists()

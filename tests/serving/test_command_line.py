@@ -274,7 +274,7 @@ def test_the_file_of_the_documentation_is_read_by_both_commands(tmp_path: Path) 
     settings = read(Settings, "serve", ["--config", str(file)])
     config = given(FitConfig, "fit", ["--config", str(file)]).read(FitConfig)
 
-    assert (settings.models, settings.default_budget) == (Path("exported_models"), "50%")
+    assert (settings.models, settings.default_budget) == ("exported_models", "50%")
     assert (config.dataset, config.model, config.model_option) == ("cifar10", "msdnet-small", {"blocks": "4"})
 
 

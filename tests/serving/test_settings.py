@@ -13,7 +13,7 @@ from serving.settings import Settings, read_settings, unknown_variables
 def test_every_setting_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--models", "m", "--port", "0", "--max-images=3", "--providers", "A, B", "--strict-providers"]
     settings = read_settings(flags)
-    assert (settings.models, settings.port, settings.max_images) == (Path("m"), 0, 3)
+    assert (settings.models, settings.port, settings.max_images) == ("m", 0, 3)
     assert (settings.providers, settings.strict_providers) == (("A", "B"), True)
     monkeypatch.setenv("OFFRAMP_MAX_IMAGES", "5")
     monkeypatch.setenv("OFFRAMP_PROVIDERS", "C")
@@ -186,3 +186,15 @@ def test_extreme_texts_are_refused_with_a_short_message(name: str, value: str) -
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(SettingsValueError, match="--host"):
         read_settings(["--host", host])
+
+
+@pytest.mark.parametrize("value", ["0", "256", "two", "1.5", "-1", "٣"])
+def test_a_number_of_processes_that_is_none_is_refused_with_what_was_expected(value: str) -> None:
+    with pytest.raises(SettingsValueError, match="--processes: expected a number from 1 to 255, or auto"):
+        read_settings([f"--processes={value}"])
+
+
+def test_processes_are_a_number_or_left_to_the_machine() -> None:
+    found = [read_settings(["--processes", value]).process_count for value in ("2", "auto")]
+    assert found == [2, None]
+    assert read_settings([]).process_count == 1

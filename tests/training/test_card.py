@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard, ModelCardData
 
 from serving.bundle import read_bundle
 from serving.bundle_check import check_bundle
@@ -47,6 +48,19 @@ def test_data_recipe_and_limits_are_named(folder: Path) -> None:
     for word in ("## Data", "synthetic", "## Recipe", '"method": "none"', "## Limits", "ant, bee, cat, dog"):
         assert word in text
     assert " 3 of these, drawn at random, are in `samples.npz`, to try the network with;" in text
+
+
+def test_the_metadata_are_those_of_the_hub(folder: Path) -> None:
+    card = ModelCard((folder / "README.md").read_text())
+    data = card.data
+    assert isinstance(data, ModelCardData)
+    assert (data.license, data.pipeline_tag) == ("unknown", "image-classification")
+    assert data.library_name == "offramp"
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    full = [point["accuracy"] for point in evaluation["curve"] if point["budget_flops"] == 7000]
+    measured = {result.metric_name: result.metric_value for result in data.eval_results or ()}
+    assert measured["accuracy, 100% of the FLOPs"] == pytest.approx(full[0], abs=1e-4)
+    assert card.text.strip().startswith("# tiny\n")
 
 
 def test_the_bundle_still_reads_and_passes_the_judge(folder: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -51,6 +52,15 @@ def test_it_answers_what_torch_answers(run: Run, bundle: Bundle) -> None:
             expected = torch.stack(model(batch.images), dim=1).softmax(-1).numpy()
         served = engine_probabilities(engine, batch.images.numpy())
         assert np.abs(served - expected).max() <= MAX_DIFFERENCE
+
+
+def test_the_files_and_the_manifest_say_the_licence(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    assert (bundle.manifest.licence, bundle.manifest.format_version) == (None, 1)
+    assert main([str(run.folder), "--out", str(tmp_path / "free"), "--licence", "mit"]) == 0
+    licensed = read_bundle(tmp_path / "free")
+    assert (licensed.manifest.licence, licensed.manifest.format_version) == ("mit", 2)
+    props = {prop.key: prop.value for prop in onnx.load_from_string(licensed.segment_bytes(0)).metadata_props}
+    assert (props["name"], props["model_license"]) == ("free", "mit")
 
 
 def test_scaled_decoding_is_a_choice_of_the_export(run: Run, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, Features, Image
 
 from training.data.image_files import (

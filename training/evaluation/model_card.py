@@ -6,6 +6,7 @@ from pathlib import Path
 
 from serving.bundle import Bundle, Manifest
 from serving.bundle.served_policy import expectation, served_policy
+from serving.hub.card import Accuracy, front_matter
 from serving.policy.risk import share_interval
 from training.evaluation.areas import area_line
 from training.evaluation.curves import Point
@@ -64,6 +65,7 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
     manifest = bundle.manifest
     data = DATA.get(manifest.data_set.name.rpartition("/")[2], f"{manifest.data_set.name}.")
     blocks = (
+        front_matter(manifest, bundle.name, list(_measured(evaluation, budgets))),
         f"# {bundle.name}",
         f"An image classifier with {_exits(manifest)} ({manifest.architecture.name}, "
         f"{manifest.precision}, {_megabytes(bundle)} MB) for [Offramp](../../README.md): easy images leave "
@@ -123,6 +125,12 @@ def _exits(manifest: Manifest) -> str:
     kept = manifest.architecture.options.get("exits_kept")
     of = f" (numbers {', '.join(map(str, kept))} of those trained)" if isinstance(kept, list) else ""
     return f"{len(manifest.segments)} exits{of}"
+
+
+def _measured(evaluation: Evaluation, budgets: Sequence[Point]) -> Iterator[Accuracy]:
+    for point in budgets:
+        share = point.budget_flops / evaluation.exit_flops[-1]
+        yield Accuracy(f"{share:.0%} of the FLOPs", evaluation.split, point.accuracy)
 
 
 def _sentence(text: str) -> str:

@@ -33,6 +33,12 @@ class ExportSettings(BaseModel):
         description="numbers of segments that stay in float32 with --precision int8; in a cascade these are "
         "its members",
     )
+    licence: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="the licence that the bundle is given under, as the Hub writes it, such as apache-2.0",
+    )
     decode: Literal["scaled"] | None = Field(
         None,
         description="scaled: large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, down to what the "

@@ -41,6 +41,7 @@ from training.exporting.exit_subset import (
     without_other_heads,
 )
 from training.exporting.graph import Boundary, boundaries, export_whole
+from training.exporting.metadata import described
 from training.exporting.precision import lower
 from training.exporting.samples import draw_samples
 from training.exporting.selection import MOST_IMAGES, Selection, select
@@ -241,10 +242,14 @@ def write_trial(
             "segments": tuple(measured),
             "calibration": draft.calibration.model_copy(update=chosen),
             "precision": settings.precision,
+            "licence": settings.licence,
             "float_validation_accuracy": held_against,
         }
     )
-    segments = trial.segments(lowered.whole, lowered.parts)
+    segments = [
+        described(segment, manifest, folder.name, number)
+        for number, segment in enumerate(trial.segments(lowered.whole, lowered.parts), start=1)
+    ]
     bundle = write_bundle(folder, manifest, segments, calibration, samples=samples, force=force)
     return Written(bundle, selection, lowered.kept)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow.parquet as pq
 import pytest
 
 from serving.bulk.classifier import BulkClassifier
@@ -58,6 +58,17 @@ def job(tmp_path: Path, source: Path, classifier: BulkClassifier) -> Job:
 def rows_of(job: Job) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(job.out).to_pylist()
     return rows
+
+
+def test_columns_of_the_source_are_carried_to_the_output(job: Job, source: Path) -> None:
+    kept = replace(job, source=open_source(str(source), keep=("label",)))
+    run(kept)
+    table = pq.read_table(kept.out)
+    assert table.schema.names[-1] == "label"
+    assert table.schema.field("label").type == pq.read_schema(source).field("label").type
+    assert table.column("label").to_pylist() == list(range(COUNT))
+    with pytest.raises(OutputError, match="of another job \\(keep"):
+        run(job, resume=True)
 
 
 def stopping(after: int) -> Callable[[object], None]:

@@ -3,20 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from serving.bulk.items import SourceError
-from serving.bulk.opening import cached_data_set, open_source
+from serving.bulk.opening import open_source
 from serving.errors import ImageError
 from tests.serving.bulk.sources import as_folder, as_parquet, as_tar, pngs
+from tests.serving.hub.stand_in import StandIn
 
 IMAGES = pngs(20)
-
-
-def nowhere(name: str, revision: str | None) -> Path | None:
-    return None
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet", "parquets", "tar", "tar.gz", "tars"])
@@ -90,7 +87,7 @@ def test_a_source_that_is_none_is_refused(tmp_path: Path) -> None:
         "nothing": "no such file or folder",
     }.items():
         with pytest.raises(SourceError, match=said):
-            open_source(str(tmp_path / name), find_in_cache=nowhere)
+            open_source(str(tmp_path / name))
 
 
 def test_two_kinds_in_a_folder_are_not_guessed_at(tmp_path: Path) -> None:
@@ -123,21 +120,56 @@ def test_the_column_is_found_or_asked_for(
         open_source(str(tmp_path / "a.parquet"), column=wanted)
 
 
-def test_a_data_set_of_the_hub_is_taken_from_the_cache_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_of_a_data_set_of_the_hub_only_the_files_that_are_read_are_downloaded(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    snapshot = tmp_path / "datasets--owner--name" / "snapshots" / ("a" * 40)
-    snapshot.mkdir(parents=True)
-    as_parquet(snapshot / "a.parquet", IMAGES[:3])
-    (tmp_path / "datasets--owner--name" / "refs").mkdir()
-    (tmp_path / "datasets--owner--name" / "refs" / "main").write_text("a" * 40)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    parts = {
+        part: as_parquet(tmp_path / part, IMAGES[:3]).read_bytes()
+        for part in ("test-0.parquet", "train-0.parquet")
+    }
+    hub.put("datasets/owner/name", {"README.md": b"# name", "data/notes.csv": b"1", **parts})
+    assert len(open_source("owner/name", files="test-*")) == 3
+    downloaded = {asked.rpartition("/")[2] for asked in hub.requests if "/resolve/" in asked}
+    assert downloaded == {"test-0.parquet"}
+    assert len(open_source("hf://datasets/owner/name@main")) == 6
 
-    assert cached_data_set("owner/name", None) == snapshot
-    assert cached_data_set("owner/none", None) is None
-    assert len(open_source("owner/name")) == len(open_source("hf://datasets/owner/name@main")) == 3
-    with pytest.raises(SourceError, match="hf download --repo-type dataset owner/none"):
-        open_source("owner/none")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert len(open_source("owner/name")) == 6
+
+
+def test_columns_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
+    as_parquet(tmp_path / "a.parquet", IMAGES[:1])
+    pq.write_table(pa.table({"image": IMAGES[:1], "label": ["ant"]}), tmp_path / "b.parquet")
+    as_tar(tmp_path / "c.tar", IMAGES[:1])
+    for name, keep, said in (
+        ("a.parquet", "id", "--keep: expected a column 'id' once; its columns are image, label"),
+        (
+            "",
+            "label",
+            "b.parquet: --keep: expected 'label' as int64, as in the files before it; found string",
+        ),
+        ("c.tar", "label", "--keep: only parquet files have columns"),
+    ):
+        with pytest.raises(SourceError, match=said):
+            open_source(str(tmp_path / name), files="*.parquet", keep=(keep,))
+
+
+@pytest.mark.parametrize(
+    ("named", "most", "said"),
+    [
+        ("owner/none", 1000, "no such repository"),
+        ("owner/words", 1000, "none of them in its 1 files"),
+        ("owner/name", 9, "more than the 9 of --max-download"),
+    ],
+)
+def test_a_data_set_of_the_hub_that_cannot_be_used_is_refused(
+    hub: StandIn, named: str, most: int, said: str
+) -> None:
+    hub.put("datasets/owner/name", {"a.tar": b"x" * 10})
+    hub.put("datasets/owner/words", {"a.txt": b"x"})
+    with pytest.raises(SourceError, match=said):
+        open_source(named, max_download=most)
+    assert not [asked for asked in hub.requests if "/resolve/" in asked]
 
 
 def _parquet(file: Path, images: list[bytes]) -> Path:

@@ -78,7 +78,7 @@ class Fleet:
         self.supervisor = Supervisor(
             Settings(),
             self.children,
-            lambda settings, share: Start(settings, share, 0, 0, None, None, 0.0),
+            lambda settings, share: Start(settings, share, 0, 0, 0, None, None, 0.0),
             (),
             lambda number: {},
             structlog.get_logger(),

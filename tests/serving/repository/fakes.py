@@ -15,6 +15,7 @@ from serving.events import Event
 from serving.repository.live import LiveModels
 from serving.repository.loading import load_models
 from serving.repository.opener import Opener, OpenLimits
+from serving.repository.places import Place, Places
 from serving.repository.repository import Repository, RepositoryOptions
 from serving.settings import Settings
 from tests.bundles import FLOAT32, tiny_manifest
@@ -95,9 +96,10 @@ class Fixture:
         self.live: LiveModels[Fake] = LiveModels()
         limits = OpenLimits(memory_bytes=self.settings.max_model_memory)
         self.opener = Opener(open_model, limits, logger, self.events.append, memory)
-        load_models(self.settings, place, self.live, self.opener, logger)
+        places = Places(Place.of(place))
+        load_models(self.settings, places, self.live, self.opener, logger)
         options = RepositoryOptions(
-            place, policies=self.settings.version_policies, evict=evict, forget_seconds=0.01
+            places, policies=self.settings.version_policies, evict=evict, forget_seconds=0.01
         )
         self.repository = Repository(
             options, self.live, self.opener, logger, self.events.append, free=self._free

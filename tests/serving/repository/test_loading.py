@@ -9,8 +9,7 @@ from serving.command_line import SettingsValueError
 from serving.errors import BundleError, TermsError
 from serving.repository import loading
 from serving.repository.live import LiveModels
-from serving.repository.loading import load_models
-from serving.repository.loading import models_folder as models_folder_of
+from serving.repository.loading import load_models, models_places
 from serving.repository.opener import Opener, OpenLimits
 from serving.settings import Settings
 from tests.bundles import tiny_manifest
@@ -27,7 +26,7 @@ def start(settings: Settings, open_model: Callable[[Path, str, str], Fake] = loa
     live: LiveModels[Fake] = LiveModels()
     logger = structlog.get_logger()
     opener = Opener(open_model, OpenLimits(), logger, lambda event: None)
-    load_models(settings, models_folder_of(settings, logger), live, opener, logger)
+    load_models(settings, models_places(settings, logger), live, opener, logger)
     return live
 
 
@@ -90,7 +89,7 @@ def test_nothing_to_load_says_how_to_make_something(missing: bool, tmp_path: Pat
 
 
 def test_nothing_but_bad_bundles_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="none of the 1 bundles"):
+    with pytest.raises(BundleError, match="none of the 1 bundles can be loaded: bad"):
         start(Settings(models=models_folder(tmp_path, "bad")))
 
 
