@@ -60,6 +60,9 @@ class Answer:
         probabilities: float32 [C], of all classes; None where they were not asked for.
         budget_share: what a brown-out left of the budget asked for; 1 where nothing lowered it.
         exits: what every exit says; None where that was not asked for.
+        budget_seconds: what an image could have taken on average, where the budget is a time.
+        seconds: what leaving there takes, by what the stages took when the model was loaded; None where the
+            budget is no time.
         image: uint8 [H, W, 3], the image as the model saw it, where every exit was asked for in Python; for
             notebooks, which show it.
     """
@@ -75,6 +78,8 @@ class Answer:
     probabilities: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     exits: tuple[ExitReport, ...] | None = None
     budget_share: float = 1.0
+    budget_seconds: float | None = None
+    seconds: float | None = None
     image: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     def top(self, count: int) -> list[tuple[int, float]]:

@@ -72,6 +72,8 @@ class AnswerBuilder:
                         # A copy: a row alone must not keep the whole batch.
                         probabilities=row.copy() if terms.probabilities else None,
                         budget_share=terms.budget_share,
+                        budget_seconds=None if terms.time is None else terms.time.seconds,
+                        seconds=None if terms.time is None else terms.time.exit_seconds[exit_index],
                     )
                 )
             if history is not None:
@@ -108,6 +110,7 @@ class AnswerBuilder:
             confidence=taken.confidence,
             exit=taken.exit,
             flops=taken.flops,
+            seconds=None if terms.time is None else terms.time.exit_seconds[taken.exit - 1],
             probabilities=row.copy() if terms.probabilities else None,
             exits=tuple(reports),
         )

@@ -48,13 +48,29 @@ class RowsBroken:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeBudget:
+    """A budget in time: seconds of compute per image, by what the stages took when the model was loaded.
+
+    Attributes:
+        seconds: what an image may take on average.
+        exit_seconds: [K] what leaving at each exit takes.
+        planned_seconds: what the thresholds were planned for, which the closed loop moves.
+    """
+
+    seconds: float
+    exit_seconds: tuple[float, ...]
+    planned_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDone:
     """A request was answered: the exit of each of its rows, the FLOPs per image spent and allowed.
 
     `kind` says which promise it was given (`BudgetKind`), `planned_flops` the budget that its
     thresholds were planned for, which the closed loop moves; `number` counts a model's requests as they are
     admitted. `budget_share` is less than 1 where a brown-out lowered the budget, to `budget_flops`.
-    `full_flops` is the cost of leaving at the last exit.
+    `full_flops` is the cost of leaving at the last exit. `time` is there where the budget is a time; then
+    `budget_flops` is what such thresholds cost on the calibration images.
     """
 
     model: str
@@ -67,6 +83,7 @@ class RequestDone:
     number: int | None = None
     budget_share: float = 1.0
     full_flops: int | None = None
+    time: TimeBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +136,8 @@ class ModelStalled:
 class BudgetCorrected:
     """News of a budget class in the closed loop: `factor` on its budgets, and what its images lately cost.
 
-    `budget_class` is the class's lower edge as a share of the full depth; `error` is the mean FLOPs spent of
-    late over those asked for, less 1.
+    `budget_class` is the class's lower edge as a share of the full depth, with `of time` behind it for
+    budgets in time; `error` is the mean cost of late over that asked for, less 1.
     """
 
     model: str
@@ -203,6 +220,9 @@ class CurrentVersion:
     head_flops: tuple[int, ...]
     providers: tuple[str, ...]
     features: str
+    runtime: str
+    precision: str
+    exit_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.command_line import SettingsValueError
 from serving.engine.arena import shrink_arena
+from serving.engine.backends.installed import refuse_missing
 from serving.engine.rest import no_rest, rest
 from serving.errors import ModelMemoryError, OfframpError, UnusableBundleError
 from serving.events import Listener, fan_out
@@ -84,6 +85,7 @@ def host(
     Raises:
         OfframpError: none can be loaded, or the settings do not fit them.
     """
+    refuse_missing(settings.runtime, settings.inference_precision)
     live: LiveModels[Model] = LiveModels()
     places = models_places(settings, logger)
     limits = OpenLimits(settings.load_timeout_seconds, settings.max_model_memory)
@@ -157,6 +159,8 @@ def _open(
         providers=settings.providers,
         strict=settings.strict_providers,
         device_features=settings.device_features,
+        runtime=settings.runtime,
+        inference_precision=settings.inference_precision,
         rules=_rules(settings),
         emit=VersionListener(listeners.metrics, others, partial(live.answers, name, number)),
         links_below=places.links_below(folder),

@@ -6,7 +6,7 @@ with Model.load("exported_models/cifar10-ladder-int8") as model:
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,10 @@ from serving.answer import Answer
 from serving.awaiting import admitted, stream
 from serving.bundle import Bundle
 from serving.bundle.manifest import Manifest
+from serving.engine.arithmetic import Differs, hold_against_calibration
+from serving.engine.backends.interface import AskedPrecision, AskedRuntime
 from serving.engine.batch_limits import most_rows
+from serving.engine.choosing import EngineOptions, open_engine
 from serving.engine.device_stages import padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
@@ -64,6 +67,11 @@ class Model:
 
     Attributes:
         on_submit: told of the images, the options and the request, of every request that is admitted.
+        arithmetic: what it computes with.
+        exit_seconds: [K] seconds of compute per image of leaving at each exit, as they were measured when the
+            model was loaded; empty where its stages were not timed.
+        runtime_milliseconds: per image at full depth, by runtime; empty where there was nothing to choose.
+        arithmetic_differs: how that differs from the calibration's; None where it does not.
 
     Raises:
         BudgetError, TermsError: a default of the rules cannot be used.
@@ -84,6 +92,9 @@ class Model:
         self.samples = bundle.samples
         self.providers, self.missing_providers = engine.providers, engine.missing
         self.features_on = engine.features_on
+        self.arithmetic = engine.arithmetic
+        self.runtime_milliseconds: Mapping[str, float] = {}
+        self.arithmetic_differs: Differs | None = None
         self.on_submit: OnSubmit | None = None
         self._image_shape = image_shape(bundle.manifest.preprocessing)
         self._max_queue_rows = options.max_queue_rows
@@ -91,6 +102,7 @@ class Model:
         self._machinery = Runtime(
             bundle, engine.make_run, options, cost=cost or CostModel(engine.stages), shortcuts=shortcuts
         )
+        self.exit_seconds = self._machinery.exit_seconds
         self._offers, self._worker = self._machinery.offers, self._machinery.worker
 
     @classmethod
@@ -102,6 +114,8 @@ class Model:
         providers: Sequence[str] | None = None,
         strict: bool = False,
         device_features: DeviceFeatures = "auto",
+        runtime: AskedRuntime = "auto",
+        inference_precision: AskedPrecision = "auto",
         max_queue_rows: int = _OPTIONS.max_queue_rows,
         max_batch: int = _OPTIONS.max_batch,
         max_batch_bytes: int = _OPTIONS.max_batch_bytes,
@@ -120,6 +134,8 @@ class Model:
             providers: ONNX Runtime's execution providers (see `Engine`).
             strict: every provider wanted must be had.
             device_features: whether features stay on the provider's device (see `Engine`).
+            runtime: what runs it; `auto` times those that are installed and fit, and takes the quickest.
+            inference_precision: what a network in float32 is computed in; `auto` is the calibration's.
             max_queue_rows: how many images may wait before requests are refused.
             max_batch: the most images in one run of a stage.
             max_batch_bytes: the most bytes that go into a stage and come out of it in one run.
@@ -133,20 +149,26 @@ class Model:
 
         Raises:
             BundleError, HubError: the bundle cannot be used; the text says why.
-            EngineError: a provider is missing and `strict` is set, or `device_features` is on and cannot be.
+            EngineError: a provider is missing and `strict` is set, `device_features` is on and cannot be, or
+                the runtime or the precision is not to be had.
             BudgetError, TermsError: a default of the rules cannot be used.
         """
         whole = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, links_below, name)
         refuse_unfit(whole)
-        engine = Engine(
+        opened = open_engine(
             whole,
-            threads=threads,
-            providers=providers,
-            strict=strict,
-            device_features=device_features,
-            warm_up_seconds=warm_up_seconds,
-            pause=pause,
+            EngineOptions(
+                runtime=runtime,
+                inference_precision=inference_precision,
+                threads=threads,
+                providers=providers,
+                strict=strict,
+                device_features=device_features,
+                warm_up_seconds=warm_up_seconds,
+                pause=pause,
+            ),
         )
+        engine = opened.engine
         shortcuts = shorten(whole, engine)
         largest = min(most_rows(whole.manifest.segments, max_batch, max_batch_bytes))
         run = engine.make_run(lambda stage: (), max_batch=max_batch)
@@ -160,6 +182,7 @@ class Model:
             clock=time.monotonic,
             whole=shortcuts.whole,
             pause=engine.pause,
+            processor=time.process_time,
         )
         engine.release_buffers()
         options = RuntimeOptions(
@@ -169,7 +192,10 @@ class Model:
             max_batch_bytes=max_batch_bytes,
             emit=emit,
         )
-        return cls(whole, engine, options, cost=cost, shortcuts=shortcuts)
+        model = cls(whole, engine, options, cost=cost, shortcuts=shortcuts)
+        model.runtime_milliseconds = opened.milliseconds
+        model.arithmetic_differs = hold_against_calibration(whole, engine, pause)
+        return model
 
     @property
     def alive(self) -> bool:
@@ -199,7 +225,7 @@ class Model:
         """Accuracy and cost under a budget, on held-out calibration images; takes milliseconds, is cached.
 
         Args:
-            budget: text such as "150MFLOPs" or "50%", or FLOPs per image; the default budget if None.
+            budget: text such as "150MFLOPs", "50%" or "8ms", or FLOPs per image; the default budget if None.
 
         Raises:
             BudgetError: no such budget, or none that buys an exit.

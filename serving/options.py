@@ -22,7 +22,7 @@ class ClassifyOptions:
     """The options of one request; None is the server's default.
 
     Attributes:
-        budget: what an image may cost: text such as "150MFLOPs" or "50%", or FLOPs per image.
+        budget: what an image may cost: text such as "150MFLOPs", "50%" or "8ms", or FLOPs per image.
         mode: "average", over all requests of that budget, or "hard", over the images of this request.
         deadline_seconds: the best answer reached by then is taken; counted from the request's receipt.
         max_drop: a guarantee: the share of answers that may be lost by leaving early. A budget beside it is a

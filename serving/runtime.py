@@ -4,14 +4,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from serving.answer import Answer
 from serving.answer_builder import AnswerBuilder
 from serving.bundle import Bundle
 from serving.engine.batch_limits import kept_rows, most_rows
-from serving.events import Listener, fan_out, shielded
-from serving.interfaces import NO_FAST_PATHS, FastPaths, MakeRunStage, Tensors
+from serving.events import BudgetCorrected, Listener, fan_out, shielded
+from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, MakeRunStage, Mask, Tensors
 from serving.monitoring.agreement import AgreementMonitor
 from serving.monitoring.brownout import BrownOut
 from serving.monitoring.controller import BudgetController
@@ -20,8 +20,8 @@ from serving.monitoring.health import Health
 from serving.monitoring.reorder import ReorderBuffer
 from serving.monitoring.shadow import ShadowEvaluator
 from serving.options import ServingConfig
-from serving.planner import Planner
-from serving.scheduler.cost import CostModel
+from serving.planner import Planner, nanoseconds
+from serving.scheduler.cost import CostModel, exit_seconds
 from serving.scheduler.dispatch import cost_aware, deadline_aware, deepest_full
 from serving.scheduler.exit_rules import (
     DeadlineRule,
@@ -30,7 +30,8 @@ from serving.scheduler.exit_rules import (
     ThresholdRule,
     nobody_leaves,
 )
-from serving.scheduler.request import Constraints, Request
+from serving.scheduler.hooks import Decide
+from serving.scheduler.request import Constraints, Request, Row
 from serving.scheduler.scheduler import Scheduler
 from serving.scheduler.worker import Worker
 
@@ -95,18 +96,32 @@ class Runtime:
         self.brownout = (
             _brownout(bundle.name, options, lambda: served.waiting_rows) if rules.brownout else None
         )
-        self.offers = Planner(bundle, rules, self.controller, self.brownout)
+        self.exit_seconds = exit_seconds(cost, len(exit_flops))
+        self.time_controller = (
+            BudgetController(bundle.name, nanoseconds(self.exit_seconds), of_time=True, emit=emit)
+            if rules.controller and self.exit_seconds
+            else None
+        )
+        self.offers = Planner(
+            bundle,
+            rules,
+            self.controller,
+            self.brownout,
+            exit_seconds=self.exit_seconds,
+            time_controller=self.time_controller,
+        )
         self._agreement, self._drift = _monitors(bundle, rules, emit)
         largest = most_rows(bundle.manifest.segments, options.max_batch, options.max_batch_bytes)
         largest.append(_whole_rows(cost, largest))
-        learners: list[Listener] = [cost, *([ReorderBuffer(self.controller)] if self.controller else [])]
+        loops = [loop for loop in (self.controller, self.time_controller) if loop is not None]
+        learners: list[Listener] = [cost, *map(ReorderBuffer, loops)]
         served = _scheduler(
             bundle,
             make_run,
             options,
             largest=largest,
             cost=cost,
-            groups=HardBudgetRule(bundle.scorer, self.offers.group_path(), exit_flops),
+            groups=_hard_budgets(bundle, self.offers),
             drift=self._drift,
             emit=fan_out(*learners, emit),
             shortcuts=shortcuts,
@@ -128,17 +143,42 @@ class Runtime:
         """The health of all parts."""
         return Health(
             alive=self.worker.alive,
-            corrections=None if self.controller is None else self.controller.corrections(),
+            corrections=None if self.controller is None else self._corrections(),
             drift=self._drift.latest(),
             agreement=self.watcher.agreement(),
             agreement_of_late=self._agreement.latest(),
             unchecked=self.watcher.missed,
         )
 
+    def _corrections(self) -> dict[str, BudgetCorrected]:
+        loops = [loop for loop in (self.controller, self.time_controller) if loop is not None]
+        return {label: found for loop in loops for label, found in loop.corrections().items()}
+
     def image_seconds(self) -> tuple[float, ...]:
         """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
         rates = [self._cost.expected(stage) for stage in range(len(self._exit_flops))]
         return tuple(rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates)
+
+
+def _hard_budgets(bundle: Bundle, planner: Planner) -> Decide:
+    """The rule of requests whose images share a sum: of FLOPs, or of nominal time."""
+    scorer, exit_flops = bundle.scorer, bundle.manifest.exit_flops
+    by_flops = HardBudgetRule(scorer, planner.group_path(), exit_flops)
+
+    @cache
+    def in_time() -> HardBudgetRule:
+        return HardBudgetRule(
+            scorer,
+            planner.time_group_path,
+            planner.exit_nanoseconds,
+            allowed=lambda terms: 1e9 * terms.time.seconds if terms.time else terms.budget_flops,
+        )
+
+    def decide(stage: int, rows: Sequence[Row], probabilities: FloatArray) -> Mask:
+        rule = by_flops if rows[0].request.terms.time is None else in_time()
+        return rule(stage, rows, probabilities)
+
+    return decide
 
 
 def _submit_idle(
@@ -190,7 +230,7 @@ def _scheduler(
     *,
     largest: Sequence[int],
     cost: CostModel,
-    groups: HardBudgetRule,
+    groups: Decide,
     drift: DriftMonitor,
     emit: Listener,
     shortcuts: FastPaths,

@@ -2,6 +2,7 @@
 
 import os
 
+from serving.engine.backends.installed import refuse_missing
 from serving.settings import Settings, unknown_variables
 from serving.system.resources import resources
 from serving.telemetry import logs
@@ -16,6 +17,7 @@ def serve(settings: Settings) -> int:
     Raises:
         OfframpError: it cannot start.
     """
+    refuse_missing(settings.runtime, settings.inference_precision)
     several = (settings.process_count or resources().cores) > 1
     process = 0 if several else None
     writer = logs.configure(settings.log_format, settings.log_level, process=process)

@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from serving import command_line
+from serving.engine.backends.interface import AskedPrecision, AskedRuntime
 from serving.engine.providers import DeviceFeatures
 from serving.hub.download import MAX_BYTES
 from serving.system.resources import MOST_THREADS, resources
@@ -240,6 +241,12 @@ class Settings(BaseSettings):
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
     decode_threads: int = Field(default=2, ge=0, le=MOST_THREADS)
     """Threads that decode images; 0 decodes small ones in the event loop, and others in one thread."""
+    runtime: AskedRuntime = "auto"
+    """What runs networks on the CPU; `auto` times ONNX Runtime and OpenVINO where both are installed."""
+    inference_precision: Annotated[
+        AskedPrecision, BeforeValidator(lambda given: {"bf16": "bfloat16"}.get(given, given))
+    ] = "auto"
+    """What networks in float32 are computed in, such as `bf16`; `auto` is what a bundle was calibrated in."""
     providers: Annotated[tuple[str, ...] | None, NoDecode] = None
     """ONNX Runtime's execution providers, best first, by commas; else CUDA where it works, or the CPU."""
     strict_providers: bool = False
@@ -309,6 +316,17 @@ class Settings(BaseSettings):
     def _tls_is_whole(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _runtime_is_whole(self) -> Self:
+        if self.runtime == "onnxruntime" and self.inference_precision == "bfloat16":
+            raise ValueError(
+                "--inference-precision bfloat16 is OpenVINO's: give --runtime openvino, or leave it away"
+            )
+        if self.runtime == "openvino" and (self.providers or self.device_features == "on"):
+            other = "--device-features on" if self.device_features == "on" else "--providers"
+            raise ValueError(f"--runtime openvino and {other} contradict each other: give one of them")
         return self
 
     @classmethod

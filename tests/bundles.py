@@ -31,11 +31,13 @@ from serving.bundle import (
     TensorSpec,
     write_bundle,
 )
+from serving.bundle.manifest import Arithmetic
 
 SIZE = 8
 CLASSES = ("ant", "bee", "cat", "dog")
 EXIT_FLOPS = (1_000, 3_000, 7_000)
 CALIBRATION_IMAGES = 400
+FLOAT32 = Arithmetic(runtime="onnxruntime", precision="float32")
 
 _CELLS = 4  # the image is pooled to 4 by 4 cells of 3 channels: 48 numbers
 _FEATURES = _CELLS * _CELLS * 3

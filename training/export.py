@@ -20,6 +20,12 @@ class Arguments(ExportSettings):
 
     run: CliPositionalArg[Path] = Field(description="run folder, made by `offramp fit`")
     out: Path = Field(description="the bundle's folder; its name is the model's")
+    exits: str | None = Field(
+        None,
+        min_length=1,
+        description="exits of the bundle: auto drops those that do not pay for their heads, chosen on "
+        "validation images; or numbers such as 1,3,5; all where not given",
+    )
     force: bool = Field(False, description="replace the bundle, its whole folder, if there")
 
 
@@ -37,7 +43,7 @@ def _export(arguments: Arguments) -> None:
 
     console = Console()
     run, out = Run.open(arguments.run), arguments.out
-    exported = export(run, out, arguments, force=arguments.force, tell=console.print)
+    exported = export(run, out, arguments, exits=arguments.exits, force=arguments.force, tell=console.print)
     show_exported(exported, console)
     console.print(f"wrote {out}", soft_wrap=True, highlight=False)
 

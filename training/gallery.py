@@ -31,6 +31,7 @@ def _gallery(arguments: Arguments) -> None:
     from rich.console import Console
 
     from serving.bundle import read_bundle
+    from serving.engine.backends.registry import calibrated_backend
     from serving.engine.engine import Engine
     from training.evaluation.exit_gallery import draw, sort_out
     from training.evaluation.measure import data_of, served
@@ -39,7 +40,7 @@ def _gallery(arguments: Arguments) -> None:
     data = data_of(bundle, EvaluateConfig(dataset=arguments.dataset))
     batches = list(data.test())
     pixels = np.concatenate([batch.images.cpu().numpy() for batch in batches])
-    answers = served(Engine(bundle, threads=0), batches)
+    answers = served(Engine(bundle, threads=0, backend=calibrated_backend(bundle.manifest)), batches)
     rows = sort_out(bundle, pixels, *answers, arguments)
     title = f"{bundle.name}: test images of {data.name} by the exit they leave at, budget {arguments.budget}"
     out = arguments.out or Path("runs") / f"gallery-{bundle.name}.png"

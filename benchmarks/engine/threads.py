@@ -19,6 +19,7 @@ import onnxruntime
 from benchmarks.engine.plain_session import plain_session
 from benchmarks.engine.segmented import chosen, command_line
 from benchmarks.reporting import publish, spread, table
+from serving.engine.backends.onnx_backend import OnnxSession
 from serving.engine.buffer_pool import BufferPool
 from serving.engine.row_parallel import RowParallelSession
 from serving.engine.sessions import cores
@@ -48,7 +49,7 @@ def ways(segments: Sequence[bytes], parts: Sequence[Boundary], most: int) -> dic
         helpers = DaemonPool(threads - 1)
         shared = [plain_session(segment, threads, arena=True) for segment in segments]
         sliced = [
-            RowParallelSession(together, alone, threads, helpers, BufferPool())
+            RowParallelSession(OnnxSession(together), OnnxSession(alone), threads, helpers, BufferPool())
             for together, alone in zip(shared, single, strict=True)
         ]
         found[f"{threads} threads, shared"] = chain(shared, parts)

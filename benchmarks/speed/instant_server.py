@@ -7,8 +7,9 @@ This process's time for a request, less decoding and the answer's bytes, is the 
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from serving.answer import Answer
 from serving.bundle import read_bundle
+from serving.bundle.manifest import Arithmetic
 from serving.monitoring.health import Health
 from serving.options import ClassifyOptions
 from serving.policy.guarantee import Guaranteed
@@ -38,6 +40,10 @@ class Instant:
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     features_on = "host"
+    arithmetic = Arithmetic(runtime="onnxruntime", precision="float32")
+    runtime_milliseconds: Mapping[str, float] = MappingProxyType({})
+    arithmetic_differs = None
+    exit_seconds: tuple[float, ...] = ()
     alive = True
 
     def __init__(self, folder: str) -> None:

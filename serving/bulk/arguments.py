@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import BaseModel, ByteSize, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, NoDecode
 
+from serving.errors import OfframpError
 from serving.hub.download import MAX_BYTES
 from serving.system.resources import MOST_THREADS
 
@@ -79,7 +80,14 @@ def job_of(arguments: BulkArguments) -> "Job":
     from serving.hub.bundles import open_bundle
     from serving.monitoring.state import bundle_hash
     from serving.options import ClassifyOptions
+    from serving.policy.budget import is_time
 
+    if arguments.budget is not None and is_time(arguments.budget):
+        raise OfframpError(
+            f"--budget {arguments.budget} is a time, which is measured anew at every start: a job that goes "
+            "on would answer otherwise. Give FLOPs or a share, such as those that a server's "
+            f"GET /models/NAME/plan?budget={arguments.budget} names"
+        )
     bundle = open_bundle(arguments.bundle, max_bytes=arguments.max_download)
     source = open_source(
         arguments.source,

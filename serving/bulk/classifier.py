@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from serving.bulk.ledger import Ledger, Pace
 from serving.bundle import Bundle
+from serving.engine.backends.registry import calibrated_backend
 from serving.engine.batch_limits import kept_rows, most_rows
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
@@ -111,7 +112,7 @@ class BulkClassifier:
             BudgetError, TermsError: what is asked for cannot be used.
         """
         refuse_unfit(bundle)
-        engine = Engine(bundle, threads=threads)
+        engine = Engine(bundle, threads=threads, backend=calibrated_backend(bundle.manifest))
         return cls(bundle, engine.make_run, ask, shortcuts=shorten(bundle, engine))
 
     def pace(self) -> Pace:

@@ -1,1 +1,1 @@
-"""Arrays to probabilities: the only package that talks to ONNX Runtime."""
+"""Arrays to probabilities: the only package that talks to ONNX Runtime and OpenVINO."""

@@ -1,49 +1,48 @@
-"""Runs the segments of a bundle with ONNX Runtime: arrays in, probabilities and features out."""
+"""Runs the segments of a bundle with one of the runtimes: arrays in, probabilities and features out."""
 
-import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from serving.bundle import ROWS, Bundle
+from serving.bundle.manifest import Arithmetic
+from serving.engine.backends.interface import Backend, Session
+from serving.engine.backends.onnx_backend import OnnxBackend, OnnxSession
 from serving.engine.batch_limits import slice_rows
 from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
 from serving.engine.device_stages import DeviceStages
-from serving.engine.providers import CPU, CUDA, DeviceFeatures, listed, wanted
+from serving.engine.providers import DeviceFeatures
 from serving.engine.rest import Rest, no_rest, resting
 from serving.engine.row_parallel import RowParallelSession, can_slice
-from serving.engine.sessions import (
-    available_providers,
-    common_providers,
-    cores,
-    open_session,
-    preload_cuda,
-    run_options,
-)
+from serving.engine.sessions import common_providers, cores
 from serving.engine.thread_pool import DaemonPool
 from serving.engine.trial import try_out
 from serving.errors import BundleError, EngineError
 from serving.interfaces import FloatArray, RunStage, Tensors, WaitingFeatures
+from serving.system.processor import instruction_set
 
 
 class Engine:
-    """One ONNX Runtime session per segment, warmed up.
+    """One session per segment, warmed up.
 
     Args:
         bundle: a bundle that `read_bundle` accepted.
         threads: threads that compute; one for each core if 0. Segments run one at a time; they share a
             lone row, and take the rows of a batch between them.
         providers: execution providers by ONNX Runtime's names, best first; if None, CUDA where there is a
-            GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next.
+            GPU, or else the CPU. Where a provider is not to be had, ONNX Runtime quietly takes the next. A
+            backend has its own.
         strict: every provider wanted must be had.
         device_features: whether features stay where the provider works (see `features_on`).
         warm_up_seconds: how long the first runs may take together: a graph may hold a loop without an end.
         pause: called after each of the first runs, with its seconds; `rest` leaves the cores to others.
+        backend: the runtime; ONNX Runtime with these providers if None.
 
     Attributes:
         pause: as it was given.
+        segments: what the manifest says of them.
+        arithmetic: runtime, precision and instruction set that it computes with.
         providers: what all segments run on, best first.
         missing: what was wanted and not had.
         features_on: where features wait: `host`, or `device`.
@@ -66,22 +65,24 @@ class Engine:
         device_features: DeviceFeatures = "auto",
         warm_up_seconds: float = 300.0,
         pause: Rest = no_rest,
+        backend: Backend | None = None,
     ) -> None:
-        available = available_providers()
-        names = wanted(providers, available)
-        tried = listed(names, available)
-        if CUDA in tried:
-            preload_cuda()
-        self._segments = bundle.manifest.segments
-        self._output_names = [[output.name for output in segment.outputs] for segment in self._segments]
-        self._threads, self._tried = threads or cores(), tried
+        self._backend = backend or OnnxBackend(providers)
+        names, lowest = self._backend.wanted, bundle.manifest.precision
+        self.arithmetic = Arithmetic(
+            runtime=self._backend.name,
+            precision=self._backend.precision if lowest == "float32" else lowest,
+            instruction_set=instruction_set(),
+        )
+        self.segments = bundle.manifest.segments
+        self._output_names = [[output.name for output in segment.outputs] for segment in self.segments]
+        self._threads = threads or cores()
         self._binds = device_features == "on"  # features on a device are bound to plain sessions
         self.pause = pause
         self._helpers = DaemonPool(self._threads - 1)
         self._memory = BufferPool()
-        self._slice_rows = slice_rows(self._segments)
-        self._ended_by: tuple[Any, ...] = ()  # run options that can end a run, while there are such
-        self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self._segments))]
+        self._slice_rows = slice_rows(self.segments)
+        self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self.segments))]
         self.providers = common_providers(self._sessions)
         self.missing = tuple(name for name in names if name not in self.providers)
         if strict and self.missing:
@@ -89,7 +90,7 @@ class Engine:
                 f"model {bundle.name!r}: wanted {', '.join(self.missing)}, but ONNX Runtime runs it on "
                 f"{', '.join(self.providers)}; install what is missing (docs/gpu.md), or ask for others"
             )
-        self.features_on = features_on(bundle.name, self._segments, self.providers, device_features)
+        self.features_on = features_on(bundle.name, self.segments, self.providers, device_features)
         self.trial = self._try_out(bundle, warm_up_seconds)
 
     @property
@@ -109,23 +110,23 @@ class Engine:
             Probabilities, float32 [N, C], and the features for the next segment. Rows of an image on which
             the net overflows hold NaN or infinity; that is for the caller to see.
         """
-        segment = self._segments[stage]
+        segment = self.segments[stage]
         feed = dict(zip((spec.name for spec in segment.feature_inputs), inputs, strict=True))
         if segment.gathers_rows:
             feed[ROWS] = np.arange(len(inputs[0]), dtype=np.int64)
-        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed, *self._ended_by)
+        probabilities, *features = self._sessions[stage].run(self._output_names[stage], feed)
         return probabilities, tuple(features)
 
-    def open(self, model: bytes) -> Any:
+    def open(self, model: bytes) -> Session:
         """Open a session on another graph, as the segments' are: one of the same net, cut in another way.
 
         Raises:
-            EngineError: ONNX Runtime cannot load it.
+            EngineError: the runtime cannot load it.
         """
-        session = open_session(model, self._threads, self._tried)
-        if self._binds or session.get_providers() != [CPU] or not can_slice(session):
+        session = self._backend.open(model, self._threads)
+        if self._binds or not can_slice(session):
             return session
-        single = session if self._threads == 1 else open_session(model, 1, self._tried)
+        single = session if self._threads == 1 else self._backend.open(model, 1, callers=self._threads)
         return RowParallelSession(
             session, single, self._threads, self._helpers, self._memory, self._slice_rows
         )
@@ -144,9 +145,10 @@ class Engine:
         if self.features_on == "host":
             return self.run
         device = Device(self.providers)
-        return DeviceStages(self._sessions, self._segments, device, waiting=waiting, max_batch=max_batch).run
+        raw = [session.raw for session in self._sessions if isinstance(session, OnnxSession)]
+        return DeviceStages(raw, self.segments, device, waiting=waiting, max_batch=max_batch).run
 
-    def _open_segment(self, bundle: Bundle, exit_index: int) -> Any:
+    def _open_segment(self, bundle: Bundle, exit_index: int) -> Session:
         # From bytes: what runs is what was checked, and no path lets a graph reach for other files.
         try:
             return self.open(bundle.segment_bytes(exit_index))
@@ -158,18 +160,11 @@ class Engine:
 
     def _try_out(self, bundle: Bundle, seconds: float) -> str:
         sizes = (1,) if self._threads == 1 else (1, 2 * self._threads)  # a lone row, and slices
-        options = run_options()
-        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
-        timer.daemon = True
-        timer.start()
-        self._ended_by = (options,)
-        try:
-            return try_out(
-                resting(self.run, self.pause), self._segments, sizes, same_bits=self.providers == (CPU,)
-            )
-        except BundleError as error:
-            took = f"; its first runs took more than {seconds:g} s" if options.terminate else ""
-            raise BundleError(f"bundle {bundle.name!r}: {error}{took}") from error
-        finally:
-            timer.cancel()
-            self._ended_by = ()
+        run = resting(self.run, self.pause)
+        with self._backend.limited(seconds) as limit:
+            try:
+                tolerance = self._backend.batch_tolerance(self.providers)
+                return try_out(run, self.segments, sizes, tolerance=tolerance)
+            except BundleError as error:
+                took = f"; its first runs took more than {seconds:g} s" if limit.over else ""
+                raise BundleError(f"bundle {bundle.name!r}: {error}{took}") from error

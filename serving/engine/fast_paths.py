@@ -110,7 +110,7 @@ def _open(
     outputs: Sequence[TensorSpec],
     example: Tensors,
 ) -> Runner | None:
-    """Open a variant and run it once; None where the graphs do not allow it, or ONNX Runtime does not."""
+    """Open a variant and run it once; None where the graphs do not allow it, or the runtime does not."""
     names = [tensor.name for tensor in inputs]
     wanted = [tensor.name for tensor in outputs]
 
@@ -122,7 +122,7 @@ def _open(
 
     try:
         session = engine.open(make())
-        gathers = any(value.name == ROWS for value in session.get_inputs())
+        gathers = any(value.name == ROWS for value in session.inputs)
         run(example)
     except (
         Exception

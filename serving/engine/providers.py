@@ -8,6 +8,8 @@ from typing import Literal
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+OPENVINO = "OpenVINO CPU"
+"""Stands where ONNX Runtime names its execution providers, for a model that OpenVINO runs."""
 
 OPTIONS: dict[str, dict[str, str]] = {
     # The default search tunes again for every new batch size, and compaction makes many.

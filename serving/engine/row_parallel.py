@@ -1,38 +1,36 @@
 """One graph on several threads: a batch is cut into slices that run side by side, a lone row is shared out.
 
-ONNX Runtime shares every operator between the threads of a session, and they wait for each other after each
-one. Rows do not depend on each other, so a thread can as well take some of them through the whole graph, and
-the threads meet once. For a row alone there is nothing to cut: it takes the session whose operators are
-shared (docs/decisions/0010-threads-take-rows.md).
+A runtime shares every operator between the threads of a session, and they wait for each other after each one.
+Rows do not depend on each other, so a thread can as well take some of them through the whole graph, and the
+threads meet once. For a row alone there is nothing to cut: it takes the session whose operators are shared
+(docs/decisions/0010-threads-take-rows.md).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.bundle.manifest import ROWS
+from serving.engine.backends.interface import Feed, GraphTensor, Session, Tensor
 from serving.engine.buffer_pool import BufferPool
+from serving.engine.providers import CPU, OPENVINO
 from serving.engine.thread_pool import DaemonPool
-
-Tensor = npt.NDArray[Any]
-Feed = Mapping[str, Tensor]
 
 _LEAST_ROWS = 2  # of a slice
 _ENOUGH_ROWS = 4  # of a slice, where there are more slices than threads
-_DTYPES = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(uint8)": "u1", "tensor(int64)": "i8"}
+_ON_THE_CPU = ((CPU,), (OPENVINO,))
 
 
 class RowParallelSession:
-    """Stands in for an `onnxruntime.InferenceSession` on the CPU; `run` is for one caller at a time.
+    """A `Session` on the CPU, over two others; `run` is for one caller at a time.
 
     Args:
         shared: a session with as many threads as there are; one that `can_slice`.
-        single: one of the same graph with one thread; the same as `shared` where there is one thread.
+        single: one of the same graph with one thread, for as many callers; `shared` itself where there is
+            one thread.
         threads: how many there are, the caller's among them.
         helpers: runs the slices of the other threads.
         memory: of the outputs.
@@ -41,8 +39,8 @@ class RowParallelSession:
 
     def __init__(
         self,
-        shared: Any,
-        single: Any,
+        shared: Session,
+        single: Session,
         threads: int,
         helpers: DaemonPool,
         memory: BufferPool,
@@ -51,75 +49,51 @@ class RowParallelSession:
         self._shared, self._single, self._threads = shared, single, threads
         self._most_rows = most_rows
         self._helpers, self._memory = helpers, memory
-        self._outputs = {value.name: value for value in single.get_outputs()}
+        self.inputs, self.outputs, self.providers = shared.inputs, shared.outputs, shared.providers
+        self._tensors = {value.name: value for value in single.outputs}
 
-    def get_inputs(self) -> Any:
-        """As ONNX Runtime has it."""
-        return self._shared.get_inputs()
-
-    def get_outputs(self) -> Any:
-        """As ONNX Runtime has it."""
-        return self._shared.get_outputs()
-
-    def get_providers(self) -> Any:
-        """As ONNX Runtime has it."""
-        return self._shared.get_providers()
-
-    def run(self, names: Sequence[str], feed: Feed, *options: Any) -> list[Tensor]:
-        """Run the graph.
-
-        Args:
-            names: of the outputs wanted.
-            feed: inputs by name, each [N, ...].
-            options: `onnxruntime.RunOptions`, by which the run can be ended, if any.
-
-        Returns:
-            The outputs, each [N, ...].
-        """
+    def run(self, names: Sequence[str], feed: Feed) -> list[Tensor]:
+        """Run the graph; see `Session`."""
         rows = len(next(iter(feed.values())))
         if rows < _LEAST_ROWS * self._threads or (self._threads == 1 and rows <= self._most_rows):
-            outputs: list[Tensor] = self._shared.run(names, feed, *options)
-            return outputs
-        made = [self._empty(self._outputs[name], rows) for name in names]
-        given = {name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}
+            return self._shared.run(names, feed)
+        made = {name: self._empty(self._tensors[name], rows) for name in names}
+        self.run_into({name: np.ascontiguousarray(tensor) for name, tensor in feed.items()}, made)
+        return list(made.values())
+
+    def run_into(self, feed: Feed, outputs: Feed) -> None:
+        """Run the graph into arrays, slice by slice; see `Session`."""
+        rows = len(next(iter(feed.values())))
         slices = iter(row_slices(rows, self._threads, self._most_rows))
         others = [
-            self._helpers.submit(partial(self._run_some, slices, given, names, made, options))
+            self._helpers.submit(partial(self._run_some, slices, feed, outputs))
             for _ in range(self._threads - 1)
         ]
         try:
-            self._run_some(slices, given, names, made, options)
+            self._run_some(slices, feed, outputs)
         finally:
             wait(others)  # from here on no thread writes to the outputs
         for other in others:
             other.result()
-        return made
 
     def _run_some(
-        self,
-        slices: Iterator[slice],
-        feed: Feed,
-        names: Sequence[str],
-        outputs: Sequence[Tensor],
-        options: tuple[Any, ...],
+        self, slices: Iterator[slice], feed: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
     ) -> None:
         """Take slices as long as there are any: a thread that is held up takes fewer."""
         for part in slices:
-            binding = self._single.io_binding()
-            for name, tensor in feed.items():
-                binding.bind_cpu_input(name, tensor[part])
-            for name, tensor in zip(names, outputs, strict=True):
-                place = tensor[part]
-                binding.bind_output(name, "cpu", 0, place.dtype, place.shape, place.ctypes.data)
-            self._single.run_with_iobinding(binding, *options)
+            self._single.run_into(
+                {name: tensor[part] for name, tensor in feed.items()},
+                {name: tensor[part] for name, tensor in outputs.items()},
+            )
 
-    def _empty(self, value: Any, rows: int) -> Tensor:
-        return self._memory.empty((rows, *value.shape[1:]), _DTYPES[value.type])
+    def _empty(self, value: GraphTensor, rows: int) -> Tensor:
+        return self._memory.empty((rows, *(size or 1 for size in value.shape[1:])), np.dtype(value.dtype))
 
 
-def can_slice(session: Any) -> bool:
-    """Whether all that a graph takes and puts out are rows whose size is known before it runs."""
-    return all(map(_rows_of_known_size, (*session.get_inputs(), *session.get_outputs())))
+def can_slice(session: Session) -> bool:
+    """Whether a graph on the CPU takes and puts out only rows whose size is known before it runs."""
+    on_the_cpu = session.providers in _ON_THE_CPU
+    return on_the_cpu and all(map(_rows_of_known_size, (*session.inputs, *session.outputs)))
 
 
 def row_slices(rows: int, threads: int, most_rows: int = 1 << 30) -> list[slice]:
@@ -140,11 +114,11 @@ def row_slices(rows: int, threads: int, most_rows: int = 1 << 30) -> list[slice]
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
-def _rows_of_known_size(value: Any) -> bool:
+def _rows_of_known_size(value: GraphTensor) -> bool:
     """Whether it is a tensor [N, ...] of rows whose size never changes, and no choice of rows."""
     return (
         value.name != ROWS
-        and value.type in _DTYPES
+        and value.dtype is not None
         and bool(value.shape)
-        and all(isinstance(size, int) for size in value.shape[1:])
+        and all(size is not None for size in value.shape[1:])
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.engine.backends.interface import Session
 from serving.engine.providers import OPTIONS
 from serving.errors import EngineError
 from serving.system.resources import resources
@@ -106,9 +107,9 @@ def preload_cuda() -> None:
         onnxruntime.preload_dlls()
 
 
-def common_providers(sessions: Sequence[Any]) -> tuple[str, ...]:
+def common_providers(sessions: Sequence[Session]) -> tuple[str, ...]:
     """The providers that every session got, best first."""
-    got = [session.get_providers() for session in sessions]
+    got = [session.providers for session in sessions]
     return tuple(name for name in got[0] if all(name in names for names in got))
 
 

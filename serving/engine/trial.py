@@ -16,18 +16,19 @@ from serving.interfaces import FloatArray, RunStage, Tensors
 
 IMAGES = 3
 _SUM_TOLERANCE = 1e-3
-_BATCH_TOLERANCE = 1e-4
 
 
-def try_out(run: RunStage, segments: Sequence[SegmentSpec], sizes: Sequence[int], *, same_bits: bool) -> str:
+def try_out(
+    run: RunStage, segments: Sequence[SegmentSpec], sizes: Sequence[int], *, tolerance: float | None
+) -> str:
     """Run black images and noise through all segments.
 
     Args:
         run: runs a segment.
         segments: what the manifest promises of them.
         sizes: of batches of black images, so that no request pays for first-run work.
-        same_bits: whether an image's answer should not depend on how many are computed together; where
-            other hardware chooses other algorithms for other sizes, it does a little.
+        tolerance: how far an image's answer may depend on how many are computed together; None where hardware
+            chooses other algorithms for other sizes.
 
     Returns:
         The findings.
@@ -46,7 +47,7 @@ def try_out(run: RunStage, segments: Sequence[SegmentSpec], sizes: Sequence[int]
         float(np.abs(np.concatenate(rows) - batch).max())
         for batch, rows in zip(together, zip(*alone, strict=True), strict=True)
     )
-    if same_bits and apart > _BATCH_TOLERANCE:
+    if tolerance is not None and apart > tolerance:
         raise BundleError(
             f"probabilities depend on the batch: {apart:.2e} between batches of 1 and {IMAGES}; "
             "no operator may mix the rows of a batch (BatchNorm in training mode does)"

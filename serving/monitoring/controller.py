@@ -43,6 +43,7 @@ _APART = 250_000  # images between false alarms for normal errors; skewed ones (
 _VARIANCE_MEMORY = 0.995
 _STEP = 0.002  # budgets are corrected in steps of 0.2%, so that plans can be remembered
 _LATE_MEMORY = 0.999
+_NANO = 1e9
 _TOLD_ERROR = 0.01  # the mean error is reported again after such a change, also where the correction cannot
 
 
@@ -121,7 +122,8 @@ class BudgetController:
 
     Args:
         model: its name.
-        exit_flops: K costs of leaving at an exit, in FLOPs per image.
+        exit_flops: K costs of leaving at an exit, in FLOPs per image, or in nanoseconds.
+        of_time: whether they are nanoseconds: only budgets in time count then, else only those in FLOPs.
         emit: gets `BudgetCorrected` whenever a class's correction moves by a step, or its mean error by 1%.
         max_classes: how many are remembered; the one that was used longest ago makes room.
     """
@@ -131,9 +133,12 @@ class BudgetController:
         model: str,
         exit_flops: Sequence[int],
         *,
+        of_time: bool = False,
         emit: Callable[[Event], None] = lambda event: None,
         max_classes: int = 128,
     ) -> None:
+        self._of_time = of_time
+        self._costs = tuple(exit_flops)
         self._model = model
         self._cheapest, self._full = float(exit_flops[0]), float(exit_flops[-1])
         self._emit = emit
@@ -161,8 +166,18 @@ class BudgetController:
 
     def __call__(self, event: Event) -> None:
         """Learn from a `RequestDone` of this model that counts."""
-        if isinstance(event, RequestDone) and event.model == self._model and event.kind == "average":
-            self.learn(event.budget_flops, event.flops, event.planned_flops)
+        if not (isinstance(event, RequestDone) and event.model == self._model and event.kind == "average"):
+            return
+        if not self._of_time:
+            if event.time is None:
+                self.learn(event.budget_flops, event.flops, event.planned_flops)
+        elif event.time is not None:
+            planned = event.time.planned_seconds
+            self.learn(
+                _NANO * event.time.seconds,
+                [self._costs[exit_index] for exit_index in event.exits],
+                None if planned is None else _NANO * planned,
+            )
 
     def learn(self, budget_flops: float, flops: Sequence[int], planned_flops: float | None = None) -> None:
         """Take in what images cost.
@@ -203,8 +218,9 @@ class BudgetController:
         return not self._cheapest < budget_flops < self._full
 
     def label(self, number: int) -> str:
-        """A class by its lower edge as a share of the full depth, such as `24.1%`."""
-        return f"{100 * self._cheapest * CLASS_WIDTH**number / self._full:.3g}%"
+        """A class by its lower edge as a share of the full depth, such as `24.1%` or `24.1% of time`."""
+        share = f"{100 * self._cheapest * CLASS_WIDTH**number / self._full:.3g}%"
+        return f"{share} of time" if self._of_time else share
 
     def corrections(self) -> dict[str, BudgetCorrected]:
         """Corrections in force, by the label of the class."""

@@ -39,6 +39,8 @@ class Plan:
         expected_accuracy: the share of the rows that is answered rightly.
         expected_accuracy_interval: Wilson's 95% interval of that share.
         images: how many rows these are.
+        budget_seconds: what an image may take on average on this machine, where the budget is a time.
+        expected_seconds: the mean time of compute per image; None where no stage was timed.
         judged_on: whether the thresholds were fitted on these rows ("fitted"), or not
             (`serving.policy.expectation`).
     """
@@ -51,6 +53,8 @@ class Plan:
     expected_accuracy_interval: tuple[float, float] = (0.0, 1.0)
     images: int = 0
     judged_on: JudgedOn = "fitted"
+    budget_seconds: float | None = None
+    expected_seconds: float | None = None
 
 
 def exits_taken(

@@ -15,6 +15,7 @@ from typing import Any, cast
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
+from serving.engine.providers import CPU, OPENVINO
 from serving.errors import OfframpError
 from serving.events import fan_out
 from serving.hosting import Hosting, Listeners, host
@@ -295,5 +296,5 @@ def _report(hosting: Hosting) -> Report:
     return Report(
         max(sum(model.image_seconds()) for model in models),
         resident_bytes(),
-        all(model.providers[0].startswith("CPU") for model in models),
+        all(model.providers[0] in (CPU, OPENVINO) for model in models),
     )

@@ -57,6 +57,9 @@ class GatheredModel:
         self.name, self._number, self._ask = name, number, ask
         self.manifest, self.exit_flops = first.manifest, first.exit_flops
         self.providers, self.features_on = first.providers, first.features_on
+        self.arithmetic, self.arithmetic_differs = first.arithmetic, first.arithmetic_differs
+        self.runtime_milliseconds: Mapping[str, float] = first.runtime_milliseconds
+        self.exit_seconds = _mean([shape.exit_seconds for shape in shapes])
         self.alive = all(shape.alive for shape in shapes)
         self.stalled_seconds = max(shape.stalled_seconds for shape in shapes)
         self.waiting_rows = sum(shape.waiting_rows for shape in shapes)
@@ -88,8 +91,14 @@ class GatheredModel:
 
     def image_seconds(self) -> tuple[float, ...]:
         """Say how long each stage takes for an image: the mean of all processes."""
-        stages = zip(*(shape.image_seconds for shape in self._shapes), strict=True)
-        return tuple(sum(each) / len(self._shapes) for each in stages)
+        return _mean([shape.image_seconds for shape in self._shapes])
+
+
+def _mean(vectors: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The mean of vectors, place by place; empty where one of them is."""
+    if not all(vectors):
+        return ()
+    return tuple(sum(each) / len(vectors) for each in zip(*vectors, strict=True))
 
 
 def show_models(live: LiveModels[Any], snapshots: Sequence[Snapshot], ask: Ask) -> None:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import Arithmetic, Manifest
 from serving.monitoring.health import Health
 from serving.repository.comparison import Compared
 from serving.repository.live import LiveModels, Split
+from serving.repository.opener import DiffersFromCalibration
 from serving.telemetry.live import Second
 from serving.telemetry.statistics import ModelStatistics
 from serving.web.recent import Seen
@@ -21,6 +22,10 @@ class VersionShape:
     exit_flops: tuple[int, ...]
     providers: tuple[str, ...]
     features_on: str
+    arithmetic: Arithmetic
+    runtime_milliseconds: dict[str, float]
+    arithmetic_differs: DiffersFromCalibration | None
+    exit_seconds: tuple[float, ...]
     alive: bool
     stalled_seconds: float
     waiting_rows: int
@@ -88,6 +93,10 @@ def _version(model: ServedModel) -> VersionShape:
         model.exit_flops,
         model.providers,
         model.features_on,
+        model.arithmetic,
+        dict(model.runtime_milliseconds),
+        model.arithmetic_differs,
+        model.exit_seconds,
         model.alive,
         model.stalled_seconds,
         model.waiting_rows,

@@ -8,7 +8,7 @@ from serving.command_line import SettingsValueError, program
 from serving.errors import BudgetError, BundleError, OfframpError, TermsError, VersionError
 from serving.hub.bundles import bundle_snapshot
 from serving.hub.names import HubName, is_hub_name
-from serving.policy.budget import parse_budget
+from serving.policy.budget import check_budget
 from serving.repository.folder import FoundModel
 from serving.repository.live import LiveModels, Slot, Version
 from serving.repository.opener import Loaded, Opener, printable
@@ -157,6 +157,6 @@ def _check_defaults(settings: Settings, models: LiveModels[Loaded]) -> None:
         )
     for name, model in models.items():
         try:
-            parse_budget(settings.default_budget, model.exit_flops)
+            check_budget(settings.default_budget, model.exit_flops, model.exit_seconds)
         except BudgetError as error:
             raise SettingsValueError(f"--default-budget does not fit {name}: {error}") from error

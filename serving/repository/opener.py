@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import Arithmetic, Manifest
 from serving.errors import BundleError, ModelMemoryError, OfframpError
 from serving.events import CurrentVersion, Listener, ModelLoaded, ModelRefused
 from serving.monitoring.state import bundle_hash
@@ -22,6 +22,14 @@ from serving.system.resources import resident_bytes
 
 _NAME_CHARACTERS = 200
 _GRACE_SECONDS = 5.0  # for what an engine does to end a run that takes too long
+
+
+class DiffersFromCalibration(Protocol):
+    """A difference between calibration and serving, which says itself in words."""
+
+    @property
+    def only_rounding(self) -> bool:
+        """Whether no more than rounding is expected."""
 
 
 class Described(Protocol):
@@ -36,12 +44,28 @@ class Described(Protocol):
         """FLOPs per image of leaving at each exit."""
 
     @property
+    def exit_seconds(self) -> tuple[float, ...]:
+        """Seconds of compute per image of leaving at each exit; empty where its stages were not timed."""
+
+    @property
     def providers(self) -> tuple[str, ...]:
         """Its execution providers, best first."""
 
     @property
     def features_on(self) -> str:
         """Place of its features between stages: `host` or `device`."""
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Runtime, precision and instruction set that it computes with."""
+
+    @property
+    def runtime_milliseconds(self) -> Mapping[str, float]:
+        """Milliseconds per image at full depth, by runtime; empty where there was nothing to choose."""
+
+    @property
+    def arithmetic_differs(self) -> DiffersFromCalibration | None:
+        """How its arithmetic differs from the calibration's."""
 
     @property
     def alive(self) -> bool:
@@ -131,7 +155,10 @@ class Opener(Generic[Loaded]):
             raise BundleError(f"bundle {bundle!r}: {reason}") from error
         model = version.model
         runs_on = {"providers": model.providers, "features": model.features_on}
-        self._logger.info("bundle_loaded", **named, **runs_on)
+        self._logger.info("bundle_loaded", **named, **runs_on, **_computed_by(model))
+        if model.arithmetic_differs is not None:
+            tell = self._logger.info if model.arithmetic_differs.only_rounding else self._logger.warning
+            tell("arithmetic_differs", **named, reason=str(model.arithmetic_differs))
         if model.missing_providers:
             self._logger.warning("providers_missing", **named, missing=model.missing_providers, **runs_on)
         return version
@@ -142,7 +169,15 @@ class Opener(Generic[Loaded]):
         heads = tuple(segment.head_flops for segment in model.manifest.segments)
         self._emit(
             CurrentVersion(
-                slot.name, slot.current, model.exit_flops, heads, model.providers, model.features_on
+                slot.name,
+                slot.current,
+                model.exit_flops,
+                heads,
+                model.providers,
+                model.features_on,
+                model.arithmetic.runtime,
+                model.arithmetic.precision,
+                model.exit_seconds,
             )
         )
 
@@ -190,6 +225,17 @@ class Opener(Generic[Loaded]):
                 f"model {printable(name)!r} does not fit: {what}, and loaded models have {held:,} of the "
                 f"{limit:,} of --max-model-memory; unload one, or raise the limit"
             )
+
+
+def _computed_by(model: Openable) -> dict[str, object]:
+    """What computes a model, for the log, and the times that it was chosen by."""
+    facts: dict[str, object] = {
+        "runtime": model.arithmetic.runtime,
+        "inference_precision": model.arithmetic.precision,
+    }
+    if model.runtime_milliseconds:
+        facts["runtime_ms"] = {name: round(taken, 3) for name, taken in model.runtime_milliseconds.items()}
+    return facts
 
 
 def check_name(name: str) -> None:

@@ -5,6 +5,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -110,6 +111,7 @@ class CostModel:
         self._quickest: list[dict[int, float]] = [{} for _ in range(stages + 1)]
         self._expected = [BatchCostCurve({}) for _ in range(stages + 1)]
         self._bounds = [BatchCostCurve({}) for _ in range(stages + 1)]
+        self._compute: list[dict[int, float]] = [{} for _ in range(stages + 1)]
 
     def __call__(self, event: Event) -> None:
         """Learn from `StageRan`; other events say nothing, nor does a segment that ran without its head."""
@@ -137,6 +139,17 @@ class CostModel:
                 known[size] = (scaled, 0.0)
             self._refresh(stage)
 
+    def note_compute(self, stage: int, rows: int, seconds: float) -> None:
+        """Take in what a stage computed at its best, without what it waited for a core.
+
+        Args:
+            stage: its index.
+            rows: how many ran together, from 1.
+            seconds: of compute.
+        """
+        with self._lock:
+            self._compute[stage][rows] = seconds
+
     def invalidate(self, stage: int) -> None:
         """Move the estimate of a stage towards the quickest batch seen, since no row may start it now.
 
@@ -155,6 +168,12 @@ class CostModel:
         """The expected seconds of a stage on batches, a step of the scheduler included."""
         return self._expected[stage]
 
+    def compute(self, stage: int) -> BatchCostCurve:
+        """What a stage computed when it was first timed; what is expected of it where that is not known."""
+        with self._lock:
+            found = dict(self._compute[stage])
+        return BatchCostCurve(found) if found else self._expected[stage]
+
     def most_seconds(self, stage: int, rows: int) -> float:
         """Seconds that a stage hardly exceeds on a batch; 0 if it never ran, so that it may run."""
         return self._bounds[stage].seconds(rows)
@@ -169,6 +188,21 @@ class CostModel:
         )
 
 
+def exit_seconds(cost: CostModel, stages: int) -> tuple[float, ...]:
+    """Seconds of compute per image of leaving at each exit [K], in batches of the cheapest size.
+
+    Args:
+        cost: as it stands after the first runs.
+        stages: how many there are.
+
+    Returns:
+        The stages' times added up; nothing where one of them never ran.
+    """
+    rates = [cost.compute(stage) for stage in range(stages)]
+    times = [rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates]
+    return tuple(accumulate(times)) if all(time > 0 for time in times) else ()
+
+
 def measure(
     run: RunStage,
     image_shape: Sequence[int],
@@ -178,6 +212,7 @@ def measure(
     repeats: int = 2,
     whole: Callable[[Tensors], object] | None = None,
     pause: Callable[[float], None] = lambda seconds: None,
+    processor: Callable[[], float] | None = None,
 ) -> CostModel:
     """Time every stage at a few batch sizes on black images; the quickest of some runs counts.
 
@@ -191,20 +226,24 @@ def measure(
         repeats: runs of each; the first of a size may pay for memory.
         whole: runs all stages at once, and is timed as one more of them.
         pause: called after each run, with its seconds; the time that it takes is not counted.
+        processor: seconds of processor time of this process. Where a run has less of it than of the clock's,
+            on one thread beside others that keep the cores busy, that is what it computed.
     """
     model = CostModel(stages)
     taken = row_seconds = 0.0  # for a row, at the size before
 
-    def quickest(job: Callable[[], Result]) -> tuple[float, Result]:
+    def quickest(job: Callable[[], Result]) -> tuple[float, float, Result]:
+        """Seconds of the quickest run, the least seconds of compute, and the result."""
         nonlocal taken
-        best = math.inf
+        best = computed = math.inf
         for _ in range(repeats):
-            started = clock()
+            started, used = clock(), 0.0 if processor is None else processor()
             result = job()
             seconds = clock() - started
+            computed = min(computed, seconds, math.inf if processor is None else processor() - used)
             pause(seconds)
             best, taken = min(best, seconds), taken + seconds
-        return best, result
+        return best, computed, result
 
     for size in sizes:
         if taken + repeats * size * row_seconds > _WARM_UP_SECONDS:
@@ -212,12 +251,13 @@ def measure(
         row_seconds = 0.0
         images: Tensors = (np.zeros((size, *image_shape), np.uint8),)
         if whole is not None:
-            seconds, _ = quickest(partial(whole, images))
+            seconds, *_ = quickest(partial(whole, images))
             model.learn(stages, size, seconds)
             row_seconds += seconds / size
         inputs = images
         for stage in range(stages):
-            seconds, (_, inputs) = quickest(partial(run, stage, inputs))
+            seconds, computed, (_, inputs) = quickest(partial(run, stage, inputs))
             model.learn(stage, size, seconds)
+            model.note_compute(stage, size, computed)
             row_seconds += seconds / size
     return model

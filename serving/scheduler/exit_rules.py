@@ -13,7 +13,7 @@ from serving.interfaces import ClassArray, FloatArray, Mask, ScoreArray
 from serving.policy.confidence import Scorer
 from serving.policy.group_path import GroupPath
 from serving.scheduler.hooks import Decide
-from serving.scheduler.request import Row
+from serving.scheduler.request import Constraints, Row
 
 Observe = Callable[[int, ScoreArray, ClassArray, Sequence[tuple[float, ...]]], None]
 """Told of the scores [N] at an exit, of the classes [N] it answers, and of the thresholds of the N rows."""
@@ -60,18 +60,26 @@ class HardBudgetRule:
         scorer: scores rows as the path expects it.
         path: who goes on.
         exit_flops: K costs of leaving at an exit, in FLOPs per image.
+        allowed: reads off a request what its images may cost on average, in the same unit.
     """
 
-    def __init__(self, scorer: Scorer, path: GroupPath, exit_flops: Sequence[int]) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        path: GroupPath,
+        exit_flops: Sequence[int],
+        allowed: Callable[[Constraints], float] = lambda terms: terms.budget_flops,
+    ) -> None:
         self._scorer = scorer
         self._path = path
         self._exit_flops = tuple(exit_flops)
+        self._allowed = allowed
 
     def __call__(self, stage: int, rows: Sequence[Row], probabilities: FloatArray) -> Mask:
         """Say who leaves: bool [M], from probabilities [M, C] of all rows of a request still there."""
         request = rows[0].request
         spent_flops = sum(self._exit_flops[exit_index] for exit_index in request.exits)
-        flops_left = request.size * request.terms.budget_flops - spent_flops
+        flops_left = request.size * self._allowed(request.terms) - spent_flops
         return ~self._path.choose(stage, self._scorer(stage, probabilities), flops_left)
 
 

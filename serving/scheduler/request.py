@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from serving.events import BudgetKind
+from serving.events import BudgetKind, TimeBudget
 from serving.interfaces import FloatArray, Tensors
 
 ResultT = TypeVar("ResultT")
@@ -52,6 +52,7 @@ class Constraints:
         probabilities: whether answers bring those of all classes.
         budget_share: what a brown-out left of the budget asked for; 1 where nothing lowered it.
         timed: whether runs of stages are noted.
+        time: the budget, where it is a time.
     """
 
     budget_flops: float
@@ -64,6 +65,7 @@ class Constraints:
     probabilities: bool = False
     budget_share: float = 1.0
     timed: bool = False
+    time: TimeBudget | None = None
 
 
 class Request(Generic[ResultT]):

@@ -88,6 +88,7 @@ class Resolver(Generic[ResultT]):
                         number=request.number,
                         budget_share=terms.budget_share,
                         full_flops=self._exit_flops[-1],
+                        time=terms.time,
                     )
                 )
                 request.future.set_result(result)

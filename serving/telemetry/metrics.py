@@ -85,6 +85,24 @@ class Metrics:
             ("model", "kind"),
             registry=registry,
         )
+        self._spent_seconds = Counter(
+            "offramp_spent_seconds",
+            "Seconds of compute spent on answered images whose budget is a time, as measured at load.",
+            ("model", "kind"),
+            registry=registry,
+        )
+        self._asked_seconds = Counter(
+            "offramp_asked_seconds",
+            "Sum of the budgets of answered images whose budget is a time.",
+            ("model", "kind"),
+            registry=registry,
+        )
+        self._exit_seconds = Gauge(
+            "offramp_exit_seconds",
+            "Compute of an image that leaves at an exit, as measured when the model was loaded.",
+            ("model", "exit"),
+            registry=registry,
+        )
         self._saved = Counter(
             "offramp_saved_flops",
             "Nominal FLOPs that the full depth would have cost on top.",
@@ -162,8 +180,8 @@ class Metrics:
         )
         self._runs_on = Gauge(
             "offramp_model_info",
-            "1, with what the model runs on and where its features wait as labels.",
-            ("model", "provider", "features"),
+            "1, with what the model runs on, what it computes in and where its features wait as labels.",
+            ("model", "provider", "features", "runtime", "precision"),
             registry=registry,
         )
 
@@ -225,9 +243,10 @@ class Metrics:
     def _note_repository(self, event: ModelLoaded | ModelRefused | ModelUnloaded | CurrentVersion) -> None:
         self._repository(event)
         match event:
-            case CurrentVersion(model, _, exit_flops, head_flops, providers, features):
+            case CurrentVersion(model, _, exit_flops, head_flops, providers, features, runtime, precision):
                 self.loaded(model, exit_flops, head_flops)
-                self.runs_on(model, providers, features)
+                self.timed(model, event.exit_seconds)
+                self.runs_on(model, providers, features, runtime, precision)
             case ModelUnloaded(model, last=True):
                 self._forget(model)
             case _:
@@ -246,6 +265,10 @@ class Metrics:
             self._exits_of[model, str(exit_index + 1)].inc(count)
         self._spent_of[model, done.kind].inc(sum(flops))
         self._asked_of[model, done.kind].inc(done.budget_flops * len(exits))
+        if done.time is not None:
+            seconds = [done.time.exit_seconds[exit_index] for exit_index in exits]
+            self._spent_seconds.labels(model, done.kind).inc(sum(seconds))
+            self._asked_seconds.labels(model, done.kind).inc(done.time.seconds * len(exits))
         if done.budget_share < 1:
             self._promises.lowered(model, len(exits))
         full_flops = done.full_flops or self._full_flops.get(model)
@@ -279,14 +302,22 @@ class Metrics:
 
     def _forget(self, model: str) -> None:
         """Show no state of a model that is gone; what was counted stays."""
-        for gauge in (self._up, self._runs_on):
+        for gauge in (self._up, self._runs_on, self._exit_seconds):
             gauge.remove_by_labels({"model": model})
         self._promises.forget(model)
 
-    def runs_on(self, model: str, providers: Sequence[str], features: str) -> None:
-        """Say what a model runs on, best first, and where its features wait."""
+    def runs_on(
+        self, model: str, providers: Sequence[str], features: str, runtime: str, precision: str
+    ) -> None:
+        """Say what a model runs on, best first, where its features wait, and what computes it in what."""
         self._runs_on.remove_by_labels({"model": model})
-        self._runs_on.labels(model, providers[0], features).set(1)
+        self._runs_on.labels(model, providers[0], features, runtime, precision).set(1)
+
+    def timed(self, model: str, exit_seconds: Sequence[float]) -> None:
+        """Say what leaving at each exit takes, in seconds per image [K]; nothing where that is not known."""
+        self._exit_seconds.remove_by_labels({"model": model})
+        for number, seconds in enumerate(exit_seconds, start=1):
+            self._exit_seconds.labels(model, str(number)).set(seconds)
 
     def answered(
         self, route: str, status: int, seconds: float, exemplar: dict[str, str] | None = None

@@ -32,6 +32,7 @@ GAUGES: dict[str, Combine] = {
     "offramp_drift_alarm": max,
     "offramp_drift_limit_ratio": max,
     "offramp_drift_score_ratio": max,
+    "offramp_exit_seconds": _mean,
     "offramp_lost_answers_bound_ratio": max,
     "offramp_model_info": max,
     "offramp_model_load_seconds": max,

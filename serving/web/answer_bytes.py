@@ -78,12 +78,15 @@ def as_object(answer: Answer, classes: Sequence[str] = (), form: AnswerForm = PL
         raise ValueError(f"expected finite numbers in an answer, found {answer}")
     met = answer.deadline_met
     deadline = "" if met is None else f', "deadline_met": {"true" if met else "false"}'
+    timed = ""
+    if answer.budget_seconds is not None and answer.seconds is not None:
+        timed = f', "ms": {1e3 * answer.seconds:.6g}, "budget_ms": {1e3 * answer.budget_seconds:.6g}'
     more = "" if form is PLAIN and answer.exits is None else _more(answer, classes, form)
     return (
         f'{{"class_name": {_text(answer.class_name)}, "class_index": {answer.class_index:d}, '
         f'"confidence": {float.__repr__(answer.confidence)}, "exit": {answer.exit:d}, '
         f'"flops": {answer.flops:d}, "budget_flops": {float.__repr__(answer.budget_flops)}, '
-        f'"model": {_text(answer.model)}{deadline}{more}}}'
+        f'"model": {_text(answer.model)}{deadline}{timed}{more}}}'
     )
 
 

@@ -93,7 +93,11 @@ def create_app(
     for model in service.models.values():
         heads = [segment.head_flops for segment in model.manifest.segments]
         service.metrics.loaded(model.name, model.exit_flops, heads)
-        service.metrics.runs_on(model.name, model.providers, model.features_on)
+        computed = model.arithmetic
+        service.metrics.runs_on(
+            model.name, model.providers, model.features_on, computed.runtime, computed.precision
+        )
+        service.metrics.timed(model.name, model.exit_seconds)
     service.metrics.built(server_version(), platform.python_version())
     shortcuts = {("POST", classify_route.PATH): ClassifyApp(hot, logger)}
     inner: ASGIApp = app if relayed is None else relayed(app)

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.errors import DeadlineError, OfframpError
 from serving.events import RequestRefused
 from serving.options import ClassifyOptions, Priority, lower_of
-from serving.policy.budget import parse_budget
+from serving.policy.budget import check_budget
 from serving.scheduler.deadlines import TOO_LATE, answer_seconds
 from serving.web.access.limits import charge_of
 from serving.web.answer_bytes import NO_FAILURES, AnswerResponse
@@ -44,7 +44,7 @@ class Classify:
         self._service = service
         self._mailbox: LoopMailbox | None = None
         self._kept = lru_cache(_KEPT_QUERIES)(self._read_query)
-        self._check_budget = lru_cache(_KEPT_QUERIES)(parse_budget)
+        self._check_budget = lru_cache(_KEPT_QUERIES)(check_budget)
 
     async def __call__(self, scope: Scope, receive: Receive) -> AnswerResponse:
         """Answer one request.
@@ -82,7 +82,7 @@ class Classify:
         received_at: float,
     ) -> Callable[[], AnswerResponse]:
         if ask.budget is not None:
-            self._check_budget(str(ask.budget), model.exit_flops)
+            self._check_budget(str(ask.budget), model.exit_flops, model.exit_seconds)
         state = scope.setdefault("state", {})
         caller = caller_of(scope)
         headers = body_headers(scope)
@@ -166,7 +166,7 @@ class Classify:
             ask,
             received_at=received_at,
             reader=reader,
-            charge=charge_of(ask, model.exit_flops),
+            charge=charge_of(ask, model.exit_flops, model.exit_seconds),
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
             recent=self._service.recent,

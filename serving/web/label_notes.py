@@ -44,7 +44,8 @@ class LabelNotes:
     def note(self, answers: Sequence[Answer]) -> None:
         """Note all answers of the request."""
         bundle = bundle_hash(self._model.manifest)
-        budget_decides = self._by_thresholds and self._max_drop is None
+        in_time = any(answer.budget_seconds is not None for answer in answers)
+        budget_decides = self._by_thresholds and self._max_drop is None and not in_time
         self._store.note(
             [
                 NotedAnswer(

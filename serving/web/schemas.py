@@ -48,6 +48,14 @@ class AnswerBody(BaseModel):
     flops: int = Field(description="Nominal FLOPs spent on this image.")
     budget_flops: float = Field(description="The budget, in FLOPs per image on average.")
     model: str
+    ms: float | None = Field(
+        default=None,
+        description="What leaving there takes, in milliseconds of compute as measured when the model was "
+        "loaded; where the budget is a time.",
+    )
+    budget_ms: float | None = Field(
+        default=None, description="The budget, in milliseconds per image on average; where it is a time."
+    )
     deadline_met: bool | None = Field(
         default=None, description="Whether the answer was there by the deadline; absent where none was given."
     )
@@ -79,6 +87,10 @@ class ExitBody(BaseModel):
 
     exit: int = Field(description="From 1.")
     flops: int = Field(description="FLOPs of an image that leaves here, every earlier head included.")
+    ms: float | None = Field(
+        description="Compute of an image that leaves here, in milliseconds, as measured when the model was "
+        "loaded; null where its stages were not timed."
+    )
     validation_accuracy: float = Field(
         description="Share of validation images that this exit gets right; what is right, `truth` says."
     )
@@ -93,6 +105,15 @@ class ModelBody(BaseModel):
         description="The execution providers that all its stages run on, best first."
     )
     features_on: str = Field(description="Where features wait between stages: `host`, or `device`.")
+    runtime: str = Field(description="What computes it: `onnxruntime` or `openvino`.")
+    inference_precision: str = Field(description="What it is computed in: that of the bundle, or `bfloat16`.")
+    runtime_ms: dict[str, float] = Field(
+        description="Milliseconds per image at full depth by which `--runtime auto` chose, by runtime; empty "
+        "where there was nothing to choose."
+    )
+    arithmetic_differs: str | None = Field(
+        description="How that differs from the arithmetic of the calibration; null where it does not."
+    )
     architecture: Named
     method: Named
     data_set: DataSet
@@ -121,6 +142,9 @@ class PlannedExitBody(BaseModel):
 
     exit: int = Field(description="From 1.")
     flops: int
+    ms: float | None = Field(
+        description="Milliseconds of compute per image that leaves here, as `/models` has it."
+    )
     threshold: float | None = Field(
         description="An image leaves where its confidence reaches this, above 1 none. Null at the last "
         "exit, where every image leaves."
@@ -142,8 +166,14 @@ class PlanBody(BaseModel):
     """Accuracy and cost under a budget or a guarantee, on calibration images without fitted thresholds."""
 
     model: str
-    budget_flops: float
+    budget_flops: float = Field(
+        description="The budget; of a time, what such thresholds cost on the images that they were fitted on."
+    )
     expected_flops: float
+    budget_ms: float | None = Field(description="The budget in milliseconds per image, where it is a time.")
+    expected_ms: float | None = Field(
+        description="Mean compute per image in milliseconds; null where the model's stages were not timed."
+    )
     expected_accuracy: float = Field(
         description="Share of held-out images that is answered rightly. Another set of images differs by "
         "about as much as the interval says."

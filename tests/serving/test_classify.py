@@ -109,6 +109,8 @@ def test_where_no_image_is_answered_the_status_is_1(place: Path, tmp_path: Path)
         ({"--bundle": "none"}, "expected a folder that holds manifest.json; found nothing"),
         ({"SOURCE": "none"}, "no such file or folder"),
         ({"--budget": "1FLOPs"}, "is under the cheapest exit"),
+        ({"--budget": "8ms"}, "--budget 8ms is a time, which is measured anew at every start"),
+        ({"--budget-total": "8s"}, "is a time, and no stage was timed here"),
         ({"--budget-total": "1FLOPs"}, "--budget-total for 1,100 images"),
         ({"--budget-total": "50%", "--budget": "50%"}, "--budget-total goes with neither"),
         ({"--max-drop": "2"}, "--max-drop: Input should be less than 1"),

@@ -27,6 +27,7 @@ from serving.options import ClassifyOptions
 from serving.policy.budget import format_flops
 from serving.policy.confidence import score
 from serving.policy.plan import Plan, exits_taken
+from serving.scheduler.cost import CostModel
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 
 OPEN_LOOP = ServingConfig(controller=False)
@@ -299,3 +300,43 @@ def test_a_folder_loads_and_one_that_is_no_bundle_says_so(bundle: Bundle, tmp_pa
         assert model.providers == ("CPUExecutionProvider",)
     with pytest.raises(BundleError):
         Model.load(tmp_path / "nothing")
+
+
+def test_a_budget_in_time_is_kept_by_the_measured_costs(bundle: Bundle, events: list[Event]) -> None:
+    """Every stage takes 1 ms on one image and 4 ms on eight; nothing here is timed in truth."""
+    cost = CostModel(3)
+    for stage in range(3):
+        cost.learn(stage, 1, 0.001)
+        cost.learn(stage, 8, 0.004)
+    options = RuntimeOptions(rules=OPEN_LOOP, max_batch=8, emit=events.append)
+    with Model(bundle, Engine(bundle), options, cost=cost) as model:
+        assert model.exit_seconds == pytest.approx((0.0005375, 0.001075, 0.0016125))
+        plan = model.plan("1.2ms")
+        answers = model.classify(tiny_images(40), "1.2ms")
+        hard = model.classify(tiny_images(40), ClassifyOptions(budget="1.2ms", mode="hard"))
+        in_flops = model.classify(tiny_images(40), "60%")
+        health = model.health()
+    assert plan.budget_seconds == pytest.approx(0.0012)
+    for answer in answers:
+        assert answer.budget_seconds == pytest.approx(0.0012)
+        assert answer.seconds == pytest.approx(model.exit_seconds[answer.exit - 1])
+    assert sum(answer.seconds or 1 for answer in hard) <= 40 * 0.0012
+    assert {answer.budget_seconds for answer in in_flops} == {None}
+    done = [event for event in events if isinstance(event, RequestDone)]
+    assert [event.time is not None for event in done] == [True, True, False]
+    assert health.corrections is None
+
+
+def test_the_loop_of_time_learns_from_times_and_the_other_from_flops(bundle: Bundle) -> None:
+    cost = CostModel(3)
+    for stage in range(3):
+        cost.learn(stage, 1, 0.001)
+    with Model(bundle, Engine(bundle), RuntimeOptions(max_batch=8), cost=cost) as model:
+        model.classify(tiny_images(40), "2.2ms")
+        of_time = model.health().corrections
+        model.classify(tiny_images(40), "60%")
+        both = model.health().corrections
+    assert of_time is not None
+    assert both is not None
+    assert [label.endswith("% of time") for label in of_time] == [True]
+    assert sorted(label.endswith("% of time") for label in both) == [False, True]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from serving.bundle import DataSet, read_bundle, write_bundle
 from serving.bundle_check import check_bundle
+from serving.engine.backends.registry import calibrated_for
 from serving.engine.engine import Engine
 from serving.errors import TermsError
 from serving.images.decode import open_still, to_array
@@ -84,6 +85,42 @@ def test_without_labels_the_last_exit_is_the_truth_until_labels_are(tmp_path: Pa
     labelled = folder_of_images(tmp_path / "images", CLASSES)
     assert main([str(folder), "--dataset", str(labelled)]) == 0
     assert read_bundle(folder).manifest.truth == "labels"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), ("onnxruntime", "float32")),
+        (("--runtime", "openvino"), ("openvino", "float32")),
+        (("--inference-precision", "bf16"), ("openvino", "bfloat16")),
+    ],
+)
+def test_the_arithmetic_is_written_and_the_next_calibration_keeps_to_it(
+    tmp_path: Path, words: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    openvino_backend = pytest.importorskip("serving.engine.backends.openvino_backend")
+    if "bfloat16" in expected and not openvino_backend.computes_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    folder = tiny_bundle(tmp_path / "tiny").folder
+    images = str(folder_of_images(tmp_path / "images", CLASSES))
+    for more in (words, ()):
+        assert main([str(folder), "--dataset", images, *more]) == 0
+        manifest = read_bundle(folder).manifest
+        written = calibrated_for(manifest)
+        assert (written.runtime, written.precision) == expected
+        assert manifest.format_version == (2 if words else 1)
+
+
+def test_bfloat16_is_for_bundles_in_float32(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    in_int8 = {"precision": "int8", "float_validation_accuracy": bundle.calibration.accuracy}
+    manifest = bundle.manifest.model_copy(update=in_int8)
+    segments = [bundle.segment_bytes(index) for index in range(len(manifest.segments))]
+    write_bundle(bundle.folder, manifest, segments, bundle.calibration, force=True)
+    images = folder_of_images(tmp_path / "images", CLASSES)
+    words = [str(bundle.folder), "--dataset", str(images), "--inference-precision", "bf16"]
+    assert main(words) == 2
+    assert "is stored in int8" in capsys.readouterr().err
 
 
 def test_in_place(tmp_path: Path) -> None:

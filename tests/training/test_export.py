@@ -91,6 +91,36 @@ def test_calibration_is_the_validation_part_and_half_is_kept(run: Run, bundle: B
     assert bundle.manifest.segments[1].validation_accuracy == pytest.approx(calibration.accuracy[1])
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_exits_that_are_left_out_cost_nothing_and_the_others_answer_as_before(
+    run: Run, tmp_path: Path, precision: str
+) -> None:
+    words = [str(run.folder), "--out", str(tmp_path / "few"), "--exits", "2", "--precision", precision]
+    assert main([*words, "--max-drop", "50"]) == 0
+    few = read_bundle(tmp_path / "few")
+    assert [verdict.detail for verdict in check_bundle(few.folder) if not verdict.ok] == []
+    costs = segment_flops(run.model())
+    assert few.manifest.exit_flops == (costs[0].body + costs[1].body + costs[1].head,)
+    assert few.manifest.architecture.options["exits_kept"] == [2]
+    if precision == "float32":
+        images = next(iter(run.data().test())).images
+        with torch.inference_mode():
+            expected = run.model()(images, [1])[0].softmax(-1).numpy()
+        served = engine_probabilities(Engine(few), images.numpy())[:, 0]
+        np.testing.assert_allclose(served, expected, atol=MAX_DIFFERENCE)
+
+
+def test_exits_auto_says_what_it_chose(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run.folder), "--out", str(tmp_path / "auto"), "--exits", "auto"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    written = read_bundle(tmp_path / "auto").manifest
+    assert "of 2 are kept" in told
+    assert "right on average over budgets" in told
+    kept = written.architecture.options.get("exits_kept", [1, 2])
+    assert isinstance(kept, list)
+    assert len(written.segments) == len(kept)
+
+
 def test_samples_come_only_where_they_are_wanted(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.samples is not None
     assert len(set(bundle.samples.labels or ())) == 5

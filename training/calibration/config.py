@@ -1,9 +1,9 @@
 """The settings of a calibration: each field is an argument of `offramp calibrate`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 
 class CalibrateConfig(BaseModel):
@@ -34,6 +34,19 @@ class CalibrateConfig(BaseModel):
         False,
         description="calibrate even on images that the network was trained on, of which it is too sure; no "
         "guarantee (max_drop) is given then",
+    )
+    runtime: Literal["onnxruntime", "openvino"] | None = Field(
+        None,
+        description="what computes the answers, as the server will: onnxruntime or openvino; that of the "
+        "bundle's calibration where not given",
+    )
+    inference_precision: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        BeforeValidator(lambda given: {"bf16": "bfloat16"}.get(given, given)),
+    ] = Field(
+        None,
+        description="what a network in float32 is computed in, float32 or bf16 (bfloat16, with openvino); "
+        "that of the bundle's calibration where not given, or float32 on another runtime",
     )
     out: Path | None = Field(None, description="where the new bundle goes; in place where not given")
     force: bool = Field(False, description="replace the bundle at --out")

@@ -7,8 +7,12 @@ import numpy as np
 from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, DataSet, Manifest, check_target, write_bundle
-from serving.bundle.manifest import Truth
+from serving.bundle.manifest import NEWEST_FORMAT, Arithmetic, Truth
+from serving.engine.backends.interface import InferencePrecision, RuntimeName
+from serving.engine.backends.registry import calibrated_for, make_backend, refuse_unfit_precision
 from serving.engine.engine import Engine
+from serving.errors import EngineError
+from training.calibration.arithmetic import told
 from training.calibration.chance import tell_chance
 from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
 from training.calibration.config import CalibrateConfig
@@ -30,6 +34,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
 
     Raises:
         BundleError: the new bundle cannot be written.
+        EngineError: the runtime or the precision is not to be had here.
         DataError: the images cannot be read, their classes are not the bundle's, or the network was trained
             on some of them.
     """
@@ -55,7 +60,7 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     fitted = known.count(subsets)
     if fitted and not config.allow_trained_images:
         raise DataError(_refusal(known, fitted, source, part, sum(map(len, subsets))))
-    engine = Engine(bundle, threads=0)
+    engine = engine_to_calibrate_on(bundle, config)
     answers = collect(_answers(engine, bundle, source, subsets, to_class), seed)
     if fitted:  # nothing that is found on them can be certified
         answers = replace(answers, certify=np.zeros(len(answers.labels), np.bool_))
@@ -63,12 +68,36 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     tell_chance(calibration.accuracy[-1], len(bundle.manifest.classes), len(calibration.labels))
     return write_bundle(
         target,
-        _manifest(bundle.manifest, calibration, f"{source.name} ({part})", config.truth),
+        _manifest(bundle.manifest, calibration, f"{source.name} ({part})", config.truth, engine.arithmetic),
         [bundle.segment_bytes(index) for index in range(engine.stages)],
         calibration,
         samples=bundle.samples,
         force=force,
     )
+
+
+def engine_to_calibrate_on(bundle: Bundle, config: CalibrateConfig) -> Engine:
+    """Open the engine that answers: what was asked for, or else that of the calibration before.
+
+    Raises:
+        BundleError: it cannot be run.
+        EngineError: the runtime or the precision is not to be had here, or is not for this bundle.
+    """
+    before = calibrated_for(bundle.manifest)
+    known: RuntimeName = "openvino" if before.runtime == "openvino" else "onnxruntime"
+    runtime = config.runtime or ("openvino" if config.inference_precision == "bfloat16" else known)
+    stored = bundle.manifest.precision
+    if config.inference_precision is not None and stored != "float32":
+        raise EngineError(
+            f"bundle {bundle.name!r} is stored in {stored}, and computed in that: --inference-precision is "
+            "for bundles in float32"
+        )
+    refuse_unfit_precision(bundle.manifest, runtime)
+    kept: InferencePrecision = (
+        "bfloat16" if before.precision == "bfloat16" and runtime == "openvino" else "float32"
+    )
+    backend = make_backend(runtime, config.inference_precision or kept)
+    return Engine(bundle, threads=0, backend=backend)
 
 
 def class_indices(data_set: str, found: Sequence[str], classes: Sequence[str]) -> Labels:
@@ -149,7 +178,10 @@ def _answers(
         yield found, found[:, -1].argmax(-1) if to_class is None else to_class[part.labels[rows]]
 
 
-def _manifest(old: Manifest, calibration: Calibration, source: str, truth: Truth) -> Manifest:
+def _manifest(
+    old: Manifest, calibration: Calibration, source: str, truth: Truth, arithmetic: Arithmetic
+) -> Manifest:
+    own: Truth | None = "own" if truth == "own" else None
     segments = tuple(
         spec.model_copy(update={"validation_accuracy": accuracy})
         for spec, accuracy in zip(old.segments, calibration.accuracy, strict=True)
@@ -158,7 +190,13 @@ def _manifest(old: Manifest, calibration: Calibration, source: str, truth: Truth
         update={
             "segments": segments,
             "calibration": old.calibration.model_copy(
-                update={"source": source, "truth": "own" if truth == "own" else None}
+                update={
+                    "source": source,
+                    "truth": own,
+                    "arithmetic": told(
+                        arithmetic, format_2=own is not None or old.used_format == NEWEST_FORMAT
+                    ),
+                }
             ),
         }
     )

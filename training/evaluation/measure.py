@@ -8,6 +8,7 @@ import numpy as np
 from serving.bundle import Bundle
 from serving.bundle.served_policy import DEFAULT_POLICY, served_policy
 from serving.command_line import flag
+from serving.engine.backends.registry import calibrated_backend
 from serving.engine.engine import Engine
 from serving.policy.budget import parse_budget
 from serving.policy.plan import PathPolicy
@@ -86,7 +87,8 @@ def evaluate_bundle(bundle: Bundle, config: EvaluateConfig) -> tuple[Evaluation,
         raise ConfigError("a bundle is evaluated on test images: it was fitted on its calibration")
     data = data_of(bundle, config)
     manifest, calibration = bundle.manifest, bundle.calibration
-    engine = Engine(bundle, threads=config.threads or 0)
+    backend = calibrated_backend(manifest)
+    engine = Engine(bundle, threads=config.threads or 0, backend=backend)
     answers = served(engine, data.test())
     evaluation = evaluation_of(bundle, data.name, answers, config)
     if not config.compares:

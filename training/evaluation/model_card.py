@@ -67,7 +67,7 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
     blocks = (
         front_matter(manifest, bundle.name, list(_measured(evaluation, budgets))),
         f"# {bundle.name}",
-        f"An image classifier with {len(manifest.segments)} exits ({manifest.architecture.name}, "
+        f"An image classifier with {_exits(manifest)} ({manifest.architecture.name}, "
         f"{manifest.precision}, {_megabytes(bundle)} MB) for [Offramp](../../README.md): easy images leave "
         "early.",
         "## Accuracy",
@@ -118,6 +118,13 @@ def card(bundle: Bundle, evaluation: Evaluation, budgets: Sequence[Point]) -> st
         f"Remade by `offramp card exported_models/{bundle.name}`.",
     )
     return "\n\n".join(blocks) + "\n"
+
+
+def _exits(manifest: Manifest) -> str:
+    """How many exits there are, and which of those trained, where some were left out."""
+    kept = manifest.architecture.options.get("exits_kept")
+    of = f" (numbers {', '.join(map(str, kept))} of those trained)" if isinstance(kept, list) else ""
+    return f"{len(manifest.segments)} exits{of}"
 
 
 def _measured(evaluation: Evaluation, budgets: Sequence[Point]) -> Iterator[Accuracy]:

@@ -21,6 +21,9 @@ from serving.bundle import (
     check_target,
     write_bundle,
 )
+from serving.bundle.manifest import Arithmetic
+from serving.system.processor import instruction_set
+from training.calibration.arithmetic import told
 from training.calibration.collect import Probabilities, calibration_of
 from training.data.batches import Data
 from training.data.feeds import Batch
@@ -28,6 +31,15 @@ from training.data.split import counts_fingerprint
 from training.errors import RunError
 from training.exporting.accuracy_bar import Bar, Lowered
 from training.exporting.config import ExportSettings
+from training.exporting.exit_subset import (
+    AUTO,
+    EXITS_KEPT,
+    ExitChoice,
+    best_exits,
+    join_segments,
+    named_exits,
+    without_other_heads,
+)
 from training.exporting.graph import Boundary, boundaries, export_whole
 from training.exporting.metadata import described
 from training.exporting.precision import lower
@@ -49,9 +61,13 @@ BATCH_SIZE = 64
 
 @dataclass
 class Difference:
-    """The largest difference between a probability of the engine and the model's, and on how many images."""
+    """The largest difference between a probability of the engine and the model's, and on how many images.
+
+    `exits` are the indices of the exits that the engine has, in order; all where None.
+    """
 
     model: MultiExitModel
+    exits: Sequence[int] | None = None
     largest: float = 0.0
     images: int = 0
 
@@ -64,16 +80,22 @@ class Difference:
         if self.images >= CHECKED_IMAGES:
             return
         with torch.inference_mode():
-            expected = torch.stack(self.model(batch.images), dim=1).float().softmax(dim=-1).numpy()
+            expected = (
+                torch.stack(self.model(batch.images, self.exits), dim=1).float().softmax(dim=-1).numpy()
+            )
         apart = np.abs(served - expected).max(axis=(0, 2))
         if not apart.max() <= MAX_DIFFERENCE:  # a NaN has to fail, too
             raise RunError(
-                f"exit {int(apart.argmax()) + 1} of the exported model is off by {apart.max():.1e} from "
-                f"torch, {MAX_DIFFERENCE:.0e} is allowed; nothing was written. Other versions of torch, "
+                f"exit {self._number(int(apart.argmax()))} of the exported model is off by {apart.max():.1e} "
+                f"from torch, {MAX_DIFFERENCE:.0e} is allowed; nothing was written. Other versions of torch, "
                 "onnxscript or onnxruntime may agree"
             )
         self.largest = max(self.largest, float(apart.max()))
         self.images += len(served)
+
+    def _number(self, place: int) -> int:
+        """The number of an exit, from 1, as the run counts."""
+        return 1 + (place if self.exits is None else self.exits[place])
 
 
 @dataclass(frozen=True)
@@ -85,12 +107,14 @@ class Exported:
         difference: between the float32 net and torch.
         selection: how the measure and the policy were chosen.
         kept: the layers that an int8 net keeps in float, the worst first.
+        exits: which exits stayed; None where all did, unasked.
     """
 
     bundle: Bundle
     difference: Difference
     selection: Selection
     kept: tuple[str, ...] = ()
+    exits: ExitChoice | None = None
 
 
 def export(
@@ -98,6 +122,7 @@ def export(
     folder: Path,
     settings: ExportSettings | None = None,
     *,
+    exits: str | None = None,
     force: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Exported:
@@ -107,11 +132,13 @@ def export(
         run: a run with at least one whole epoch.
         folder: where the bundle goes; its last part is the model's name in the server.
         settings: the precision among others; float32 where None.
+        exits: those that the bundle has: `auto`, or numbers such as `1,3,5`; all where None.
         force: replace a bundle that is there.
         tell: takes a sentence on what is going on, where it is worth one.
 
     Raises:
         BundleError: `folder` may not be written.
+        ConfigError: no such exits.
         RunError: the run has no epoch, its weights are not finite, the exported model differs from torch, or
             it loses too much accuracy in the precision that is wanted.
         DataError: the run's images cannot be read.
@@ -124,11 +151,22 @@ def export(
         raise RunError(
             f"{run.folder}: its weights hold NaN or infinity; train again, at a lower --lr perhaps"
         )
-    whole, parts = export_whole(model), boundaries(model)
-    trial = Trial(_draft(run, model, data, parts, spec), data, gather_rows=settings.gather_rows)
-    difference = Difference(model)
+    named = None if exits in (None, AUTO) else named_exits(str(exits), model.exits)
+    whole, parts, segments = export_whole(model), boundaries(model), segment_flops(model)
+    chosen = None if named is None else ExitChoice(named, model.exits)
+    if exits == AUTO:
+        trial = Trial(_draft(run, data, parts, segments, spec), data, gather_rows=False)
+        answers = trial.answers(whole, parts)
+        chosen = best_exits(*answers.to_fit_on(MOST_IMAGES), segments)
+        tell(str(chosen))
+    if chosen is not None and chosen.dropped:
+        parts, segments = join_segments(parts, segments, chosen.kept)
+        whole = without_other_heads(whole, parts)
+    draft = _draft(run, data, parts, segments, spec, chosen)
+    trial = Trial(draft, data, gather_rows=settings.gather_rows)
+    difference = Difference(model, None if chosen is None else chosen.kept)
     written = write_trial(folder, trial, whole, parts, settings, data, difference.add, force=force, tell=tell)
-    return Exported(written.bundle, difference, written.selection, written.kept)
+    return Exported(written.bundle, difference, written.selection, written.kept, chosen)
 
 
 @dataclass(frozen=True)
@@ -189,7 +227,16 @@ def write_trial(
         spec.model_copy(update={"validation_accuracy": accuracy})
         for spec, accuracy in zip(draft.segments, calibration.accuracy, strict=True)
     ]
-    chosen = {"confidence": selection.chosen.measure, "policy": selection.chosen.policy}
+    # Trials run on ONNX Runtime, in the precision of the graph.
+    arithmetic = Arithmetic(
+        runtime="onnxruntime", precision=settings.precision, instruction_set=instruction_set()
+    )
+    samples = draw_samples(data, settings.samples, labelled=draft.truth == "labels", tell=tell)
+    chosen = {
+        "confidence": selection.chosen.measure,
+        "policy": selection.chosen.policy,
+        "arithmetic": told(arithmetic, format_2=samples is not None or draft.used_format == NEWEST_FORMAT),
+    }
     manifest = draft.model_copy(
         update={
             "segments": tuple(measured),
@@ -203,7 +250,6 @@ def write_trial(
         described(segment, manifest, folder.name, number)
         for number, segment in enumerate(trial.segments(lowered.whole, lowered.parts), start=1)
     ]
-    samples = draw_samples(data, settings.samples, labelled=draft.truth == "labels", tell=tell)
     bundle = write_bundle(folder, manifest, segments, calibration, samples=samples, force=force)
     return Written(bundle, selection, lowered.kept)
 
@@ -225,10 +271,17 @@ def draft_segments(parts: Sequence[Boundary], flops: Sequence[SegmentFlops]) -> 
 
 
 def _draft(
-    run: Run, model: MultiExitModel, data: Data, parts: Sequence[Boundary], spec: Preprocessing
+    run: Run,
+    data: Data,
+    parts: Sequence[Boundary],
+    segments: Sequence[SegmentFlops],
+    spec: Preprocessing,
+    chosen: ExitChoice | None = None,
 ) -> Manifest:
     """Return the manifest without what is only known later: checksums and accuracies."""
     architecture = run.architecture.describe()
+    if chosen is not None and chosen.dropped:
+        architecture[EXITS_KEPT] = [index + 1 for index in chosen.kept]
     return Manifest(
         format_version=NEWEST_FORMAT,
         architecture=Named(name=architecture.pop("name"), options=architecture),
@@ -251,7 +304,7 @@ def _draft(
         versions=versions(),
         classes=run.facts.classes,
         preprocessing=spec,
-        segments=draft_segments(parts, segment_flops(model)),
+        segments=draft_segments(parts, segments),
         precision="float32",
         calibration=CalibrationSpec(sha256=UNSEALED),
     )

@@ -21,6 +21,8 @@ def show_exported(exported: Exported, console: Console) -> None:
             str(index + 1), f"{flops / 1e6:.2f}", *held_against, f"{100 * accuracy:.2f}", f"{size / 1e3:,.0f}"
         )
     console.print(table)
+    if exported.exits is not None:
+        console.print(str(exported.exits), highlight=False)
     if manifest.precision == "int8":
         console.print(f"kept in float to save accuracy: {', '.join(exported.kept) or 'nothing'}")
     show(exported.selection, console)

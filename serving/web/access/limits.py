@@ -20,7 +20,7 @@ from serving.answer import Answer
 from serving.errors import KeyLimitError
 from serving.events import KeyLimit, KeyLimited, Listener
 from serving.options import ClassifyOptions
-from serving.policy.budget import UNITS, format_flops, parse_budget
+from serving.policy.budget import UNITS, flops_of, format_flops
 
 _NUMBER = re.compile(r"(?P<number>\d{1,18}(?:\.\d{1,9})?)\s*(?P<unit>[a-z]{0,6})", re.ASCII | re.IGNORECASE)
 
@@ -222,18 +222,21 @@ class Charge:
             self._allowance.give_back_flops(self._taken - sum(answer.flops for answer in answered.result()))
 
 
-def charge_of(ask: ClassifyOptions, exit_flops: Sequence[int]) -> Charge | None:
+def charge_of(
+    ask: ClassifyOptions, exit_flops: Sequence[int], exit_seconds: Sequence[float] = ()
+) -> Charge | None:
     """Return what a request of the key under way is counted at; None where its FLOPs are not limited.
 
     Args:
         ask: its budget is what an image may cost; without one, and where every exit runs, the full depth is.
         exit_flops: [K] FLOPs per image of leaving at each exit.
+        exit_seconds: [K] seconds of the same, for budgets in time; their FLOPs are what is counted.
     """
     allowance = ALLOWANCE.get()
     if allowance is None or allowance.limits.flops_per_second is None:
         return None
     by_budget = ask.budget is not None and not ask.explain
-    image_flops = parse_budget(str(ask.budget), exit_flops) if by_budget else float(exit_flops[-1])
+    image_flops = flops_of(str(ask.budget), exit_flops, exit_seconds) if by_budget else float(exit_flops[-1])
     return Charge(allowance, image_flops, refunds=not ask.explain)
 
 

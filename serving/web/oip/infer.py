@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.options import Priority
-from serving.policy.budget import parse_budget
+from serving.policy.budget import check_budget
 from serving.repository.folder import ONLY_VERSION
 from serving.repository.live import Version
 from serving.web.classify import Classify
@@ -83,7 +83,7 @@ class Infer:
         outputs = wanted(request, model)
         ask = options_of(request.parameters, query or {}, model.name)
         if ask.budget is not None:
-            parse_budget(str(ask.budget), model.exit_flops)
+            check_budget(str(ask.budget), model.exit_flops, model.exit_seconds)
         reader = TensorReader(request.tensor, model.manifest.preprocessing, service.read_limits)
         job = await self._classify.run(model, ask, reader, caller, received_at, priority, server_id)
         classes = model.manifest.classes

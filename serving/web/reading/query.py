@@ -14,7 +14,8 @@ BUDGET_PARAMETER = {
     "name": "budget",
     "in": "query",
     "description": "Cost of an image on average: `150MFLOPs`, `0.15GFLOPs`, `1.5e8`, or `50%` of the "
-    "full depth. The server's default where absent.",
+    "full depth; or a time, `8ms`, by what the stages took on this machine when the model was loaded. The "
+    "server's default where absent.",
     "schema": {"type": "string"},
 }
 

@@ -1,13 +1,14 @@
 """`GET /models` and below it: what is loaded, what a budget buys, and how a model is doing."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
 from serving.options import ClassifyOptions
-from serving.policy.budget import parse_budget
+from serving.policy.budget import flops_of
 from serving.settings import Settings
 from serving.web.problems import documented
 from serving.web.reading.query import BUDGET_PARAMETER, MAX_DROP_PARAMETER, read_options, read_query
@@ -69,6 +70,10 @@ def _describe(model: ServedModel, default_budget: str) -> ModelBody:
         alive=model.alive,
         providers=list(model.providers),
         features_on=model.features_on,
+        runtime=model.arithmetic.runtime,
+        inference_precision=model.arithmetic.precision,
+        runtime_ms=dict(model.runtime_milliseconds),
+        arithmetic_differs=None if model.arithmetic_differs is None else str(model.arithmetic_differs),
         architecture=manifest.architecture,
         method=manifest.method,
         data_set=manifest.data_set,
@@ -79,11 +84,16 @@ def _describe(model: ServedModel, default_budget: str) -> ModelBody:
         truth=manifest.truth,
         original_flops=manifest.original_flops,
         exits=[
-            ExitBody(exit=number, flops=flops, validation_accuracy=segment.validation_accuracy)
+            ExitBody(
+                exit=number,
+                flops=flops,
+                ms=_ms(model.exit_seconds, number),
+                validation_accuracy=segment.validation_accuracy,
+            )
             for number, (flops, segment) in enumerate(exits, start=1)
         ],
         default_budget=default_budget,
-        default_budget_flops=parse_budget(default_budget, model.exit_flops),
+        default_budget_flops=flops_of(default_budget, model.exit_flops, model.exit_seconds),
     )
 
 
@@ -101,6 +111,8 @@ def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanB
         model=model.name,
         budget_flops=plan.budget_flops,
         expected_flops=plan.expected_flops,
+        budget_ms=None if plan.budget_seconds is None else 1e3 * plan.budget_seconds,
+        expected_ms=None if plan.expected_seconds is None else 1e3 * plan.expected_seconds,
         expected_accuracy=plan.expected_accuracy,
         expected_accuracy_interval=plan.expected_accuracy_interval,
         images=plan.images,
@@ -111,6 +123,7 @@ def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanB
             PlannedExitBody(
                 exit=number,
                 flops=flops,
+                ms=_ms(model.exit_seconds, number),
                 threshold=threshold if math.isfinite(threshold) else None,
                 share=share,
             )
@@ -118,6 +131,10 @@ def _plan(model: ServedModel, ask: ClassifyOptions, settings: Settings) -> PlanB
         ],
         certificate=certificate,
     )
+
+
+def _ms(exit_seconds: Sequence[float], number: int) -> float | None:
+    return 1e3 * exit_seconds[number - 1] if exit_seconds else None
 
 
 def health_of(model: ServedModel) -> HealthBody:

@@ -93,7 +93,7 @@ def test_a_provider_that_is_there_and_fails_is_left_out_and_the_next_is_tried(
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
-    monkeypatch.setattr("serving.engine.engine.listed", partial(listed, gpus=lambda: 1))
+    monkeypatch.setattr("serving.engine.backends.onnx_backend.listed", partial(listed, gpus=lambda: 1))
     engine = Engine(bundle, providers=[TENSORRT, CUDA])
     assert (engine.providers, engine.missing) == ((CPU,), (TENSORRT, CUDA))
     assert tried == [[TENSORRT, CUDA, CPU], [CUDA, CPU]] * engine.stages

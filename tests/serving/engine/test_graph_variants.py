@@ -32,7 +32,7 @@ def test_the_whole_net_says_what_its_segments_say(bundle: Bundle) -> None:
     feed: dict[str, np.ndarray] = {"images": images}
     if bundle.manifest.segments[1].gathers_rows:
         feed[ROWS] = np.arange(5)
-    (found,) = session.run(None, feed)
+    (found,) = session.run([session.outputs[0].name], feed)
     np.testing.assert_array_equal(found, probabilities)
 
 
@@ -43,8 +43,9 @@ def test_a_segment_without_its_head_puts_out_the_same_features(bundle: Bundle) -
     feed = dict(zip((tensor.name for tensor in spec.feature_inputs), features, strict=True))
     if spec.gathers_rows:
         feed[ROWS] = np.arange(5)
-    assert [output.name for output in session.get_outputs()] == [tensor.name for tensor in spec.outputs[1:]]
-    for found, expected in zip(session.run(None, feed), engine.run(1, features)[1], strict=True):
+    names = [output.name for output in session.outputs]
+    assert names == [tensor.name for tensor in spec.outputs[1:]]
+    for found, expected in zip(session.run(names, feed), engine.run(1, features)[1], strict=True):
         np.testing.assert_array_equal(found, expected)
 
 

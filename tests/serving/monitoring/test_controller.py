@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.events import BudgetCorrected, Event, RequestDone
+from serving.events import BudgetCorrected, Event, RequestDone, TimeBudget
 from serving.monitoring.controller import CLASS_WIDTH, BudgetController, ClassState, evidence
 from serving.monitoring.reorder import ReorderBuffer
 from serving.policy.confidence import calibration_score
@@ -142,6 +142,17 @@ def test_only_average_budgets_of_its_own_model_count() -> None:
     assert controller.state() == {}
     controller(done("m", "average"))
     assert controller.effective(40.0) < 40.0
+
+
+def test_each_loop_counts_budgets_of_its_own_unit() -> None:
+    in_flops, in_time = (BudgetController("m", EXIT_FLOPS, of_time=of_time) for of_time in (False, True))
+    time = TimeBudget(seconds=40e-9, exit_seconds=tuple(1e-9 * cost for cost in EXIT_FLOPS))
+    done = RequestDone("m", exits=(4,) * 100, flops=(100,) * 100, budget_flops=40.0, seconds=1, time=time)
+    for controller in (in_flops, in_time):
+        controller(done)
+    assert in_flops.state() == {}
+    assert in_time.effective(40.0) < 40.0
+    assert [label.endswith("% of time") for label in in_time.corrections()] == [True]
 
 
 def test_classes_are_five_percent_wide_and_named_by_their_share_of_the_full_depth() -> None:

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import BudgetError
-from serving.policy.budget import UNITS, affordable, format_flops, parse_budget
+from serving.policy.budget import (
+    UNITS,
+    affordable,
+    check_budget,
+    flops_of,
+    format_flops,
+    is_time,
+    parse_budget,
+    parse_seconds,
+)
 
 EXITS = (10_000_000, 40_000_000, 200_000_000)
 
@@ -115,3 +124,27 @@ def test_texts_of_any_length_are_read_or_refused(length: int, character: str, en
     """Reading takes time in proportion to the text: 100,000 characters would take hours otherwise."""
     with contextlib.suppress(BudgetError):
         assert 0 < parse_budget(length * character + end, EXITS) <= EXITS[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("8ms", 0.008), ("500 us", 0.0005), ("0.002S", 0.002), ("1s", 0.01)]
+)
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert is_time(text)
+    assert parse_seconds(text, (0.0005, 0.01)) == pytest.approx(seconds)
+
+
+def test_a_time_without_measured_stages_is_refused_by_name() -> None:
+    expected = "'8ms' is a time, and no stage was timed here: give FLOPs"
+    with pytest.raises(BudgetError, match=expected):
+        parse_budget("8ms", (10, 20))
+    with pytest.raises(BudgetError, match=expected):
+        parse_seconds("8ms", ())
+
+
+def test_the_flops_of_a_time_lie_between_those_of_the_exits() -> None:
+    assert flops_of("3ms", (100, 200, 500), (0.001, 0.002, 0.004)) == pytest.approx(350)
+    assert flops_of("50%", (100, 200, 500), ()) == 250
+    check_budget("3ms", (100, 500), (0.001, 0.004))
+    with pytest.raises(BudgetError, match="expected a time such as 8ms"):
+        parse_seconds("50%", (0.001, 0.004))

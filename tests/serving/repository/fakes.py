@@ -1,6 +1,6 @@
 """Models that open at once from folders with a manifest and nothing else, and a repository of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import structlog
 
 from serving.bundle import Manifest
 from serving.bundle.bundle import MANIFEST, peek_manifest
+from serving.bundle.manifest import Arithmetic
 from serving.errors import BundleError
 from serving.events import Event
 from serving.repository.live import LiveModels
@@ -17,7 +18,7 @@ from serving.repository.opener import Opener, OpenLimits
 from serving.repository.places import Place, Places
 from serving.repository.repository import Repository, RepositoryOptions
 from serving.settings import Settings
-from tests.bundles import tiny_manifest
+from tests.bundles import FLOAT32, tiny_manifest
 
 BROKEN = "broken"
 MB = 2**20
@@ -42,6 +43,10 @@ class Fake:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     missing_providers: tuple[str, ...] = ()
     features_on: str = "host"
+    arithmetic: Arithmetic = FLOAT32
+    exit_seconds: tuple[float, ...] = ()
+    runtime_milliseconds: Mapping[str, float] = field(default_factory=dict)
+    arithmetic_differs: Any = None
     on_submit: Any = None
     closed: list[bool] = field(default_factory=list)
     learned: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -1,13 +1,15 @@
 """The cost model: predictions between, below and beyond what was seen, and what changes them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.events import RequestRefused, StageRan
-from serving.interfaces import Tensors
-from serving.scheduler.cost import CostModel, measure
+from serving.interfaces import FloatArray, Tensors
+from serving.scheduler.cost import CostModel, exit_seconds, measure
 from tests.serving.fakes import Clock
 
 
@@ -97,3 +99,28 @@ def test_a_slow_batch_does_not_close_a_stage_for_good() -> None:
         model.invalidate(1)
 
     assert model.most_seconds(1, 1) == pytest.approx(0.01, rel=0.05)
+
+
+def test_what_exits_take_is_compute_and_not_the_wait_for_a_core() -> None:
+    """The clock runs ten times as quickly as the processor works: the cores are busy with others."""
+    now = [0.0]
+
+    def run(stage: int, inputs: Tensors) -> tuple[FloatArray, Tensors]:
+        now[0] += (stage + 1) * len(inputs[0])
+        return np.zeros((len(inputs[0]), 2), np.float32), inputs
+
+    for clock, processor in ((10, 1), (1, 2)):  # cores that are busy with others; two threads
+
+        def times(factor: int) -> float:
+            return factor * now[0]
+
+        model = measure(
+            run,
+            (1, 1, 3),
+            2,
+            (1, 2),
+            clock=partial(times, clock),
+            processor=partial(times, processor),
+        )
+        assert exit_seconds(model, 2) == (1.0, 3.0)
+    assert exit_seconds(CostModel(2), 2) == ()

@@ -1,3 +1,5 @@
+import pytest
+
 from serving.events import (
     AgreementMeasured,
     BudgetCorrected,
@@ -7,6 +9,7 @@ from serving.events import (
     RequestFailed,
     RequestRefused,
     StageRan,
+    TimeBudget,
     WorkerDied,
 )
 from serving.telemetry.metrics import Metrics
@@ -23,6 +26,20 @@ def test_a_stage_is_counted_from_1_with_the_wait_of_each_row() -> None:
     assert value(metrics, "offramp_batch_rows_sum", **labels) == 3
     assert value(metrics, "offramp_stage_seconds_sum", **labels) == 0.25
     assert value(metrics, "offramp_queue_seconds_count", **labels) == 3
+
+
+def test_budgets_in_time_are_counted_in_seconds_too() -> None:
+    metrics = Metrics()
+    metrics.timed("m", (0.002, 0.01))
+    assert value(metrics, "offramp_exit_seconds", model="m", exit="2") == 0.01
+    time = TimeBudget(seconds=0.005, exit_seconds=(0.002, 0.01))
+    metrics(RequestDone("m", exits=(0, 1, 0), flops=(10, 90, 10), budget_flops=50.0, seconds=0.5, time=time))
+    labels = {"model": "m", "kind": "average"}
+    assert value(metrics, "offramp_spent_seconds_total", **labels) == pytest.approx(0.014)
+    assert value(metrics, "offramp_asked_seconds_total", **labels) == pytest.approx(0.015)
+    assert value(metrics, "offramp_spent_flops_total", **labels) == 110
+    metrics.timed("m", ())
+    assert value(metrics, "offramp_exit_seconds", model="m", exit="2") is None
 
 
 def test_heads_that_did_not_run_count_by_exit() -> None:
@@ -68,8 +85,11 @@ def test_a_model_is_up_until_its_worker_dies() -> None:
 
 def test_what_a_model_runs_on_is_told() -> None:
     metrics = Metrics()
-    metrics.runs_on("m", ("CUDAExecutionProvider", "CPUExecutionProvider"), "device")
+    metrics.runs_on(
+        "m", ("CUDAExecutionProvider", "CPUExecutionProvider"), "device", "onnxruntime", "float32"
+    )
     labels = {"model": "m", "provider": "CUDAExecutionProvider", "features": "device"}
+    labels |= {"runtime": "onnxruntime", "precision": "float32"}
     assert value(metrics, "offramp_model_info", **labels) == 1
 
 

@@ -12,7 +12,9 @@ from serving.telemetry.metrics import Metrics
 
 def test_a_replacement_moves_the_memory_and_a_last_unload_takes_the_states_away() -> None:
     metrics = Metrics()
-    current = CurrentVersion("pets", "1", (10, 90), (1, 2), ("CPUExecutionProvider",), "host")
+    current = CurrentVersion(
+        "pets", "1", (10, 90), (1, 2), ("CPUExecutionProvider",), "host", "onnxruntime", "int8"
+    )
     for event in (
         ModelLoaded("pets", "1", 1.5, 100),
         current,

@@ -1,7 +1,7 @@
 """A model that answers at once, or when told: all that HTTP needs of one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.answer import Answer
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import Arithmetic, Manifest
 from serving.bundle.samples import Samples
 from serving.events import Event
 from serving.monitoring.health import Health
@@ -24,7 +24,7 @@ from serving.settings import Settings
 from serving.telemetry.metrics import Metrics
 from serving.web.reading.decode_pool import Step
 from serving.web.service import Service
-from tests.bundles import tiny_manifest
+from tests.bundles import FLOAT32, tiny_manifest
 
 
 @dataclass
@@ -53,6 +53,10 @@ class FakeModel:
     default_budget: str = "100%"
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     features_on: str = "host"
+    arithmetic: Arithmetic = FLOAT32
+    exit_seconds: tuple[float, ...] = ()
+    runtime_milliseconds: Mapping[str, float] = field(default_factory=dict)
+    arithmetic_differs: Any = None
     budget_share: float = 1.0
     sampled: dict[int, int] = field(default_factory=dict)
     """What the last exit says of images, by their place in a request."""

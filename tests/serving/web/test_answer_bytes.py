@@ -15,7 +15,14 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 def as_the_library_writes_it(answer: Answer) -> str:
     known = asdict(answer)
-    for elsewhere in ("probabilities", "exits", "budget_share", "image"):  # by a form, a header, in Python
+    for elsewhere in (
+        "probabilities",
+        "exits",
+        "budget_share",
+        "budget_seconds",
+        "seconds",
+        "image",
+    ):  # by a form, a header, in Python
         del known[elsewhere]
     if answer.deadline_met is None:
         del known["deadline_met"]
@@ -37,6 +44,12 @@ def as_the_library_writes_it(answer: Answer) -> str:
 )
 def test_the_bytes_are_those_of_the_json_library(answer: Answer) -> None:
     assert as_object(answer) == as_the_library_writes_it(answer)
+
+
+def test_an_answer_under_a_budget_in_time_says_both_times() -> None:
+    told = json.loads(as_object(replace(ANSWER, budget_seconds=0.008, seconds=0.0051234567)))
+    assert (told["budget_ms"], told["ms"]) == (8.0, 5.12346)
+    assert "ms" not in json.loads(as_object(ANSWER))
 
 
 def test_a_list_is_an_object_of_results() -> None:

@@ -173,6 +173,17 @@ def test_a_request_is_counted_at_its_budget(ask: ClassifyOptions, images: int, l
         limited.take_flops(1000.0)
 
 
+def test_a_budget_in_time_is_counted_at_its_flops() -> None:
+    limited = allowance(Clock(), flops=8000)
+    token = ALLOWANCE.set(limited)
+    try:
+        charge = charge_of(ClassifyOptions(budget="4ms"), EXITS, (0.002, 0.004, 0.008)[: len(EXITS)])
+    finally:
+        ALLOWANCE.reset(token)
+    assert charge is not None
+    assert charge._image_flops == pytest.approx(EXITS[1])
+
+
 def test_keys_without_limits_are_not_counted() -> None:
     assert charge_of(ClassifyOptions(), EXITS) is None
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from serving.bundle.manifest import Arithmetic
 from serving.events import AgreementMeasured, BudgetCorrected, DriftMeasured, Event
 from serving.model import Model
 from serving.monitoring.health import Health
@@ -33,6 +34,20 @@ def test_models_are_described() -> None:
     assert (one["default_budget"], one["default_budget_flops"]) == ("50%", 3500)
 
 
+def test_what_computes_a_model_and_what_its_exits_take_is_told() -> None:
+    model = FakeModel(
+        exit_seconds=(0.001, 0.002, 0.004),
+        runtime_milliseconds={"onnxruntime": 2.0, "openvino": 1.5},
+        arithmetic=Arithmetic(runtime="openvino", precision="bfloat16"),
+    )
+    body = client(model, default_budget="3ms").get("/models/tiny").json()
+    assert (body["runtime"], body["inference_precision"]) == ("openvino", "bfloat16")
+    assert body["runtime_ms"] == {"onnxruntime": 2.0, "openvino": 1.5}
+    assert body["arithmetic_differs"] is None
+    assert [entry["ms"] for entry in body["exits"]] == [1, 2, 4]
+    assert (body["default_budget"], body["default_budget_flops"]) == ("3ms", 5000)
+
+
 def test_the_only_model_is_the_default() -> None:
     assert client().get("/models").json()["default_model"] == "tiny"
     assert client().get("/models/tiny").json()["name"] == "tiny"
@@ -43,6 +58,8 @@ def test_a_plan_says_what_a_budget_buys() -> None:
         "model": "tiny",
         "budget_flops": 5000,
         "expected_flops": 4000,
+        "budget_ms": None,
+        "expected_ms": None,
         "expected_accuracy": 0.875,
         "expected_accuracy_interval": [0.8, 0.9],
         "images": 200,
@@ -50,9 +67,9 @@ def test_a_plan_says_what_a_budget_buys() -> None:
         "truth": "labels",
         "share_of_original": None,
         "exits": [
-            {"exit": 1, "flops": 1000, "threshold": 0.75, "share": 0.5},
-            {"exit": 2, "flops": 3000, "threshold": 1.5, "share": 0.0},
-            {"exit": 3, "flops": 7000, "threshold": None, "share": 0.5},
+            {"exit": 1, "flops": 1000, "ms": None, "threshold": 0.75, "share": 0.5},
+            {"exit": 2, "flops": 3000, "ms": None, "threshold": 1.5, "share": 0.0},
+            {"exit": 3, "flops": 7000, "ms": None, "threshold": None, "share": 0.5},
         ],
         "certificate": None,
     }

@@ -1,0 +1,1 @@
+"""The runtimes that can compute a network, behind one interface."""
