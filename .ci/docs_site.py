@@ -23,7 +23,7 @@ SHOWN = (
     "deploy/**/*",
     "docs/**/*",
     "exported_models/README.md",
-    "exported_models/cifar10-*/README.md",
+    "exported_models/cifar*/README.md",
 )
 PACKAGES = ("offramp", "serving", "training")
 _DOWNLOAD = re.compile(
