@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serving.errors import ImageError, ImageSizeError, ImageTypeError, RequestError
 from serving.images.arrays import image_shape
-from serving.images.decode import CONTENT_TYPES, REGISTERED, UNTYPED, decode, open_image, open_still, to_array
+from serving.images.decode import CONTENT_TYPES, REGISTERED, UNTYPED, open_image, to_array
 from serving.images.npy import decode_npy
 from serving.images.preprocessing import Preprocessing
 from serving.images.still import Still
@@ -88,10 +88,15 @@ class BodyReader:
         self._list: EncodedReader | None = None
         self._content_type = content_type
         self._form: FormReader | None = None
+        self._still: Still | None = None
 
     @property
     def quick(self) -> bool:
-        """Whether it is one image that takes no longer to decode than an event loop may be kept."""
+        """Whether it is one image that takes no longer to decode than an event loop may be kept.
+
+        Raises:
+            ImageTypeError, ImageSizeError, ImageError: as `step`, of one image of few bytes.
+        """
         spec = self._spec
         side = max(spec.resize or 0, spec.height, spec.width)
         if (
@@ -100,10 +105,8 @@ class BodyReader:
             or side * side > QUICK_PIXELS
         ):
             return False
-        try:
-            width, height = open_still(self._body).size
-        except ImageError:
-            return False  # whoever reads it says why
+        self._still = self._open_one()
+        width, height = self._still.size
         return width * height <= QUICK_PIXELS
 
     @property
@@ -151,12 +154,17 @@ class BodyReader:
         )
 
     def _decode_one(self) -> Pixels:
+        still, self._still = self._still or self._open_one(), None
+        return to_array(still, self._spec)
+
+    def _open_one(self) -> Still:
+        """Read the header of the one image."""
         if self._media_type not in UNTYPED and self._media_type not in CONTENT_TYPES.values():
             raise ImageTypeError(
                 f"expected a Content-Type of {', '.join(MEDIA_TYPES)}; "
                 f"found {self._media_type[:_SHOWN_CHARACTERS]!r} (with curl: -H 'Content-Type: image/png')"
             )
-        return decode(self._taken(), self._spec, self._limits.pixels, self._media_type)
+        return open_image(self._taken(), self._limits.pixels, self._media_type)
 
     def _taken(self) -> bytes:
         """Return the body, and let go of it."""

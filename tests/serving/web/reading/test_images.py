@@ -129,4 +129,5 @@ def test_one_small_image_is_quick_and_all_else_is_not() -> None:
     assert not quick(IMAGE, side=97)  # it is scaled to what the model takes
     assert not quick(IMAGE + bytes(QUICK_BYTES))
     assert not quick(listed(IMAGE), "application/json")
-    assert not quick(b"no image")
+    with pytest.raises(ImageError):
+        quick(b"no image")
