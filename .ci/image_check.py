@@ -30,7 +30,6 @@ PATIENCE_SECONDS = 120
 MODEL = "cifar10-ladder-int8"
 # Certificates of this machine, mounted while the image is built and no part of it, as is pip's configuration.
 CERTIFICATES = ("/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
-PIP_SETTINGS = ("cert", "index-url", "proxy", "timeout", "trusted-host")
 
 
 class CheckError(Exception):
@@ -133,8 +132,8 @@ def build(tools: Tools, folder: Path) -> None:
 def _pip_settings() -> Iterator[str]:
     for line in run(sys.executable, "-m", "pip", "config", "list").splitlines():
         name, _, value = line.partition("=")
-        if name.rpartition(".")[2] in PIP_SETTINGS:
-            yield f"{name.rpartition('.')[2]} = {value.strip(chr(39))}"
+        if name.startswith("global."):
+            yield f"{name.removeprefix('global.')} = {value.strip(chr(39))}"
 
 
 def size_of(system: Path) -> int:

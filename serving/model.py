@@ -21,7 +21,7 @@ from serving.awaiting import admitted, stream
 from serving.bundle import Bundle
 from serving.bundle.manifest import Manifest
 from serving.engine.arithmetic import Differs, hold_against_calibration
-from serving.engine.backends.interface import AskedPrecision, AskedRuntime
+from serving.engine.backends.names import AskedPrecision, AskedRuntime
 from serving.engine.batch_limits import most_rows
 from serving.engine.choosing import EngineOptions, open_engine
 from serving.engine.device_stages import padded_sizes

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from serving import command_line
-from serving.engine.backends.interface import AskedPrecision, AskedRuntime
+from serving.engine.backends.names import AskedPrecision, AskedRuntime
 from serving.engine.providers import DeviceFeatures
 from serving.hub.download import MAX_BYTES
 from serving.system.resources import MOST_THREADS, resources

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from benchmarks.engine.segmented import Segmented, chosen
 from benchmarks.reporting import opened, publish, spread, table
 from serving.bundle import read_bundle
-from serving.engine.backends.interface import Backend, InferencePrecision, RuntimeName, Session
+from serving.engine.backends.interface import Backend, Session
+from serving.engine.backends.names import InferencePrecision, RuntimeName
 from serving.engine.backends.registry import make_backend
 from serving.engine.engine import Engine
 from serving.system.processor import instruction_set

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from serving.bundle import Bundle
-from serving.engine.backends.interface import AskedPrecision, AskedRuntime, RuntimeName
+from serving.engine.backends.names import AskedPrecision, AskedRuntime, RuntimeName
 from serving.engine.backends.registry import candidates, inference_precision, make_backend
 from serving.engine.batch_limits import most_rows
 from serving.engine.engine import Engine

@@ -8,7 +8,7 @@ from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, DataSet, Manifest, check_target, write_bundle
 from serving.bundle.manifest import NEWEST_FORMAT, Arithmetic, Truth
-from serving.engine.backends.interface import InferencePrecision, RuntimeName
+from serving.engine.backends.names import InferencePrecision, RuntimeName
 from serving.engine.backends.registry import calibrated_for, make_backend, refuse_unfit_precision
 from serving.engine.engine import Engine
 from serving.errors import EngineError

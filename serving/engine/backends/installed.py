@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from serving.engine.backends.interface import AskedPrecision, AskedRuntime, RuntimeName
+from serving.engine.backends.names import AskedPrecision, AskedRuntime, RuntimeName
 from serving.errors import EngineError
 
 _INSTALL = "pip install 'offramp[openvino]'"

@@ -6,20 +6,15 @@ ONNX Runtime is one backend, OpenVINO another. Nothing above this package knows 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.engine.backends.names import InferencePrecision, RuntimeName
+
 Tensor = npt.NDArray[Any]
 Feed = Mapping[str, Tensor]
-
-RuntimeName = Literal["onnxruntime", "openvino"]
-AskedRuntime = Literal["auto", "onnxruntime", "openvino"]
-InferencePrecision = Literal["float32", "bfloat16"]
-"""The type that a network stored in float32 is computed in."""
-AskedPrecision = Literal["auto", "float32", "bfloat16"]
-"""`auto`: the precision that a bundle was calibrated in, where this machine has it."""
 
 
 @dataclass(frozen=True, slots=True)

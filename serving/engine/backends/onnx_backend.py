@@ -7,14 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from serving.engine.backends.interface import (
-    Feed,
-    GraphTensor,
-    InferencePrecision,
-    RunLimit,
-    RuntimeName,
-    Tensor,
-)
+from serving.engine.backends.interface import Feed, GraphTensor, RunLimit, Tensor
+from serving.engine.backends.names import InferencePrecision, RuntimeName
 from serving.engine.providers import CPU, CUDA, listed, wanted
 from serving.engine.sessions import available_providers, open_session, preload_cuda, run_options
 

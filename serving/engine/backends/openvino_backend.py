@@ -15,14 +15,8 @@ import onnx
 import openvino
 
 from serving.bundle.graph_checks import parse_model
-from serving.engine.backends.interface import (
-    Feed,
-    GraphTensor,
-    InferencePrecision,
-    RunLimit,
-    RuntimeName,
-    Tensor,
-)
+from serving.engine.backends.interface import Feed, GraphTensor, RunLimit, Tensor
+from serving.engine.backends.names import InferencePrecision, RuntimeName
 from serving.engine.providers import OPENVINO
 from serving.errors import EngineError
 

@@ -5,13 +5,8 @@ from typing import get_args
 
 from serving.bundle.manifest import Arithmetic, Manifest
 from serving.engine.backends.installed import installed, refuse_missing
-from serving.engine.backends.interface import (
-    AskedPrecision,
-    AskedRuntime,
-    Backend,
-    InferencePrecision,
-    RuntimeName,
-)
+from serving.engine.backends.interface import Backend
+from serving.engine.backends.names import AskedPrecision, AskedRuntime, InferencePrecision, RuntimeName
 from serving.engine.backends.onnx_backend import OnnxBackend
 from serving.engine.providers import CPU
 from serving.errors import EngineError

@@ -56,10 +56,11 @@ def test_what_a_bundle_runs_on_is_said_and_so_is_what_was_not_got(tmp_path: Path
     with capture_logs() as lines:
         start(Settings(models=models_folder(tmp_path, "one", "two")), fall_back)
     runs_on = {"providers": ("CPUExecutionProvider",), "features": "host"}
+    computes = {"runtime": "onnxruntime", "inference_precision": "float32"}
     assert [line["bundle"] for line in lines if line["event"] == "bundle_loading"] == ["one", "two"]
     assert [line for line in lines if line["event"] != "bundle_loading"] == [
-        {"event": "bundle_loaded", "log_level": "info", "bundle": "one", **runs_on},
-        {"event": "bundle_loaded", "log_level": "info", "bundle": "two", **runs_on},
+        {"event": "bundle_loaded", "log_level": "info", "bundle": "one", **runs_on, **computes},
+        {"event": "bundle_loaded", "log_level": "info", "bundle": "two", **runs_on, **computes},
         {
             "event": "providers_missing",
             "log_level": "warning",

@@ -40,7 +40,7 @@ def test_one_bad_image_need_not_fail_the_others() -> None:
     assert "images[2]: expected base64" in results[2]["problem"]["detail"]
     assert len(model.asked[0][0]) == 2
     whole = post(fake_service(model)[0], "/classify", body, JSON)
-    assert (whole.status_code, len(model.asked)) == (422, 1)
+    assert (whole.status_code, len(model.asked)) == (415, 1)
 
 
 def test_a_list_without_a_good_image_is_answered_with_problems_alone() -> None:

@@ -40,6 +40,8 @@ def test_from_settings_to_answers(tmp_path: Path) -> None:
         "image_size": 32,
         "pretrained": False,
         "evaluation": False,
+        "head": "mean",
+        "head_channels": 32,
     }
     images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():

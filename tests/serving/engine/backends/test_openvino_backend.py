@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import Bundle
-from serving.engine.backends.interface import InferencePrecision
+from serving.engine.backends.names import InferencePrecision
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
 from serving.engine.providers import OPENVINO

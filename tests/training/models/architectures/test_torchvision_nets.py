@@ -130,4 +130,6 @@ def test_flags_are_options_and_win_over_the_size_of_the_images() -> None:
         "image_size": 224,
         "pretrained": False,
         "evaluation": False,
+        "head": "mean",
+        "head_channels": 32,
     }
