@@ -43,8 +43,8 @@ figures: $(EVERYTHING) ## compare the shipped bundles' cards with all 10,000 tes
 
 # Foreign clients need other versions than the server does: an environment and a lock for each.
 CLIENTS := .venv-clients
-test-clients: $(EVERYTHING) $(CLIENTS)/triton/.made $(CLIENTS)/kserve/.made ## unmodified clients of the Open Inference Protocol
-	OFFRAMP_CLIENTS=$(CLIENTS) $(BIN)/python -m pytest tests/clients/clients.py
+test-clients: $(EVERYTHING) $(CLIENTS)/triton/.made $(CLIENTS)/kserve/.made $(CLIENTS)/helm/.made ## unmodified clients of the Open Inference Protocol, and Helm
+	OFFRAMP_CLIENTS=$(CLIENTS) $(BIN)/python -m pytest tests/clients/clients.py tests/clients/charts.py
 
 $(CLIENTS)/%/.made: tests/clients/%.lock
 	$(PYTHON) -m venv $(CLIENTS)/$*
