@@ -24,7 +24,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("buildah", "containernetworking-plugins", "debootstrap", "libgpgme11", "libsubid4")
+PACKAGES = (
+    *("buildah", "containernetworking-plugins", "debootstrap", "libgpgme11", "libsubid4"),
+    "patchelf",
+)
 BASE, IMAGE = "localhost/offramp-base", "localhost/offramp"
 PATIENCE_SECONDS = 120
 MODEL = "cifar10-ladder-int8"
@@ -78,6 +81,10 @@ class Tools:
             run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *PACKAGES, cwd=packages)
             for package in sorted(packages.glob("*.deb")):
                 run("dpkg-deb", "--extract", package, target)
+            # What buildah starts in the chroot has no LD_LIBRARY_PATH.
+            libraries = next(iter(target.glob("usr/lib/*-linux-gnu")))
+            words = ("--force-rpath", "--set-rpath", libraries.absolute(), target / "usr/bin/buildah")
+            run(target / "usr/bin/patchelf", *words)
         made = cls(folder)
         # What an installed package would say: images may come from here, without a signature.
         made._policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
