@@ -8,33 +8,17 @@ receiving, hang-ups, the drain, is the other server's then; docs/scaling.md list
 
 import asyncio
 from contextlib import ExitStack
-from dataclasses import replace
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.command_line import SettingsValueError
-from serving.events import fan_out
-from serving.hosting import Hosting, Listeners, host
-from serving.model import Model
-from serving.monitoring.heartbeat import Heartbeat
-from serving.processes.parts import (
-    CLOSE_SECONDS,
-    access_of,
-    count_dropped_lines,
-    keep_objects,
-    label_book,
-    tune_process,
-)
-from serving.repository.live import EveryVersion, by_current
+from serving.processes.alone import Alone
+from serving.processes.parts import CLOSE_SECONDS, access_behind, tune_process
 from serving.settings import Settings, read_settings
 from serving.telemetry import logs
-from serving.telemetry.live import Live
 from serving.telemetry.log_writer import LogWriter
-from serving.telemetry.metrics import Metrics
-from serving.telemetry.statistics import Statistics
-from serving.telemetry.tracing import open_tracing
-from serving.web.app import create_app, open_to_origins, server_version
-from serving.web.service import Service
+from serving.telemetry.observers import Observers
+from serving.web.app import create_app, open_to_origins
 
 _THE_SERVERS = ("admin_port", "grpc_port", "tls_cert", "tls_key")
 """Settings of ports and certificates, which the other server has in its own way."""
@@ -86,38 +70,16 @@ class ServedApp:
 
     def __init__(self, settings: Settings, writer: LogWriter | None = None) -> None:
         logger = logs.get_logger()
-        metrics, statistics, live = Metrics(), Statistics(), Live()
-        count_dropped_lines(metrics, writer)
-        emit = fan_out(metrics, live, logs.EventLog(logger))
-        # Where the server listens is not known here: any name will do, unless names were set.
-        access = replace(access_of(settings, None, logger, emit), hosts=settings.allowed_hosts)
-        self._hosting: Hosting = host(settings, Listeners(metrics, statistics, live), logger)
-        models = self._hosting.live
-        service = Service(
-            models,
-            settings,
-            metrics,
-            emit,
-            statistics=statistics,
-            live=live,
-            repository=self._hosting.repository,
-        )
-        service.show()
-        metrics.processes(lambda: 1)
-        service.tracing = open_tracing(server_version())
+        observers = Observers.of(logger, writer)
+        access = access_behind(settings, logger, observers.emit)
         self._stack = ExitStack()
         if writer is not None:
             self._stack.callback(writer.close)
-        self._stack.callback(self._close_models)
-        service.labels = self._stack.enter_context(label_book(settings, emit, logger))
-        every: EveryVersion[Model] = EveryVersion(models, by_current)
-        heartbeat = Heartbeat(every, settings.stall_seconds, emit)
-        self._stack.callback(heartbeat.close)
-        self._service = service
-        self._app = open_to_origins(create_app(service, access), settings.cors_origins)
-        keep_objects()
-        if self._hosting.watcher is not None:
-            self._hosting.watcher.start()
+        alone = Alone(settings, observers, logger, self._stack)
+        self._stack.callback(alone.close, CLOSE_SECONDS)
+        self._service = alone.service
+        self._app = open_to_origins(create_app(alone.service, access), settings.cors_origins)
+        alone.begin()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or stop when the server does."""
@@ -134,7 +96,3 @@ class ServedApp:
         self._service.draining = True
         await asyncio.to_thread(self._stack.close)
         await send({"type": "lifespan.shutdown.complete"})
-
-    def _close_models(self) -> None:
-        """Keep what was learned, and close the models."""
-        self._hosting.close(CLOSE_SECONDS)

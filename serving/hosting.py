@@ -12,7 +12,7 @@ from serving.engine.arena import shrink_arena
 from serving.engine.backends.installed import refuse_missing
 from serving.engine.rest import no_rest, rest
 from serving.errors import ModelMemoryError, OfframpError, UnusableBundleError
-from serving.events import Listener, fan_out
+from serving.events import fan_out
 from serving.model import Model, ServingConfig
 from serving.monitoring.state import StateFolder, StateKeeper, States
 from serving.repository.live import EveryVersion, LiveModels, Split, by_state
@@ -24,23 +24,8 @@ from serving.repository.watcher import Watcher
 from serving.settings import Settings
 from serving.telemetry.logs import EventLog
 from serving.telemetry.malloc import trim
-from serving.telemetry.statistics import Statistics
+from serving.telemetry.observers import Observers
 from serving.telemetry.version_listener import VersionListener
-
-
-@dataclass(frozen=True)
-class Listeners:
-    """Who hears of what models do.
-
-    Attributes:
-        metrics: count all versions of a model together.
-        statistics: count each version.
-        others: hear of everything.
-    """
-
-    metrics: Listener
-    statistics: Statistics
-    others: Listener
 
 
 @dataclass(frozen=True)
@@ -72,13 +57,13 @@ class Hosting:
 
 
 def host(
-    settings: Settings, listeners: Listeners, logger: FilteringBoundLogger, states: States | None = None
+    settings: Settings, observers: Observers, logger: FilteringBoundLogger, states: States | None = None
 ) -> Hosting:
     """Load the models that `settings` names.
 
     Args:
         settings: which, where from, and how they run.
-        listeners: who hears of what they do.
+        observers: hear of what they do.
         logger: where they are named.
         states: keeps what closed loops have learned; the folder that the settings name, if there is one.
 
@@ -89,8 +74,8 @@ def host(
     live: LiveModels[Model] = LiveModels()
     places = models_places(settings, logger)
     limits = OpenLimits(settings.load_timeout_seconds, settings.max_model_memory)
-    open_model = partial(_open, settings, live, listeners, logger, places)
-    emit = fan_out(listeners.metrics, listeners.others)
+    open_model = partial(_open, settings, live, observers, logger, places)
+    emit = fan_out(observers.metrics, observers.live)
     opener: Opener[Model] = Opener(open_model, limits, logger, emit)
     load_models(settings, places, live, opener, logger)
     every = EveryVersion(live, by_state)
@@ -138,7 +123,7 @@ def _divert(settings: Settings, repository: Repository[Model], logger: Filtering
 def _open(
     settings: Settings,
     live: LiveModels[Model],
-    listeners: Listeners,
+    observers: Observers,
     logger: FilteringBoundLogger,
     places: Places,
     folder: Path,
@@ -147,7 +132,7 @@ def _open(
 ) -> Model:
     """Open the bundle of a folder under a name and a version."""
     named = logger if folder.name == name else logger.bind(version=number)
-    others = fan_out(listeners.statistics.version(name, number), listeners.others, EventLog(named))
+    others = fan_out(observers.statistics.version(name, number), observers.live, EventLog(named))
     model = Model.load(
         folder,
         name=name,
@@ -162,7 +147,7 @@ def _open(
         runtime=settings.runtime,
         inference_precision=settings.inference_precision,
         rules=_rules(settings),
-        emit=VersionListener(listeners.metrics, others, partial(live.answers, name, number)),
+        emit=VersionListener(observers.metrics, others, partial(live.answers, name, number)),
         links_below=places.links_below(folder),
         warm_up_seconds=settings.load_timeout_seconds,
     )

@@ -8,21 +8,15 @@ from serving.answer import Answer
 from serving.distributed.mirror import Mirror, ray_metric
 from serving.distributed.scaling import WAITING
 from serving.errors import OfframpError
-from serving.events import fan_out
-from serving.hosting import Listeners, host
+from serving.hosting import host
 from serving.options import ClassifyOptions
+from serving.processes.parts import CLOSE_SECONDS, access_behind, service_of
 from serving.settings import Settings
 from serving.telemetry import logs
-from serving.telemetry.live import Live
-from serving.telemetry.metrics import Metrics
-from serving.telemetry.statistics import Statistics
-from serving.web.access.control import Access
-from serving.web.access.keys import KeyRing
+from serving.telemetry.observers import Observers
 from serving.web.app import create_app
-from serving.web.service import Service
 
 _MIRROR_SECONDS = 5.0
-_CLOSE_SECONDS = 3.0
 
 
 class Replica:
@@ -42,23 +36,13 @@ class Replica:
         settings = Settings(**{**given, **alone})
         logs.configure(settings.log_format, settings.log_level)
         logger = logs.get_logger()
-        metrics, statistics, live = Metrics(), Statistics(), Live()
-        emit = fan_out(metrics, live, logs.EventLog(logger))
-        keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file, logger, emit=emit)
-        self._hosting = host(settings, Listeners(metrics, statistics, live), logger)
-        self._service = Service(
-            self._hosting.live,
-            settings,
-            metrics,
-            emit,
-            statistics=statistics,
-            live=live,
-            repository=self._hosting.repository,
-        )
-        self._service.show()
-        self._app = create_app(self._service, Access(hosts=settings.allowed_hosts, keys=keys))
+        observers = Observers.of(logger)
+        access = access_behind(settings, logger, observers.emit)
+        self._hosting = host(settings, observers, logger)
+        self._service = service_of(self._hosting.live, settings, observers, self._hosting.repository)
+        self._app = create_app(self._service, access)
         self._ended = threading.Event()
-        mirror = Mirror(metrics.registry, ray_metric)
+        mirror = Mirror(observers.metrics.registry, ray_metric)
         self._mirroring = threading.Thread(
             target=self._mirror, args=(mirror,), name="offramp-mirror", daemon=True
         )
@@ -103,7 +87,7 @@ class Replica:
     async def __del__(self) -> None:
         """Stop, once Ray has let the replica's requests end."""
         self._ended.set()
-        await asyncio.get_running_loop().run_in_executor(None, self._hosting.close, _CLOSE_SECONDS)
+        await asyncio.get_running_loop().run_in_executor(None, self._hosting.close, CLOSE_SECONDS)
 
     def _mirror(self, mirror: Mirror) -> None:
         while not self._ended.wait(_MIRROR_SECONDS):

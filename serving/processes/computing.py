@@ -17,8 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.engine.providers import CPU, OPENVINO
 from serving.errors import OfframpError
-from serving.events import fan_out
-from serving.hosting import Hosting, Listeners, host
+from serving.hosting import Hosting, host
 from serving.model import Model
 from serving.monitoring.heartbeat import Heartbeat
 from serving.processes.accepting import Accepting, ConnectionCounts
@@ -44,9 +43,9 @@ from serving.processes.parts import (
     CLOSE_SECONDS,
     access_of,
     certificate_of,
-    count_dropped_lines,
     grpc_server,
     keep_objects,
+    service_of,
     takes_labels,
     tune_process,
 )
@@ -59,10 +58,8 @@ from serving.repository.live import EveryVersion, by_current
 from serving.repository.repository import OnDisk
 from serving.system.resources import resident_bytes
 from serving.telemetry import logs
-from serving.telemetry.live import Live
 from serving.telemetry.log_writer import LogWriter
-from serving.telemetry.metrics import Metrics
-from serving.telemetry.statistics import Statistics
+from serving.telemetry.observers import Observers
 from serving.telemetry.tracing import open_tracing
 from serving.web.app import create_app, open_to_origins, server_version
 from serving.web.server import Server, reserve, share_address
@@ -126,16 +123,13 @@ class _Child:
         """Load the models, join the others, and serve."""
         self._parent.start()
         settings, logger = self._settings, self._logger
-        metrics, statistics, live = Metrics(), Statistics(), Live(started=self._start.started)
-        count_dropped_lines(metrics, self._writer)
-        emit = fan_out(metrics, live, logs.EventLog(logger))
+        observers = Observers.of(logger, self._writer, self._start.started)
         try:
-            access = access_of(
-                settings, self._start.admin_port, logger, emit, SharedBuckets(self._start.limits).bucket
-            )
+            bucket = SharedBuckets(self._start.limits).bucket
+            access = access_of(settings, self._start.admin_port, logger, observers.emit, bucket)
             certificate = certificate_of(settings, logger)
             states = ParentsStates(self._parent, logger)
-            hosting = self._hosting = host(settings, Listeners(metrics, statistics, live), logger, states)
+            hosting = self._hosting = host(settings, observers, logger, states)
             wanted = self._parent.ask(JOINED, _report(hosting))
         except OfframpError as error:
             with suppress(OfframpError):
@@ -144,22 +138,19 @@ class _Child:
         if wanted is not None:
             adopt(hosting.repository, hosting.live, wanted, logger)
         self._adopted.set()
-        service = self._service = Service(
+        service = self._service = service_of(
             hosting.live,
             settings,
-            metrics,
-            emit,
-            statistics=ParentsStatistics(self._parent),
-            live=live,
-            repository=ParentsChanges(self._parent, hosting.repository),
+            observers,
+            ParentsChanges(self._parent, hosting.repository),
+            ParentsStatistics(self._parent),
         )
-        self._statistics = statistics
-        service.show()
+        self._statistics = observers.statistics
         service.tracing = open_tracing(server_version())
         if takes_labels(settings):
             service.noted_elsewhere = self._notes = ParentsNotes(self._parent, settings.label_answers)
         every: EveryVersion[Model] = EveryVersion(hosting.live, by_current)
-        heartbeat = Heartbeat(every, settings.stall_seconds, emit)
+        heartbeat = Heartbeat(every, settings.stall_seconds, observers.emit)
         number, grpc_address = self._start.share.number, self._start.grpc_address
         beside = (
             None

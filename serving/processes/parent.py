@@ -35,7 +35,6 @@ from serving.processes.notes import FLUSH, NOTES, take_notes
 from serving.processes.parts import (
     access_of,
     certificate_of,
-    count_dropped_lines,
     keep_objects,
     label_book,
     say_listening,
@@ -54,6 +53,7 @@ from serving.settings import MOST_PROCESSES, Settings
 from serving.system.resources import resources
 from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
+from serving.telemetry.observers import count_dropped_lines
 from serving.telemetry.tracing import open_tracing
 from serving.web.app import create_app, open_to_origins, server_version
 from serving.web.server import Server, share_address

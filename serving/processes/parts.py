@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,18 +16,19 @@ from serving.errors import OfframpError
 from serving.events import Listener
 from serving.monitoring.label_book import LabelBook
 from serving.monitoring.label_store import LabelStore
+from serving.repository.live import LiveModels
 from serving.settings import DAY_SECONDS, Settings
 from serving.system.address_lock import only_server
-from serving.telemetry.log_writer import LogWriter
 from serving.telemetry.malloc import set_thresholds
-from serving.telemetry.metrics import Metrics
+from serving.telemetry.observers import Observers
+from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
 from serving.web.access.control import Access, default_hosts
 from serving.web.access.keys import KeyRing
 from serving.web.access.limits import MakeBucket, own_bucket
 from serving.web.connection.tls import Certificate
 from serving.web.server import Beside, reserve
-from serving.web.service import Service
+from serving.web.service import ModelChanges, Service
 
 _SWITCH_SECONDS = 0.0005
 """Seconds that a thread may keep the interpreter from the others. The one that computes comes back from ONNX
@@ -48,12 +50,33 @@ def keep_objects() -> None:
     gc.freeze()
 
 
-def count_dropped_lines(metrics: Metrics, writer: LogWriter | None) -> None:
-    """Show among the metrics how many log lines were not written."""
-    if writer is not None:
-        metrics.watch(
-            "offramp_log_lines_dropped", "Log lines that were dropped.", lambda: writer.dropped, counts=True
-        )
+def service_of(
+    models: LiveModels[Any],
+    settings: Settings,
+    observers: Observers,
+    repository: ModelChanges,
+    statistics: Statistics | None = None,
+) -> Service:
+    """Make the state of the routes of a process that computes.
+
+    Args:
+        models: of the process.
+        settings: of the process.
+        observers: have heard of what the models did.
+        repository: changes the models.
+        statistics: totals of the models; those of the observers, if None.
+    """
+    service = Service(
+        models,
+        settings,
+        observers.metrics,
+        observers.emit,
+        statistics=observers.statistics if statistics is None else statistics,
+        live=observers.live,
+        repository=repository,
+    )
+    service.show()
+    return service
 
 
 @contextmanager
@@ -124,6 +147,19 @@ def access_of(
         admin_port=admin_port,
         allow_admin=settings.allow_admin,
     )
+
+
+def access_behind(settings: Settings, logger: FilteringBoundLogger, emit: Listener) -> Access:
+    """Say who may ask where another program listens, whose address is not known here.
+
+    Any name of the server will do, unless names were set.
+
+    Args:
+        settings: the keys, the names, the rights of callers.
+        logger: told of a file of keys that cannot be used.
+        emit: gets an event for every request over the limits of its key.
+    """
+    return replace(access_of(settings, None, logger, emit), hosts=settings.allowed_hosts)
 
 
 def certificate_of(settings: Settings, logger: FilteringBoundLogger) -> Certificate | None:

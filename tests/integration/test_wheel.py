@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from benchmarks.browser import browser, chromium, drop, watched
+from benchmarks.browser import browser, drop, watched
 from tests.bundles import tiny_bundle
+from tests.chromium import IN_CHROMIUM
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
@@ -140,7 +141,7 @@ def test_a_server_without_a_bundle_answers_by_the_sample_and_says_so(
     assert said["reason"] == "no --models, and no folder 'exported_models' here"
 
 
-@pytest.mark.skipif(chromium() is None, reason="no chromium on the PATH (.ci/chromium FOLDER unpacks one)")
+@IN_CHROMIUM
 def test_its_console_answers_an_image_in_a_folder_without_a_bundle(
     programs: Path, crowded: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

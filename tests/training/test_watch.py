@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from benchmarks.browser import browser, chromium, watched
+from benchmarks.browser import browser, watched
+from tests.chromium import IN_CHROMIUM
 from tests.training.watching.test_reading import record, run_folder
 from training import watch
 
@@ -83,7 +84,7 @@ def test_it_serves_the_run_and_nothing_else(url: str, folder: Path) -> None:
     assert set(folder.rglob("*")) <= before.keys()
 
 
-@pytest.mark.skipif(chromium() is None, reason="no chromium on the PATH (.ci/chromium FOLDER unpacks one)")
+@IN_CHROMIUM
 def test_the_page_follows_the_run(url: str, folder: Path) -> None:
     with browser() as started, watched(started, url) as seen:
         page = seen.page

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from starlette.testclient import TestClient
 
-from benchmarks.browser import browser, chromium, watched
+from benchmarks.browser import browser, watched
 from serving.model import Model
 from serving.telemetry.logs import get_logger
 from serving.web.access.control import Access
@@ -17,6 +17,7 @@ from serving.web.access.keys import KeyRing
 from serving.web.app import create_app
 from serving.web.service import Service
 from tests.bundles import tiny_bundle, tiny_samples
+from tests.chromium import IN_CHROMIUM
 from tests.serving.web.access.test_control import line
 from tests.serving.web.fakes import fake_service
 from training.demo.server import running_server
@@ -78,11 +79,6 @@ def test_descriptions_of_two_servers_do_not_mix() -> None:
         assert parameter["example"] == name
 
 
-WITHOUT_CHROMIUM = pytest.mark.skipif(
-    chromium() is None, reason="no chromium on the PATH (.ci/chromium FOLDER unpacks one)"
-)
-
-
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
     with browser() as started:
@@ -103,7 +99,7 @@ def operation(page: Page, method: str, path: str) -> Locator:
     return page.locator(f".opblock-{method}", has=page.locator(f'[data-path="{path}"]'))
 
 
-@WITHOUT_CHROMIUM
+@IN_CHROMIUM
 def test_the_page_asks_nobody_else_and_sends_what_it_shows(chrome: Browser, tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "models" / "tiny", samples=tiny_samples())
     with (
@@ -116,7 +112,7 @@ def test_the_page_asks_nobody_else_and_sends_what_it_shows(chrome: Browser, tmp_
         assert seen.foreign == []
 
 
-@WITHOUT_CHROMIUM
+@IN_CHROMIUM
 def test_with_keys_the_page_takes_one_and_sends_it(chrome: Browser, tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "models" / "tiny", samples=tiny_samples())
     keys = tmp_path / "keys"

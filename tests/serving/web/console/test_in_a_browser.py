@@ -11,13 +11,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from benchmarks.browser import SIZES, Watched, browser, chromium, drop, paste, watched
+from benchmarks.browser import SIZES, Watched, browser, drop, paste, watched
 from tests.bundles import tiny_bundle
+from tests.chromium import IN_CHROMIUM
 from training.demo.server import running_server
 
-pytestmark = pytest.mark.skipif(
-    chromium() is None, reason="no chromium on the PATH (.ci/chromium FOLDER unpacks one)"
-)
+pytestmark = IN_CHROMIUM
 
 ROOT = Path(__file__).parents[4]
 HORSE, DEER = ROOT / "docs/images/horse.png", ROOT / "docs/images/deer.png"

@@ -3,14 +3,13 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from serving.hosting import Hosting, Listeners, host
+from serving.hosting import Hosting, host
+from serving.processes.parts import service_of
 from serving.settings import Settings
 from serving.telemetry.logs import get_logger
-from serving.telemetry.metrics import Metrics
-from serving.telemetry.statistics import Statistics
+from serving.telemetry.observers import Observers
 from serving.web.access.control import Access
 from serving.web.app import create_app
-from serving.web.service import Service
 from tests.bundles import tiny_bundle, tiny_images
 from tests.serving.web.posting import NPY, npy
 
@@ -24,11 +23,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     tiny_bundle(models / "tiny" / "1")
     tiny_bundle(models / "tiny" / "2", seed=1)
     settings = Settings(models=models, model_version="tiny=1", shadow="tiny=2:1.0", threads=1)
-    metrics, statistics = Metrics(), Statistics()
-    hosting = host(settings, Listeners(metrics, statistics, lambda event: None), get_logger())
-    service = Service(
-        hosting.live, settings, metrics, metrics, statistics=statistics, repository=hosting.repository
-    )
+    observers = Observers.of(get_logger())
+    hosting = host(settings, observers, get_logger())
+    service = service_of(hosting.live, settings, observers, hosting.repository)
     yield TestClient(create_app(service, Access(allow_admin=True))), hosting
     hosting.close(5)
 
