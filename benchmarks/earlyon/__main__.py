@@ -8,7 +8,6 @@ and earlyon then trains for whole epochs until it has had as long. earlyon gets 
 `--work`. Writes docs/benchmarks/earlyon.json and earlyon.md.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.earlyon.network import EXITS
-from benchmarks.public_resnets import divided, exported
+from benchmarks.public_resnets import command_line, divided, exported
 from benchmarks.reporting import publish, table
 from training.adopting import adoption, report
 from training.adopting.config import AdoptConfig
@@ -138,14 +137,9 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run both and write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = command_line(
+        __doc__, weights="resnet20-12fca82f.th", work="folder of the environment and the images"
     )
-    parser.add_argument("--weights", type=Path, required=True, help="resnet20-12fca82f.th")
-    parser.add_argument("--cifar10", required=True, help="folder of CIFAR-10's parquet shards")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the environment and the images")
-    parser.add_argument("--images", type=int, default=50_000, help="training images")
-    parser.add_argument("--test-images", type=int, default=10_000, help="test images, half of them to fit on")
     parser.add_argument("--threads", type=int, default=2, help="of earlyon's training")
     parser.add_argument("--out", type=Path, default=OUT, help="path of the results without its ending")
     given = parser.parse_args(argv)
