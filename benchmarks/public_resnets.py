@@ -17,6 +17,7 @@ from serving.bundle import Preprocessing
 from training.calibration.collect import Labels
 from training.data.images import decode
 from training.data.source import Part, load_source
+from training.models.graphs.free_batch import free_batch
 
 
 def command_line(description: str | None, *, weights: str, work: str) -> argparse.ArgumentParser:
@@ -40,7 +41,6 @@ def command_line(description: str | None, *, weights: str, work: str) -> argpars
 
 def exported(weights: Path, file: Path) -> Path:
     """Write the network of a file of weights (`resnet20-….th`) as ONNX, its batch free."""
-    rows = torch.export.Dim("N", min=1, max=4096)
     image = torch.zeros(2, 3, 32, 32)
     torch.onnx.export(
         trained(weights),
@@ -49,7 +49,7 @@ def exported(weights: Path, file: Path) -> Path:
         dynamo=True,
         verbose=False,
         external_data=False,
-        dynamic_shapes=({0: rows},),
+        dynamic_shapes=(free_batch(),),
     )
     return file
 
