@@ -21,6 +21,7 @@ import torch
 from benchmarks.earlyon.network import EXITS
 from benchmarks.public_resnets import command_line, divided, exported
 from benchmarks.reporting import publish, table
+from benchmarks.speed.environments import environment
 from training.adopting import adoption, report
 from training.adopting.config import AdoptConfig
 from training.evaluation.evaluation import Scored
@@ -31,24 +32,6 @@ BUDGETS = (0.5, 0.6, 0.7, 0.8)
 DROPS = (0.005, 0.01, 0.02)
 _SHARES = "36%,68%"  # the FLOPs up to layer1 and layer2
 _MOST_EPOCHS, _PATIENCE_SECONDS = 100, 3600
-
-
-def interpreter(work: Path) -> Path:
-    """Return the Python of earlyon's environment, made where it is missing.
-
-    Raises:
-        RuntimeError: its packages cannot be installed.
-    """
-    folder = work / "env"
-    python, complete = folder / "bin" / "python", folder / "complete"
-    if not complete.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *PACKAGES]
-        installed = subprocess.run(pip, check=False, capture_output=True, text=True)
-        if installed.returncode:
-            raise RuntimeError(f"pip could not install {' '.join(PACKAGES)}: {installed.stderr[-800:]}")
-        complete.touch()
-    return python
 
 
 def offramp(weights: Path, data: dict[str, Path], work: Path) -> tuple[dict[str, Any], Any]:
@@ -143,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="of earlyon's training")
     parser.add_argument("--out", type=Path, default=OUT, help="path of the results without its ending")
     given = parser.parse_args(argv)
-    python = interpreter(given.work)
+    python = environment(given.work / "env", PACKAGES)
     data = divided(given.cifar10, given.work, given.images, given.test_images)
     ours, at = offramp(given.weights, data, given.work)
     request = {name: str(folder / "images.npz") for name, folder in data.items()} | {
