@@ -7,7 +7,6 @@ shards. Takes about ten minutes on two quiet cores. Writes docs/benchmarks/advic
 docs/images/advice.png.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.public_resnets import divided, exported
+from benchmarks.public_resnets import command_line, divided, exported
 from benchmarks.reporting import table
 from training.advising import advice
 from training.advising.config import AdviseConfig
@@ -67,15 +66,10 @@ def as_markdown(found: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build, serve, ask, and write page and picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = command_line(
+        __doc__, weights="folder of resnet20-….th and so on", work="folder of networks, images and bundles"
     )
-    parser.add_argument("--weights", type=Path, required=True, help="folder of resnet20-….th and so on")
-    parser.add_argument("--cifar10", required=True, help="folder of CIFAR-10's parquet shards")
-    parser.add_argument("--work", type=Path, required=True, help="folder of networks, images and bundles")
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 32, 56], help="which ResNets")
-    parser.add_argument("--images", type=int, default=50_000, help="training images")
-    parser.add_argument("--test-images", type=int, default=10_000, help="test images, half of them to fit on")
     parser.add_argument("--precision", default="int8", choices=["int8", "float32"], help="beside float32")
     given = parser.parse_args(argv)
     parts = divided(given.cifar10, given.work, given.images, given.test_images)

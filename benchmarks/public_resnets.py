@@ -4,6 +4,7 @@ The networks have seen all training images, so the test images are divided: thos
 thresholds, those in odd places count.
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +17,30 @@ from serving.bundle import Preprocessing
 from training.calibration.collect import Labels
 from training.data.images import decode
 from training.data.source import Part, load_source
+from training.models.graphs.free_batch import free_batch
+
+
+def command_line(description: str | None, *, weights: str, work: str) -> argparse.ArgumentParser:
+    """Make the parser of a benchmark of these networks: weights, images, a folder to work in.
+
+    Args:
+        description: of the benchmark.
+        weights: the help of `--weights`.
+        work: the help of `--work`.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, required=True, help=weights)
+    parser.add_argument("--cifar10", required=True, help="folder of CIFAR-10's parquet shards")
+    parser.add_argument("--work", type=Path, required=True, help=work)
+    parser.add_argument("--images", type=int, default=50_000, help="training images")
+    parser.add_argument("--test-images", type=int, default=10_000, help="test images, half of them to fit on")
+    return parser
 
 
 def exported(weights: Path, file: Path) -> Path:
     """Write the network of a file of weights (`resnet20-….th`) as ONNX, its batch free."""
-    rows = torch.export.Dim("N", min=1, max=4096)
     image = torch.zeros(2, 3, 32, 32)
     torch.onnx.export(
         trained(weights),
@@ -29,7 +49,7 @@ def exported(weights: Path, file: Path) -> Path:
         dynamo=True,
         verbose=False,
         external_data=False,
-        dynamic_shapes=({0: rows},),
+        dynamic_shapes=(free_batch(),),
     )
     return file
 

@@ -8,7 +8,6 @@ and earlyon then trains for whole epochs until it has had as long. earlyon gets 
 `--work`. Writes docs/benchmarks/earlyon.json and earlyon.md.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from typing import Any
 import torch
 
 from benchmarks.earlyon.network import EXITS
-from benchmarks.public_resnets import divided, exported
+from benchmarks.public_resnets import command_line, divided, exported
 from benchmarks.reporting import publish, table
+from benchmarks.speed.environments import environment
 from training.adopting import adoption, report
 from training.adopting.config import AdoptConfig
 from training.evaluation.evaluation import Scored
@@ -32,24 +32,6 @@ BUDGETS = (0.5, 0.6, 0.7, 0.8)
 DROPS = (0.005, 0.01, 0.02)
 _SHARES = "36%,68%"  # the FLOPs up to layer1 and layer2
 _MOST_EPOCHS, _PATIENCE_SECONDS = 100, 3600
-
-
-def interpreter(work: Path) -> Path:
-    """Return the Python of earlyon's environment, made where it is missing.
-
-    Raises:
-        RuntimeError: its packages cannot be installed.
-    """
-    folder = work / "env"
-    python, complete = folder / "bin" / "python", folder / "complete"
-    if not complete.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *PACKAGES]
-        installed = subprocess.run(pip, check=False, capture_output=True, text=True)
-        if installed.returncode:
-            raise RuntimeError(f"pip could not install {' '.join(PACKAGES)}: {installed.stderr[-800:]}")
-        complete.touch()
-    return python
 
 
 def offramp(weights: Path, data: dict[str, Path], work: Path) -> tuple[dict[str, Any], Any]:
@@ -138,18 +120,13 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run both and write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = command_line(
+        __doc__, weights="resnet20-12fca82f.th", work="folder of the environment and the images"
     )
-    parser.add_argument("--weights", type=Path, required=True, help="resnet20-12fca82f.th")
-    parser.add_argument("--cifar10", required=True, help="folder of CIFAR-10's parquet shards")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the environment and the images")
-    parser.add_argument("--images", type=int, default=50_000, help="training images")
-    parser.add_argument("--test-images", type=int, default=10_000, help="test images, half of them to fit on")
     parser.add_argument("--threads", type=int, default=2, help="of earlyon's training")
     parser.add_argument("--out", type=Path, default=OUT, help="path of the results without its ending")
     given = parser.parse_args(argv)
-    python = interpreter(given.work)
+    python = environment(given.work / "env", PACKAGES)
     data = divided(given.cifar10, given.work, given.images, given.test_images)
     ours, at = offramp(given.weights, data, given.work)
     request = {name: str(folder / "images.npz") for name, folder in data.items()} | {

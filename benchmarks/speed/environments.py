@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,19 +68,34 @@ def python_of(kind: str, work: Path) -> Path:
     Raises:
         RuntimeError: its packages cannot be installed.
     """
-    folder = work / "envs" / kind
+    return environment(work / "envs" / kind, _PACKAGES[kind], timeout=600)
+
+
+def environment(folder: Path, packages: Sequence[str], timeout: float | None = None) -> Path:
+    """Return the interpreter of an environment that holds some packages, made where it is missing.
+
+    Args:
+        folder: of the environment.
+        packages: as pip takes them.
+        timeout: of pip, in seconds.
+
+    Raises:
+        RuntimeError: they cannot be installed.
+    """
     complete = folder / "complete"
     python = folder / "bin" / "python"
-    wanted = "\n".join(_PACKAGES[kind])
+    wanted = "\n".join(packages)
     if complete.exists() and complete.read_text() == wanted:
         return python
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     installed = subprocess.run(
-        [*pip, *_PACKAGES[kind]], check=False, capture_output=True, text=True, timeout=600
+        [*pip, *packages], check=False, capture_output=True, text=True, timeout=timeout
     )
     if installed.returncode:
-        raise RuntimeError(f"{kind}: pip could not install {wanted.split()}: {installed.stderr[-800:]}")
+        raise RuntimeError(
+            f"{folder.name}: pip could not install {wanted.split()}: {installed.stderr[-800:]}"
+        )
     complete.write_text(wanted)
     return python
 

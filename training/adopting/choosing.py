@@ -2,9 +2,7 @@
 
 Early cheap exits matter more than good late ones, and three or four that are spread are as good as many: of
 all subsets the smallest is taken that is within one standard error of the best, in mean accuracy over budgets
-of 30 to
-80% of the original. Thresholds are fitted on one half of the images that may be fitted on and judged on the
-other.
+of 30 to 80% of the original (`training.evaluation.exit_trials`).
 """
 
 from collections.abc import Sequence
@@ -16,11 +14,9 @@ import numpy as np
 from training.adopting.config import AUTO
 from training.adopting.network.network import Network
 from training.adopting.network.paths import Cut
-from training.calibration.collect import Labels, Probabilities, scorers_of
+from training.calibration.collect import Labels, Probabilities
 from training.errors import ConfigError
-from training.evaluation.candidates import DEFAULT_CANDIDATE, outcome
-from training.evaluation.curves import Floats
-from training.evaluation.evaluation import Scored
+from training.evaluation.exit_trials import best_and_fewest, try_subsets
 from training.models.flops import SegmentFlops
 
 CANDIDATES = 6
@@ -100,39 +96,17 @@ def best_subset(
         seed: of the halves.
     """
     last = len(segments) - 1
-    half = np.random.default_rng(seed).permutation(len(labels)) < len(labels) // 2
-    scorer = scorers_of(np.ones(last + 1))[DEFAULT_CANDIDATE.measure]
-    fitted, judged = (Scored.of(probabilities[part], labels[part], scorer) for part in (half, ~half))
-    bodies = np.cumsum([segment.body for segment in segments])
-    heads = np.array([segment.head for segment in segments])
-    found: dict[tuple[int, ...], Floats] = {}
-    richest: dict[tuple[int, ...], float] = {}
-    for size in range(1, most + 1):
-        for subset in combinations(range(last), size):
-            columns = [*subset, last]
-            costs = (bodies[columns] + np.cumsum(heads[columns])).astype(np.int64).tolist()
-            budgets = [share * original for share in _BUDGETS]
-            policy = DEFAULT_CANDIDATE.fit(
-                Scored(fitted.score[:, columns], fitted.correct[:, columns]), costs
-            )
-            kept = [budget for budget in budgets if budget >= costs[0]]
-            seen = Scored(judged.score[:, columns], judged.correct[:, columns])
-            found[subset], richest[subset] = np.zeros(len(seen.score)), 0.0
-            if kept:
-                right = outcome(policy, seen, kept, costs).right
-                found[subset], richest[subset] = right.sum(axis=0) / len(budgets), float(right[-1].mean())
-    best = max(found, key=lambda subset: found[subset].mean())
-    good = [subset for subset, right in found.items() if _within(right, found[best])]
-    fewest = min(len(subset) for subset in good)
-    chosen = max(
-        (subset for subset in good if len(subset) == fewest), key=lambda subset: found[subset].mean()
+    early = (subset for size in range(1, most + 1) for subset in combinations(range(last), size))
+    trials = try_subsets(
+        probabilities,
+        labels,
+        segments,
+        [(*subset, last) for subset in early],
+        [share * original for share in _BUDGETS],
+        seed,
     )
-    return Choice(chosen, float(found[chosen].mean()), float(found[best].mean()), richest[chosen])
-
-
-def _within(right: Floats, best: Floats) -> bool:
-    apart = best - right
-    return bool(apart.mean() <= apart.std() / np.sqrt(len(apart)))
+    best, chosen = best_and_fewest(trials)
+    return Choice(chosen[:-1], trials[chosen].mean, trials[best].mean, trials[chosen].richest)
 
 
 def _nearest(found: Sequence[Cut], share: float) -> Cut:

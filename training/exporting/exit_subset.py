@@ -1,25 +1,21 @@
 """Which exits a bundle has: a head costs every image that goes past it, and some never earn that.
 
-`--exits auto` fits thresholds for every subset that keeps the last exit, on one half of the images that may
-be fitted on, and judges it on the other half by its mean accuracy over budgets between the cheapest exit and
-the full depth of the whole net. A subset that cannot meet a budget, since its first exit is dearer, has no
-answer there. The smallest subset within one standard error of the best is taken. Images kept for certifying,
-and test images, have no say.
+`--exits auto` tries every subset that keeps the last exit (`training.evaluation.exit_trials`), under budgets
+between the cheapest exit and the full depth of the whole net. The smallest subset within one standard error
+of the best is taken. Images kept for certifying, and test images, have no say.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-import numpy as np
 import onnx
 from onnx.utils import Extractor
 
-from training.calibration.collect import Labels, Probabilities, scorers_of
+from training.calibration.collect import Labels, Probabilities
 from training.errors import ConfigError
-from training.evaluation.candidates import DEFAULT_CANDIDATE, outcome, spread_budgets
-from training.evaluation.curves import Floats
-from training.evaluation.evaluation import Scored
+from training.evaluation.candidates import spread_budgets
+from training.evaluation.exit_trials import best_and_fewest, try_subsets
 from training.exporting.graph import IMAGES, Boundary
 from training.models.flops import SegmentFlops, exit_flops
 
@@ -114,27 +110,23 @@ def best_exits(
             f"--exits {AUTO} tries every subset of up to {MOST_EXITS} exits, and the network has {exits}: "
             "name those to keep"
         )
-    fitting = np.random.default_rng(seed).permutation(len(labels)) < len(labels) // 2
-    scorer = scorers_of(np.ones(exits))[DEFAULT_CANDIDATE.measure]
-    fitted, judged = (Scored.of(probabilities[half], labels[half], scorer) for half in (fitting, ~fitting))
-    budgets = spread_budgets(exit_flops(list(segments)))
     everything = tuple(range(exits))
-    right = {
-        (*early, exits - 1): _right((*early, exits - 1), fitted, judged, segments, budgets)
-        for size in range(exits)
-        for early in combinations(range(exits - 1), size)
-    }
-    best = max(right, key=lambda subset: right[subset].mean())
-    good = [subset for subset in right if _within(right[subset], right[best])]
-    fewest = min(map(len, good))
-    kept = max((subset for subset in good if len(subset) == fewest), key=lambda one: right[one].mean())
+    trials = try_subsets(
+        probabilities,
+        labels,
+        segments,
+        [(*early, exits - 1) for size in range(exits) for early in combinations(range(exits - 1), size)],
+        spread_budgets(exit_flops(list(segments))),
+        seed,
+    )
+    best, kept = best_and_fewest(trials)
     return ExitChoice(
         kept,
         exits,
-        accuracy=float(right[kept].mean()),
-        all_accuracy=float(right[everything].mean()),
-        best_accuracy=float(right[best].mean()),
-        images=len(judged.score),
+        accuracy=trials[kept].mean,
+        all_accuracy=trials[everything].mean,
+        best_accuracy=trials[best].mean,
+        images=len(trials[kept].right),
     )
 
 
@@ -169,29 +161,3 @@ def without_other_heads(whole: onnx.ModelProto, parts: Sequence[Boundary]) -> on
         [IMAGES], [spec.name for part in parts for spec in part.outputs]
     )
     return pruned
-
-
-def _right(
-    subset: tuple[int, ...],
-    fitted: Scored,
-    judged: Scored,
-    segments: Sequence[SegmentFlops],
-    budgets: Sequence[float],
-) -> Floats:
-    """The share of the budgets under which each image is answered rightly, [N]."""
-    columns = list(subset)
-    bodies = np.cumsum([segment.body for segment in segments])[columns]
-    heads = np.cumsum([segments[index].head for index in columns])
-    costs = (bodies + heads).astype(np.int64).tolist()
-    met = [budget for budget in budgets if budget >= costs[0]]
-    if not met:
-        return np.zeros(len(judged.score))
-    policy = DEFAULT_CANDIDATE.fit(Scored(fitted.score[:, columns], fitted.correct[:, columns]), costs)
-    found = outcome(policy, Scored(judged.score[:, columns], judged.correct[:, columns]), met, costs)
-    return np.asarray(found.right.sum(axis=0) / len(budgets), np.float64)
-
-
-def _within(right: Floats, best: Floats) -> bool:
-    """Whether a subset is no further from the best than one standard error of their difference."""
-    apart = best - right
-    return bool(apart.mean() <= apart.std() / np.sqrt(len(apart)))
