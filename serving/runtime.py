@@ -155,8 +155,7 @@ class Runtime:
 
     def image_seconds(self) -> tuple[float, ...]:
         """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
-        rates = [self._cost.expected(stage) for stage in range(len(self._exit_flops))]
-        return tuple(rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates)
+        return tuple(self._cost.expected(stage).row_seconds for stage in range(len(self._exit_flops)))
 
 
 def _hard_budgets(bundle: Bundle, planner: Planner) -> Decide:
