@@ -1,12 +1,13 @@
 """Opens a bundle's engine on the runtime that was asked for, or on the one that computes it quicker."""
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.bundle import Bundle
 from serving.engine.backends.names import AskedPrecision, AskedRuntime, RuntimeName
@@ -16,6 +17,8 @@ from serving.engine.engine import Engine
 from serving.engine.providers import CPU, DeviceFeatures, wanted
 from serving.engine.rest import Rest, no_rest
 from serving.engine.sessions import available_providers
+from serving.engine.timing import Clock, least_seconds_in_turn
+from serving.engine.trial import noise
 from serving.errors import OfframpError
 from serving.interfaces import Tensors
 
@@ -66,8 +69,8 @@ class Opened:
 def open_engine(
     bundle: Bundle,
     options: EngineOptions,
-    clock: Callable[[], float] = time.perf_counter,
-    processor: Callable[[], float] | None = time.process_time,
+    clock: Clock = time.perf_counter,
+    processor: Clock | None = time.process_time,
 ) -> Opened:
     """Open a bundle's engine.
 
@@ -105,9 +108,9 @@ def open_engine(
 
 def compare(
     engines: Sequence[Engine],
-    clock: Callable[[], float],
+    clock: Clock,
     pause: Rest = no_rest,
-    processor: Callable[[], float] | None = None,
+    processor: Clock | None = None,
 ) -> list[float]:
     """Time engines of one bundle in turn: seconds per image at full depth, each at its best.
 
@@ -115,29 +118,27 @@ def compare(
         engines: warmed up.
         clock: seconds from any origin.
         pause: called after each run, with its seconds.
-        processor: seconds of processor time of this process, which count where they are less: a run on one
-            thread that waits for a core is not slower for it.
+        processor: as for `least_seconds_in_turn`.
     """
     segments = engines[0].segments
     rows = min(_BATCH, *most_rows(segments, _BATCH, _BATCH_BYTES))
-    shape = (rows, *(size or 1 for size in segments[0].inputs[0].shape[1:]))
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    best = [math.inf] * len(engines)
-    taken = 0.0
-    # The first round of each pays for memory, and for kernels that are made for the size of a batch.
-    for _ in range(1 + _ROUNDS):
-        if taken > _SECONDS and best[0] < math.inf:
-            break
-        for place, engine in enumerate(engines):
-            started, used = clock(), 0.0 if processor is None else processor()
-            inputs: Tensors = (images,)
-            for stage in range(engine.stages):
-                inputs = engine.run(stage, inputs)[1]
-            seconds = clock() - started
-            computed = seconds if processor is None else min(seconds, processor() - used)
-            pause(seconds)
-            best[place], taken = min(best[place], computed / rows), taken + seconds
-    return best
+    images = noise(segments, rows)
+    seconds = least_seconds_in_turn(
+        [partial(_to_full_depth, engine, images) for engine in engines],
+        clock,
+        # The first round of each pays for memory, and for kernels that are made for the size of a batch.
+        rounds=1 + _ROUNDS,
+        pause=pause,
+        processor=processor,
+        enough_seconds=_SECONDS,
+    )
+    return [least / rows for least in seconds]
+
+
+def _to_full_depth(engine: Engine, images: npt.NDArray[np.uint8]) -> None:
+    inputs: Tensors = (images,)
+    for stage in range(engine.stages):
+        inputs = engine.run(stage, inputs)[1]
 
 
 def _open(bundle: Bundle, runtime: RuntimeName, options: EngineOptions) -> Engine:
