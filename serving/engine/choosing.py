@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Bundle
+from serving.engine.arithmetic import Differs, hold_against_calibration
 from serving.engine.backends.names import AskedPrecision, AskedRuntime, RuntimeName
 from serving.engine.backends.registry import candidates, inference_precision, make_backend
 from serving.engine.batch_limits import most_rows
@@ -60,10 +61,12 @@ class Opened:
     Attributes:
         engine: warmed up.
         milliseconds: per image at full depth, by runtime; empty where there was nothing to choose.
+        differs: how its arithmetic differs from the calibration's; None where it does not.
     """
 
     engine: Engine
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    differs: Differs | None = None
 
 
 def open_engine(
@@ -93,17 +96,19 @@ def open_engine(
         on_gpu=on_gpu,
     )
     known = _open(bundle, first, options)
-    found = Opened(known)
+    engines, found = [known], Opened(known)
     for runtime in others:
         try:
             rival = _open(bundle, runtime, options)
         except OfframpError as error:
             _LOGGER.info("%s does not run on %s: %s", bundle.name, runtime, error)
             continue
+        engines.append(rival)
         times = compare([known, rival], clock, options.pause, processor)
         chosen = rival if times[1] < _CLEARLY * times[0] else known
         found = Opened(chosen, {first: 1000 * times[0], runtime: 1000 * times[1]})
-    return found
+    differs = hold_against_calibration(bundle, found.engine, options.pause, opened=engines)
+    return replace(found, differs=differs)
 
 
 def compare(
