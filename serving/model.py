@@ -20,7 +20,7 @@ from serving.answer import Answer
 from serving.awaiting import admitted, stream
 from serving.bundle import Bundle
 from serving.bundle.manifest import Manifest
-from serving.engine.arithmetic import Differs, hold_against_calibration
+from serving.engine.arithmetic import Differs
 from serving.engine.backends.names import AskedPrecision, AskedRuntime
 from serving.engine.batch_limits import most_rows
 from serving.engine.choosing import EngineOptions, open_engine
@@ -194,7 +194,7 @@ class Model:
         )
         model = cls(whole, engine, options, cost=cost, shortcuts=shortcuts)
         model.runtime_milliseconds = opened.milliseconds
-        model.arithmetic_differs = hold_against_calibration(whole, engine, pause)
+        model.arithmetic_differs = opened.differs
         return model
 
     @property

@@ -80,7 +80,7 @@ class Planner:
     @property
     def table(self) -> npt.NDArray[np.float64]:
         """The policy's path, threshold vectors [R, K] that never fall."""
-        return self._flops.table
+        return self._flops.policy.table
 
     def group_path(self) -> GroupPath:
         """Return what shares out hard budgets, along the policy's own path."""
@@ -200,8 +200,8 @@ class Planner:
 
     def _expect(self, asked: _Asked) -> Plan:
         if not asked.in_time:
-            return self._with_seconds(self._flops.expected(asked.cost))
-        judged = self._time.expected(asked.cost)
+            return self._with_seconds(self._flops.judge(self._flops.plan(asked.cost)))
+        judged = self._time.judge(self._time.plan(asked.cost))
         return replace(
             judged,
             budget_flops=self._flops_of(asked.cost),

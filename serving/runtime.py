@@ -113,8 +113,8 @@ class Runtime:
         self._agreement, self._drift = _monitors(bundle, rules, emit)
         largest = most_rows(bundle.manifest.segments, options.max_batch, options.max_batch_bytes)
         largest.append(_whole_rows(cost, largest))
-        loops = [loop for loop in (self.controller, self.time_controller) if loop is not None]
-        learners: list[Listener] = [cost, *map(ReorderBuffer, loops)]
+        self._loops = [loop for loop in (self.controller, self.time_controller) if loop is not None]
+        learners: list[Listener] = [cost, *([ReorderBuffer(fan_out(*self._loops))] if self._loops else [])]
         served = _scheduler(
             bundle,
             make_run,
@@ -151,13 +151,11 @@ class Runtime:
         )
 
     def _corrections(self) -> dict[str, BudgetCorrected]:
-        loops = [loop for loop in (self.controller, self.time_controller) if loop is not None]
-        return {label: found for loop in loops for label, found in loop.corrections().items()}
+        return {label: found for loop in self._loops for label, found in loop.corrections().items()}
 
     def image_seconds(self) -> tuple[float, ...]:
         """Seconds of each stage for an image, in batches of the cheapest size; 0 where it never ran."""
-        rates = [self._cost.expected(stage) for stage in range(len(self._exit_flops))]
-        return tuple(rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates)
+        return tuple(self._cost.expected(stage).row_seconds for stage in range(len(self._exit_flops)))
 
 
 def _hard_budgets(bundle: Bundle, planner: Planner) -> Decide:

@@ -7,13 +7,9 @@ same closed loop corrects them.
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 
-import numpy as np
-import numpy.typing as npt
-
 from serving.bundle.bundle import Bundle
 from serving.bundle.served_policy import Judge, expectation, served_policy
 from serving.policy.group_path import GroupPath
-from serving.policy.plan import Plan
 
 KEPT = 1024
 """Number of budgets that are remembered."""
@@ -44,13 +40,6 @@ class CostPlans:
         self.policy = served_policy(bundle.manifest, bundle.calibration, policy, self.costs)
         self.plan = lru_cache(maxsize=KEPT)(self.policy.plan)
         """The thresholds of a budget, on the images that they were fitted on."""
-        self.expected = lru_cache(maxsize=KEPT)(self._expect)
-        """The same, judged on images that they were not fitted on."""
-
-    @property
-    def table(self) -> npt.NDArray[np.float64]:
-        """The policy's path, threshold vectors [R, K] that never fall."""
-        return self.policy.table
 
     def planned(self, budget: float) -> float:
         """The budget to plan thresholds for, as the closed loop has it."""
@@ -61,9 +50,6 @@ class CostPlans:
         calibration, manifest = self._bundle.calibration, self._bundle.manifest
         score = calibration.score(manifest.calibration.confidence)[calibration.fit]
         return GroupPath(self.policy.table, score, self.costs)
-
-    def _expect(self, budget: float) -> Plan:
-        return self.judge(self.plan(budget))
 
     @cached_property
     def judge(self) -> Judge:

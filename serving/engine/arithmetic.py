@@ -4,6 +4,7 @@ Confidences depend on the runtime, the precision and, below float32, on the proc
 Thresholds were fitted to the calibration's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from serving.bundle import Bundle
 from serving.bundle.manifest import Arithmetic
-from serving.engine.backends.registry import calibrated_backend, calibrated_for
+from serving.engine.backends.registry import arithmetic_of, calibrated_backend, calibrated_for
 from serving.engine.engine import Engine
 from serving.engine.rest import Rest, no_rest
 from serving.errors import OfframpError
@@ -72,7 +73,9 @@ def differs(calibrated: Arithmetic, served: Arithmetic) -> bool:
     return served.precision not in ("float32", "float16") and len(sets) == 2 and None not in sets
 
 
-def hold_against_calibration(bundle: Bundle, engine: Engine, pause: Rest = no_rest) -> Differs | None:
+def hold_against_calibration(
+    bundle: Bundle, engine: Engine, pause: Rest = no_rest, *, opened: Sequence[Engine] = ()
+) -> Differs | None:
     """Compare an engine's arithmetic with that of its bundle's calibration; None where they are the same.
 
     Where the calibration's can be had here and the bundle has images stored, both compute them.
@@ -81,6 +84,8 @@ def hold_against_calibration(bundle: Bundle, engine: Engine, pause: Rest = no_re
         bundle: what the engine runs.
         engine: warmed up.
         pause: as for `Engine`.
+        opened: engines of the bundle that are open already; one that computes as the calibration did saves
+            opening another.
     """
     calibrated = calibrated_for(bundle.manifest)
     if not differs(calibrated, engine.arithmetic):
@@ -88,13 +93,14 @@ def hold_against_calibration(bundle: Bundle, engine: Engine, pause: Rest = no_re
     told = Differs(calibrated, engine.arithmetic)
     if bundle.samples is None:
         return told
-    images = pixels_of(list(bundle.samples.images), bundle.manifest.preprocessing)
+    same = (each for each in opened if not differs(calibrated, each.arithmetic))
     try:
-        reference = _as_calibrated(bundle, pause)
+        reference = next(same, None) or _as_calibrated(bundle, pause)
     except OfframpError:
         return told
-    if reference is None or differs(calibrated, reference.arithmetic):
+    if reference is None:
         return told
+    images = pixels_of(list(bundle.samples.images), bundle.manifest.preprocessing)
     expected, found = (_answers(bundle, each, images) for each in (reference, engine))
     return Differs(
         calibrated,
@@ -107,8 +113,11 @@ def hold_against_calibration(bundle: Bundle, engine: Engine, pause: Rest = no_re
 
 def _as_calibrated(bundle: Bundle, pause: Rest) -> Engine | None:
     """Open a bundle as it was calibrated; None where that is not to be had here."""
-    backend = calibrated_backend(bundle.manifest)
-    return None if backend is None else Engine(bundle, threads=1, pause=pause, backend=backend)
+    manifest = bundle.manifest
+    backend = calibrated_backend(manifest)
+    if backend is None or differs(calibrated_for(manifest), arithmetic_of(backend, manifest)):
+        return None
+    return Engine(bundle, threads=1, pause=pause, backend=backend)
 
 
 def _answers(

@@ -1,14 +1,16 @@
 """Opens a bundle's engine on the runtime that was asked for, or on the one that computes it quicker."""
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.bundle import Bundle
+from serving.engine.arithmetic import Differs, hold_against_calibration
 from serving.engine.backends.names import AskedPrecision, AskedRuntime, RuntimeName
 from serving.engine.backends.registry import candidates, inference_precision, make_backend
 from serving.engine.batch_limits import most_rows
@@ -16,6 +18,8 @@ from serving.engine.engine import Engine
 from serving.engine.providers import CPU, DeviceFeatures, wanted
 from serving.engine.rest import Rest, no_rest
 from serving.engine.sessions import available_providers
+from serving.engine.timing import Clock, least_seconds_in_turn
+from serving.engine.trial import noise
 from serving.errors import OfframpError
 from serving.interfaces import Tensors
 
@@ -57,17 +61,19 @@ class Opened:
     Attributes:
         engine: warmed up.
         milliseconds: per image at full depth, by runtime; empty where there was nothing to choose.
+        differs: how its arithmetic differs from the calibration's; None where it does not.
     """
 
     engine: Engine
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    differs: Differs | None = None
 
 
 def open_engine(
     bundle: Bundle,
     options: EngineOptions,
-    clock: Callable[[], float] = time.perf_counter,
-    processor: Callable[[], float] | None = time.process_time,
+    clock: Clock = time.perf_counter,
+    processor: Clock | None = time.process_time,
 ) -> Opened:
     """Open a bundle's engine.
 
@@ -90,24 +96,26 @@ def open_engine(
         on_gpu=on_gpu,
     )
     known = _open(bundle, first, options)
-    found = Opened(known)
+    engines, found = [known], Opened(known)
     for runtime in others:
         try:
             rival = _open(bundle, runtime, options)
         except OfframpError as error:
             _LOGGER.info("%s does not run on %s: %s", bundle.name, runtime, error)
             continue
+        engines.append(rival)
         times = compare([known, rival], clock, options.pause, processor)
         chosen = rival if times[1] < _CLEARLY * times[0] else known
         found = Opened(chosen, {first: 1000 * times[0], runtime: 1000 * times[1]})
-    return found
+    differs = hold_against_calibration(bundle, found.engine, options.pause, opened=engines)
+    return replace(found, differs=differs)
 
 
 def compare(
     engines: Sequence[Engine],
-    clock: Callable[[], float],
+    clock: Clock,
     pause: Rest = no_rest,
-    processor: Callable[[], float] | None = None,
+    processor: Clock | None = None,
 ) -> list[float]:
     """Time engines of one bundle in turn: seconds per image at full depth, each at its best.
 
@@ -115,29 +123,27 @@ def compare(
         engines: warmed up.
         clock: seconds from any origin.
         pause: called after each run, with its seconds.
-        processor: seconds of processor time of this process, which count where they are less: a run on one
-            thread that waits for a core is not slower for it.
+        processor: as for `least_seconds_in_turn`.
     """
     segments = engines[0].segments
     rows = min(_BATCH, *most_rows(segments, _BATCH, _BATCH_BYTES))
-    shape = (rows, *(size or 1 for size in segments[0].inputs[0].shape[1:]))
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    best = [math.inf] * len(engines)
-    taken = 0.0
-    # The first round of each pays for memory, and for kernels that are made for the size of a batch.
-    for _ in range(1 + _ROUNDS):
-        if taken > _SECONDS and best[0] < math.inf:
-            break
-        for place, engine in enumerate(engines):
-            started, used = clock(), 0.0 if processor is None else processor()
-            inputs: Tensors = (images,)
-            for stage in range(engine.stages):
-                inputs = engine.run(stage, inputs)[1]
-            seconds = clock() - started
-            computed = seconds if processor is None else min(seconds, processor() - used)
-            pause(seconds)
-            best[place], taken = min(best[place], computed / rows), taken + seconds
-    return best
+    images = noise(segments, rows)
+    seconds = least_seconds_in_turn(
+        [partial(_to_full_depth, engine, images) for engine in engines],
+        clock,
+        # The first round of each pays for memory, and for kernels that are made for the size of a batch.
+        rounds=1 + _ROUNDS,
+        pause=pause,
+        processor=processor,
+        enough_seconds=_SECONDS,
+    )
+    return [least / rows for least in seconds]
+
+
+def _to_full_depth(engine: Engine, images: npt.NDArray[np.uint8]) -> None:
+    inputs: Tensors = (images,)
+    for stage in range(engine.stages):
+        inputs = engine.run(stage, inputs)[1]
 
 
 def _open(bundle: Bundle, runtime: RuntimeName, options: EngineOptions) -> Engine:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from serving.bundle import ROWS, Bundle
-from serving.bundle.manifest import Arithmetic
 from serving.engine.backends.interface import Backend, Session
 from serving.engine.backends.onnx_backend import OnnxBackend, OnnxSession
+from serving.engine.backends.registry import arithmetic_of
 from serving.engine.batch_limits import slice_rows
 from serving.engine.buffer_pool import BufferPool
 from serving.engine.device import Device, features_on
@@ -20,7 +20,6 @@ from serving.engine.thread_pool import DaemonPool
 from serving.engine.trial import try_out
 from serving.errors import BundleError, EngineError
 from serving.interfaces import FloatArray, RunStage, Tensors, WaitingFeatures
-from serving.system.processor import instruction_set
 
 
 class Engine:
@@ -68,12 +67,8 @@ class Engine:
         backend: Backend | None = None,
     ) -> None:
         self._backend = backend or OnnxBackend(providers)
-        names, lowest = self._backend.wanted, bundle.manifest.precision
-        self.arithmetic = Arithmetic(
-            runtime=self._backend.name,
-            precision=self._backend.precision if lowest == "float32" else lowest,
-            instruction_set=instruction_set(),
-        )
+        names = self._backend.wanted
+        self.arithmetic = arithmetic_of(self._backend, bundle.manifest)
         self.segments = bundle.manifest.segments
         self._output_names = [[output.name for output in segment.outputs] for segment in self.segments]
         self._threads = threads or cores()

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from serving.bundle.manifest import ROWS, SegmentSpec, TensorSpec
 from serving.engine.engine import Engine
 from serving.engine.graph_variants import headless, whole
 from serving.engine.rest import Rest, resting
+from serving.engine.timing import Clock, least_seconds_in_turn
+from serving.engine.trial import noise
 from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, Tensors
 
 ALLOWED = 0.02
@@ -33,7 +36,6 @@ _LEAST_GAIN = 0.05  # of the seconds, likewise
 _LOGGER = logging.getLogger(__name__)
 
 Runner = Callable[[Tensors], Tensors]
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,7 @@ def _open(
 
 def _step_by_step(bundle: Bundle, engine: Engine) -> list[_Seen]:
     """Run seeded images through all segments."""
-    shape = (_IMAGES, *(size or 1 for size in bundle.manifest.segments[0].inputs[0].shape[1:]))
-    inputs: Tensors = (np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8),)
+    inputs: Tensors = (noise(bundle.manifest.segments, _IMAGES),)
     seen = []
     run = resting(engine.run, engine.pause)
     for stage in range(engine.stages):
@@ -153,12 +154,6 @@ def _quicker(
     pause: Rest,
 ) -> bool:
     """Whether the first takes clearly less time than the second, each at its best of a few runs in turn."""
-    best = [float("inf"), float("inf")]
-    for _ in range(_ROUNDS):
-        for index, run in enumerate((first, second)):
-            started = clock()
-            run(inputs)
-            seconds = clock() - started
-            best[index] = min(best[index], seconds)
-            pause(seconds)
-    return best[0] < (1 - _LEAST_GAIN) * best[1]
+    runs = [partial(run, inputs) for run in (first, second)]
+    seconds, others = least_seconds_in_turn(runs, clock, rounds=_ROUNDS, pause=pause)
+    return seconds < (1 - _LEAST_GAIN) * others

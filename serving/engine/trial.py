@@ -37,10 +37,9 @@ def try_out(
         BundleError: a segment does not run or is not what the manifest says, or its answers are no
             probabilities or depend on the batch; names the segment's file.
     """
-    shape = [size or 1 for size in segments[0].inputs[0].shape[1:]]
     for rows in sizes:
-        _run_chain(run, segments, np.zeros((rows, *shape), np.uint8))
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), dtype=np.uint8)
+        _run_chain(run, segments, np.zeros(_shape(segments, rows), np.uint8))
+    images = noise(segments, IMAGES)
     together = _run_chain(run, segments, images)
     alone = [_run_chain(run, segments, image[None]) for image in images]
     apart = max(
@@ -53,6 +52,15 @@ def try_out(
             "no operator may mix the rows of a batch (BatchNorm in training mode does)"
         )
     return f"batches of 1 and {IMAGES} agree to {apart:.1e}; every row is a distribution"
+
+
+def noise(segments: Sequence[SegmentSpec], rows: int) -> npt.NDArray[np.uint8]:
+    """Return images [rows, H, W, 3] of noise, the same ones every time."""
+    return np.random.default_rng(0).integers(0, 256, _shape(segments, rows), dtype=np.uint8)
+
+
+def _shape(segments: Sequence[SegmentSpec], rows: int) -> tuple[int, ...]:
+    return (rows, *(size or 1 for size in segments[0].inputs[0].shape[1:]))
 
 
 def _run_chain(

@@ -83,6 +83,16 @@ def open_bundle(
     return read_bundle(found[0], name=name or named.name)
 
 
+def files_of(bundle: Bundle) -> dict[str, bytes]:
+    """Return a bundle's files by name, and what lies beside them of card, evaluation and gallery.
+
+    Raises:
+        BundleError: a file of the bundle changed since it was read.
+    """
+    beside = {name: bundle.folder / name for name in BESIDE}
+    return bundle.files() | {name: path.read_bytes() for name, path in beside.items() if path.is_file()}
+
+
 def copy_bundle(folder: Path, target: Path, *, force: bool) -> None:
     """Copy a bundle out of the cache into a folder of its own: files in place of links, and checked again.
 
@@ -94,8 +104,6 @@ def copy_bundle(folder: Path, target: Path, *, force: bool) -> None:
     Raises:
         BundleError: it cannot be used, or `target` cannot be written.
     """
-    bundle = read_bundle(folder)
-    files = bundle.files()
-    files |= {name: (folder / name).read_bytes() for name in BESIDE if (folder / name).is_file()}
+    files = files_of(read_bundle(folder))
     with new_folder(target.absolute(), files, replace=force) as written:
         read_bundle(written)

@@ -2,7 +2,7 @@
 
 from serving.bundle import Bundle
 from serving.errors import HubError
-from serving.hub.bundles import BESIDE, CARD, bundle_files
+from serving.hub.bundles import CARD, bundle_files, files_of
 from serving.hub.card import plain_card, with_front_matter
 from serving.hub.library import UnreachableError, explained, library
 from serving.hub.names import HubName
@@ -52,11 +52,7 @@ def push(bundle: Bundle, named: HubName, *, message: str, private: bool | None =
 
 
 def _files(bundle: Bundle, name: str) -> dict[str, bytes]:
-    manifest, folder = bundle.manifest, bundle.folder
-    files = bundle.files()
-    for beside in BESIDE:
-        if (folder / beside).is_file():
-            files[beside] = (folder / beside).read_bytes()
+    files, manifest = files_of(bundle), bundle.manifest
     card = files[CARD].decode(errors="replace") if CARD in files else plain_card(manifest, name)
     files[CARD] = with_front_matter(card, manifest, name).encode()
     return files

@@ -60,7 +60,7 @@ def is_time(text: str) -> bool:
     >>> is_time("8 ms"), is_time("8MFLOPs"), is_time("50%")
     (True, False, False)
     """
-    match = _BUDGET.fullmatch(text.strip()) if len(text) <= _MOST_CHARACTERS else None
+    match = _matched(text)
     return match is not None and match["unit"].lower() in SECONDS
 
 
@@ -125,6 +125,10 @@ def _untimed(shown: str) -> str:
     )
 
 
+def _matched(text: str) -> re.Match[str] | None:
+    return _BUDGET.fullmatch(text.strip()) if len(text) <= _MOST_CHARACTERS else None
+
+
 def _read(text: str) -> tuple[float, str, str]:
     """The number and the unit of a budget, and the text as it can be shown.
 
@@ -132,7 +136,7 @@ def _read(text: str) -> tuple[float, str, str]:
         BudgetError: not a budget, an unknown unit, or not a positive finite number.
     """
     shown = repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
-    match = _BUDGET.fullmatch(text.strip()) if len(text) <= _MOST_CHARACTERS else None
+    match = _matched(text)
     if match is None:
         raise BudgetError(f"expected {_FORMS}, found {shown}")
     unit = match["unit"].lower()

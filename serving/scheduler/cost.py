@@ -67,6 +67,15 @@ class BatchCostCurve:
                 return size
         return self._sizes[-1] if self._sizes else 0
 
+    @property
+    def row_seconds(self) -> float:
+        """Seconds per row in batches of `efficient_rows`; 0 where nothing is known.
+
+        >>> round(BatchCostCurve({1: 0.010, 8: 0.048, 32: 0.190}).row_seconds, 6)
+        0.006
+        """
+        return self.seconds(self.efficient_rows) / max(1, self.efficient_rows)
+
     def cheapest_rows(self, rows: int) -> int:
         """The number of `rows` to run together: all, unless a smaller measured size costs less per row.
 
@@ -198,8 +207,7 @@ def exit_seconds(cost: CostModel, stages: int) -> tuple[float, ...]:
     Returns:
         The stages' times added up; nothing where one of them never ran.
     """
-    rates = [cost.compute(stage) for stage in range(stages)]
-    times = [rate.seconds(rate.efficient_rows) / max(1, rate.efficient_rows) for rate in rates]
+    times = [cost.compute(stage).row_seconds for stage in range(stages)]
     return tuple(accumulate(times)) if all(time > 0 for time in times) else ()
 
 

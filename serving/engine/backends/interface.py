@@ -79,7 +79,6 @@ class Backend(Protocol):
 
     Attributes:
         precision: what networks in float32 are computed in.
-        batch_tolerance: how far a probability may differ between an image alone and in a batch.
     """
 
     precision: InferencePrecision

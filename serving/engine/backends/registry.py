@@ -10,12 +10,23 @@ from serving.engine.backends.names import AskedPrecision, AskedRuntime, Inferenc
 from serving.engine.backends.onnx_backend import OnnxBackend
 from serving.engine.providers import CPU
 from serving.errors import EngineError
+from serving.system.processor import instruction_set
 
 
 def calibrated_for(manifest: Manifest) -> Arithmetic:
     """The arithmetic of a bundle's calibration; a bundle that does not say was calibrated on ONNX Runtime."""
     found = manifest.calibration.arithmetic
     return found or Arithmetic(runtime="onnxruntime", precision=manifest.precision)
+
+
+def arithmetic_of(backend: Backend, manifest: Manifest) -> Arithmetic:
+    """What a bundle is computed with on this machine, by a backend; known before it is opened."""
+    lowest = manifest.precision
+    return Arithmetic(
+        runtime=backend.name,
+        precision=backend.precision if lowest == "float32" else lowest,
+        instruction_set=instruction_set(),
+    )
 
 
 def inference_precision(

@@ -14,6 +14,7 @@ from serving.bundle.manifest import Arithmetic
 from serving.bundle.samples import Samples
 from serving.engine import arithmetic
 from serving.engine.arithmetic import differs, hold_against_calibration
+from serving.engine.backends import registry
 from serving.engine.engine import Engine
 from tests.bundles import tiny_bundle, tiny_calibration, tiny_images, tiny_manifest, tiny_segments
 
@@ -84,6 +85,36 @@ def test_with_stored_images_the_largest_difference_is_measured(
     assert found.largest > 0.05
     assert 0 < found.changed <= 1
     assert "on its 10 stored images confidences differ by up to" in str(found)
+
+
+def test_an_engine_that_is_open_already_stands_for_the_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = with_images(calibrated(tmp_path / "tiny", computed("openvino", "bfloat16")), tiny_images(10))
+    served, other = Engine(bundle), _Claims(tiny_bundle(tmp_path / "other", seed=3))
+    monkeypatch.setattr(arithmetic, "_as_calibrated", _refuse)
+    found = hold_against_calibration(bundle, served, opened=[served, other])
+    assert found is not None
+    assert found.images == 10
+    assert found.largest > 0.05
+
+
+def test_nothing_is_opened_where_the_calibration_s_instructions_are_not_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by = computed("onnxruntime", "int8", "of_another_machine")
+    bundle = with_images(calibrated(tmp_path / "tiny", by), tiny_images(2))
+    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"precision": "int8"}))
+    monkeypatch.setattr(registry, "instruction_set", lambda: "of_this_machine")
+    served = Engine(bundle)
+    monkeypatch.setattr(arithmetic, "Engine", _refuse)
+    found = hold_against_calibration(bundle, served)
+    assert found is not None
+    assert found.images == 0
+
+
+def _refuse(*asked: object, **more: object) -> Engine:
+    raise AssertionError("another engine is opened")
 
 
 class _Claims(Engine):
