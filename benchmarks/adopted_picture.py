@@ -3,7 +3,8 @@
     python -m benchmarks.adopted_picture --weights cifar10-resnets/ --cifar10 cifar10/ --work WORK
 
 `--weights` is a folder of resnet20-….th, resnet32-….th and resnet56-….th, `--cifar10` one of parquet
-shards. Takes about ten minutes on two quiet cores. Writes docs/benchmarks/advice.json, advice.md and
+shards. Takes about half an hour on two quiet cores, a third of it for bundles,
+which a second run finds in WORK. Writes docs/benchmarks/advice.json, advice.md and
 docs/images/advice.png.
 """
 
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         __doc__, weights="folder of resnet20-….th and so on", work="folder of networks, images and bundles"
     )
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 32, 56], help="which ResNets")
+    parser.add_argument("--judged", type=int, default=3_000, help="of the other half, how many are asked")
+    parser.add_argument("--timed-images", type=int, default=50, help="how many are asked one by one")
     parser.add_argument("--precision", default="int8", choices=["int8", "float32"], help="beside float32")
     given = parser.parse_args(argv)
     parts = divided(given.cifar10, given.work, given.images, given.test_images)
@@ -84,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         normalise=("imagenet",),
         exits=EXITS,
         precision=given.precision,
+        test_limit=given.judged,
+        timed_images=given.timed_images,
     )
     out = given.work / "advice"
     advice.advise(networks, out, config, Console(), force=True)

@@ -1,4 +1,4 @@
-"""Marks tests that want a browser: they are skipped, and say so, where there is none; CI has one (.ci/run)."""
+"""Marks tests that want a browser: they are skipped where there is none, and say so; CI has one (.ci/run)."""
 
 import pytest
 
