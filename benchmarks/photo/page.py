@@ -58,9 +58,7 @@ def _targets(book: Book) -> list[str]:
 def _ratio(book: Book, target: Target, kind: str) -> Spread | None:
     """Ours over the best peer, as a gain: rates one way round, processor time the other."""
     where = (target.network, target.precision, target.connections)
-    ours = _best(
-        book, where, kind, lambda who: who.startswith(_OURS) and who.endswith(f"at {target.budget}%")
-    )
+    ours = _best(book, where, kind, lambda who: _counts(who, target))
     if target.over == "floor":
         return _of_floor(book, target, kind, ours)
     theirs = _best(book, where, kind, lambda who: not who.startswith(_OURS))
@@ -68,6 +66,12 @@ def _ratio(book: Book, target: Target, kind: str) -> Spread | None:
         return None
     rounds = min(len(ours), len(theirs))
     return ratios(*_gain(ours[:rounds], theirs[:rounds], kind))
+
+
+def _counts(who: str, target: Target) -> bool:
+    """Say whether a row of ours is of the target's budget and arithmetic."""
+    ends = who.startswith(_OURS) and who.endswith(f"at {target.budget}%")
+    return ends and ("bf16" in who) == target.bf16
 
 
 def _gain(

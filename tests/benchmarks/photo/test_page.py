@@ -51,6 +51,25 @@ def test_the_floor_has_the_decoding_of_the_same_pictures_in_it() -> None:
     assert (processor, verdict) == ("0.50 / 0.75 / 1.00", "**missed**")
 
 
+def test_bf16_counts_for_its_own_target_alone() -> None:
+    made = book()
+    for who, rate in (
+        ("offramp at 50%", 60),
+        ("offramp --inference-precision bf16 at 50%", 150),
+        ("mosec", 40),
+    ):
+        made.rounds[row_name("resnet50", "float32", 64, who)] = [{"rate": rate, "cpu_ms": 600 / rate, **MORE}]
+
+    text = page(made)
+
+    assert line(text, "ResNet-50 float at 50% / best")[2:] == [
+        "1.50 / 1.50 / 1.50",
+        "1.50 / 1.50 / 1.50",
+        "**missed**",
+    ]
+    assert line(text, "ResNet-50 in bf16")[2:] == ["3.75 / 3.75 / 3.75", "3.75 / 3.75 / 3.75", "met"]
+
+
 def test_what_was_not_measured_says_so() -> None:
     assert line(page(book()), "MobileNetV3-large")[2:] == ["not measured", "not measured", ""]
 
