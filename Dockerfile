@@ -5,7 +5,7 @@
 #   docker build --build-arg GPU_PACKAGES="onnxruntime-gpu[cuda,cudnn]" -t offramp-gpu .
 #   docker run --gpus all -p 8000:8000 -v "$PWD/exported_models:/models:ro" offramp-gpu \
 #     --default-model cifar10-ladder --strict-providers
-# On many cores small networks are served faster by several processes: add --processes auto (docs/scaling.md).
+# As many processes serve as cores and networks call for (docs/scaling.md); one: -e OFFRAMP_PROCESSES=1.
 # `make pin-image` adds the digest of what the name stands for today.
 ARG BASE=python:3.11-slim
 FROM ${BASE} AS build
@@ -35,7 +35,7 @@ FROM ${BASE}
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin offramp
 COPY --from=build /opt/offramp /opt/offramp
 ENV PATH="/opt/offramp/bin:$PATH" PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
-ENV OFFRAMP_MODELS=/models OFFRAMP_HOST=0.0.0.0 OFFRAMP_PORT=8000
+ENV OFFRAMP_MODELS=/models OFFRAMP_HOST=0.0.0.0 OFFRAMP_PORT=8000 OFFRAMP_PROCESSES=auto
 USER offramp
 WORKDIR /
 EXPOSE 8000

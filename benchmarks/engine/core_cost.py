@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from serving.bundle import Bundle, read_bundle
+from serving.engine.backends.registry import calibrated_for
 from serving.engine.engine import Engine
 from serving.events import Event
 from serving.model import Model, RuntimeOptions, ServingConfig
@@ -44,6 +45,7 @@ class Replay:
         self._probabilities = np.repeat(rest.T[:, :, None], classes, axis=2).astype(np.float32)
         self._probabilities[:, :, 0] = confidence.T
         self.seconds = 0.0
+        self.arithmetic = calibrated_for(bundle.manifest)
 
     def make_run(self, waiting: Any, *, max_batch: int) -> Any:
         """The stage that a scheduler runs."""
