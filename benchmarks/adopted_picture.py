@@ -51,7 +51,8 @@ def as_markdown(found: dict[str, Any]) -> str:
         [
             "# Exits, cascades and static networks in one picture",
             "",
-            "Written by `python -m benchmarks.adopted_picture --weights FOLDER --cifar10 FOLDER --work FOLDER`.",
+            "Written by",
+            "`python -m benchmarks.adopted_picture --weights FOLDER --cifar10 FOLDER --work FOLDER`.",
             "",
             "Public ResNets for CIFAR-10. Heads learn from the training images, thresholds are fitted on",
             f"half of the test images, and {found['images']:,} of the other half are asked over HTTP.",
