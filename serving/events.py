@@ -294,6 +294,13 @@ class AccuracyMeasured:
     bound: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class DecodeThreadsChanged:
+    """From now on so many threads decode images (`--decode-threads auto`)."""
+
+    threads: int
+
+
 Event = (
     StageRan
     | RowsBroken
@@ -316,6 +323,7 @@ Event = (
     | ShadowCompared
     | AnswerLabelled
     | AccuracyMeasured
+    | DecodeThreadsChanged
 )
 
 Listener = Callable[[Event], None]

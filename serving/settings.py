@@ -239,8 +239,8 @@ class Settings(BaseSettings):
     """Processes that share the port, the cores and the limits; `auto`: as cores and models call for."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
-    decode_threads: int = Field(default=2, ge=0, le=MOST_THREADS)
-    """Threads that decode images; 0 decodes small ones in the event loop, and others in one thread."""
+    decode_threads: int | Literal["auto"] = Field(default="auto", title="THREADS")
+    """Threads that decode images; `auto`: by what decoding takes; 0 decodes small ones in the event loop."""
     runtime: AskedRuntime = "auto"
     """What runs networks on the CPU; `auto` times ONNX Runtime and OpenVINO where both are installed."""
     inference_precision: Annotated[
@@ -362,6 +362,14 @@ class Settings(BaseSettings):
         if value != "auto" and not (_WHOLE.fullmatch(value) and 1 <= int(value) <= MOST_PROCESSES):
             raise ValueError(f"expected a number from 1 to {MOST_PROCESSES}, or auto")
         return value
+
+    @field_validator("decode_threads", mode="before")
+    @classmethod
+    def _is_a_number_of_threads(cls, value: object) -> object:
+        found = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
+        if found != "auto" and not (type(found) is int and 0 <= found <= MOST_THREADS):
+            raise ValueError(f"expected a number from 0 to {MOST_THREADS}, or auto")
+        return found
 
     @field_validator("host", "admin_host")
     @classmethod

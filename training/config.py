@@ -21,6 +21,17 @@ def _none(value: object) -> object:
     return None if value == "none" else value
 
 
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+def _flag_or_auto(value: object) -> object:
+    """Read a flag, or the word that leaves it to a trial."""
+    word = str(value).lower()
+    if word not in (*_TRUE, *_FALSE, "auto"):
+        raise ValueError("expected true, false or auto")
+    return word if word == "auto" else word in _TRUE
+
+
 class OptionConfig(BaseModel):
     """The options; docs/options.md names the source of each."""
 
@@ -75,7 +86,11 @@ class OptionConfig(BaseModel):
         ge=8,
         description="side of the images at first, in pixels; it grows to the full one as training goes",
     )
-    compile: bool = Field(False, description="train the net as compiled by torch.compile")
+    compile: Annotated[bool | Literal["auto"], BeforeValidator(_flag_or_auto)] = Field(
+        False,
+        description="train the net as compiled by torch.compile; auto: where a trial says that it pays over "
+        "the epochs",
+    )
     feature_split: bool = Field(
         False, description="half of an exit head's input gets no gradient from later exits (DFS)"
     )

@@ -8,7 +8,7 @@ from pydantic_settings import CliPositionalArg, NoDecode
 
 from serving.errors import OfframpError
 from serving.hub.download import MAX_BYTES
-from serving.system.resources import MOST_THREADS
+from serving.system.resources import MOST_THREADS, resources
 
 if TYPE_CHECKING:
     from serving.bulk.job import Job
@@ -52,7 +52,9 @@ class BulkArguments(BaseModel):
         25_000_000, gt=0, le=80_000_000, description="the most pixels (width x height) of one image"
     )
     threads: int = Field(0, ge=0, le=MOST_THREADS, description="threads that compute; one for each core if 0")
-    decode_threads: int = Field(2, gt=0, le=MOST_THREADS, description="threads that decode images")
+    decode_threads: int = Field(
+        0, ge=0, le=MOST_THREADS, description="threads that decode images; as many as compute if 0"
+    )
 
     @field_validator("keep", mode="before")
     @classmethod
@@ -112,7 +114,10 @@ def job_of(arguments: BulkArguments) -> "Job":
             "budget": arguments.budget,
             "max_drop": arguments.max_drop,
         },
-        limits=Limits(arguments.max_pixels, arguments.decode_threads),
+        # They wait once they are a shard ahead: too many of them take nothing from the network.
+        limits=Limits(
+            arguments.max_pixels, arguments.decode_threads or arguments.threads or resources().cores
+        ),
         total_flops=total,
         probabilities=arguments.probabilities,
     )

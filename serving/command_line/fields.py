@@ -39,6 +39,11 @@ def choices(annotation: Any) -> list[str]:
     return [choice for part in get_args(annotation) for choice in choices(part)]
 
 
+def is_flag_or_word(annotation: Any) -> bool:
+    """Tell whether a type is a flag that may be given a word instead, such as `bool | Literal["auto"]`."""
+    return bool in get_args(annotation) and bool(choices(annotation))
+
+
 def placeholder(name: str, info: FieldInfo) -> str:
     """Return what stands for a value in the help: the field's title, its choices, or its name's last word."""
     if info.title:

@@ -17,7 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from serving.command_line.fields import fields_of, from_words, help_of, placeholder
+from serving.command_line.fields import fields_of, from_words, help_of, is_flag_or_word, placeholder
 from serving.command_line.naming import SettingsValueError, flag
 from serving.command_line.sources import Variables
 
@@ -97,6 +97,10 @@ class Line:
             how |= {"action": "extend", "nargs": "+"}
         if how.get("action") is not argparse.BooleanOptionalAction:
             how["metavar"] = placeholder(name, info)
+        if is_flag_or_word(info.annotation):
+            how |= {"nargs": "?", "const": "true"}
+            off = {"action": "store_const", "const": "false", "dest": name, "default": how["default"]}
+            self._group(parser, name).add_argument(flag(f"no_{name}"), help=argparse.SUPPRESS, **off)
         if "dest" in how:
             self._group(parser, name).add_argument(*names, **how)
         else:

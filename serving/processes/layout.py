@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from serving.settings import Settings
 
@@ -59,7 +60,7 @@ def settings_of(settings: Settings, count: int, share: Share) -> Settings:
     return settings.model_copy(
         update={
             "threads": share.threads,
-            "decode_threads": settings.decode_threads and max(1, settings.decode_threads // count),
+            "decode_threads": _decode_threads(settings, count),
             # A request that one process would take is taken by each of several.
             "max_queue_rows": max(most_rows, min(settings.max_queue_rows, settings.max_images)),
             "max_waiting_bytes": max(most_bytes, min(settings.waiting_bytes, settings.max_body_bytes)),
@@ -70,3 +71,9 @@ def settings_of(settings: Settings, count: int, share: Share) -> Settings:
             "watch": False,
         }
     )
+
+
+def _decode_threads(settings: Settings, count: int) -> int | Literal["auto"]:
+    """Divide a number that the user set; 0 and `auto` are of each process."""
+    threads = settings.decode_threads
+    return threads if threads == "auto" or not threads else max(1, threads // count)

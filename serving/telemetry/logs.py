@@ -16,6 +16,7 @@ from serving.events import (
     AccuracyMeasured,
     AgreementMeasured,
     BudgetsLowered,
+    DecodeThreadsChanged,
     DriftMeasured,
     Event,
     ModelStalled,
@@ -181,6 +182,8 @@ class EventLog:
                 self._alarm("agreement_low" if alarm else "agreement_back", found, alarm)
             case RequestFailed(model, error, rows):
                 self._logger.info("request_not_answered", model=model, error=error, rows=rows)
+            case DecodeThreadsChanged(threads):
+                self._logger.info("decode_threads", threads=threads)
 
     def _alarm(self, event: str, found: Mapping[str, Any], raised: bool) -> None:
         log = self._logger.warning if raised else self._logger.info

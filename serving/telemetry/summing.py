@@ -28,6 +28,7 @@ GAUGES: dict[str, Combine] = {
     "offramp_budget_error_ratio": _mean,
     "offramp_build_info": max,
     "offramp_decode_stalled_seconds": max,
+    "offramp_decode_threads": sum,
     "offramp_decode_waiting": sum,
     "offramp_drift_alarm": max,
     "offramp_drift_limit_ratio": max,

@@ -24,12 +24,14 @@ from serving.repository.opener import Described
 from serving.repository.repository import OnDisk
 from serving.scheduler.request import StageTime
 from serving.settings import Settings
+from serving.system.resources import resources
 from serving.telemetry.live import Live
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.tracing import Tracing
 from serving.web.reading.byte_budget import ByteBudget
 from serving.web.reading.decode_pool import DecodePool
+from serving.web.reading.decode_threads import DecodeThreads
 from serving.web.reading.images import ReadLimits
 from serving.web.recent import RecentImages
 
@@ -167,10 +169,17 @@ class Service:
         models = self.models
         self.models = self.loaded = models if isinstance(models, LiveModels) else LiveModels(models)
         settings = self.settings
-        self.pool = DecodePool(max(1, settings.decode_threads), settings.max_queue_rows)
+        self.pool = self._decode_pool()
         self.bodies = ByteBudget(settings.waiting_bytes)
         self.recent = RecentImages(settings.keep_recent) if settings.keep_recent else None
         self.read_limits = ReadLimits(settings.max_images, settings.max_pixels, settings.max_request_pixels)
+
+    def _decode_pool(self) -> DecodePool:
+        threads, most = self.settings.decode_threads, self.settings.max_queue_rows
+        if threads == "auto":
+            auto = DecodeThreads(resources().cores, self.emit)
+            return DecodePool(auto.count, most, sizing=auto.measure)
+        return DecodePool(max(1, threads), most)
 
     @property
     def notes(self) -> AnswerNotes | None:
@@ -180,6 +189,7 @@ class Service:
     def show(self) -> None:
         """Put what is waiting here among the metrics."""
         watch = self.metrics.watch
+        watch("offramp_decode_threads", "Threads that decode images.", lambda: self.pool.threads)
         watch("offramp_decode_waiting", "Requests that wait to be decoded.", lambda: self.pool.waiting)
         watch(
             "offramp_decode_stalled_seconds",

@@ -194,6 +194,21 @@ def test_a_number_of_processes_that_is_none_is_refused_with_what_was_expected(va
         read_settings([f"--processes={value}"])
 
 
+@pytest.mark.parametrize("value", ["-1", "1025", "two", "1.5", "٣", "9" * 5000])
+def test_a_number_of_decoding_threads_that_is_none_is_refused_with_what_was_expected(value: str) -> None:
+    with pytest.raises(
+        SettingsValueError, match=r"--decode-threads: expected a number from 0 to 1024, or auto|4096"
+    ) as caught:
+        read_settings([f"--decode-threads={value}"])
+    assert len(str(caught.value)) < 500
+
+
+def test_decoding_threads_are_a_number_or_left_to_the_server() -> None:
+    found = [read_settings(["--decode-threads", value]).decode_threads for value in ("0", "12", "auto")]
+    assert found == [0, 12, "auto"]
+    assert read_settings([]).decode_threads == "auto"
+
+
 def test_processes_are_a_number_or_left_to_the_machine() -> None:
     found = [read_settings(["--processes", value]).process_count for value in ("2", "auto")]
     assert found == [2, None]

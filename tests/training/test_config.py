@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from serving import command_line
 from tests.training.small_runs import broken, config, ended, flags, logged, same, trained, weights
-from training.config import OptionConfig, check_options
+from training.config import FitConfig, OptionConfig, check_options
 from training.errors import ConfigError
-from training.fit import main
+from training.fit import Arguments, main
 from training.runs.checkpoint import Checkpoint
 from training.runs.run import Run
 
@@ -153,3 +154,41 @@ def test_options_are_off_by_default() -> None:
     }
 
     assert config().model_dump().items() >= off.items()
+
+
+@pytest.mark.parametrize(
+    ("words", "compiled"),
+    [
+        ([], False),
+        (["--compile"], True),
+        (["--compile", "--epochs", "3"], True),
+        (["--no-compile"], False),
+        (["--compile", "--no-compile"], False),
+        (["--compile", "auto"], "auto"),
+        (["--compile=false"], False),
+        (["--compile", "True"], True),
+    ],
+)
+def test_compiling_is_a_flag_that_may_be_left_to_a_trial(words: list[str], compiled: bool | str) -> None:
+    given = command_line.given(Arguments, "fit", ["--dataset", "digits", "--out", "run", *words])
+    assert given.read(FitConfig).compile == compiled
+
+
+def test_compiling_may_be_a_variable_or_a_key_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "fit.toml"
+    file.write_text("compile = true\n")
+    words = ["--dataset", "digits", "--out", "run", "--config", str(file)]
+    assert command_line.given(Arguments, "fit", words).read(FitConfig).compile is True
+    monkeypatch.setenv("OFFRAMP_FIT_COMPILE", "auto")
+    assert command_line.given(Arguments, "fit", words).read(FitConfig).compile == "auto"
+
+
+def test_another_word_for_compiling_is_refused() -> None:
+    with pytest.raises(
+        command_line.SettingsValueError, match=r"^--compile: expected true, false or auto; found 'maybe'$"
+    ):
+        command_line.given(
+            Arguments, "fit", ["--dataset", "digits", "--out", "run", "--compile", "maybe"]
+        ).read(FitConfig)

@@ -8,7 +8,7 @@ depends on.
 import copy
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ from training.config import FitConfig
 from training.data.batches import Data
 from training.errors import RunError
 from training.evaluation.predict import accuracy_per_exit, predict
+from training.fitting.compile_trial import try_compiling
 from training.fitting.losses import LossRecipe
 from training.fitting.parallel import ALONE, Processes, tensors_in
 from training.fitting.problem import Recipe, TrainingProblem
-from training.fitting.progress import EpochWatch, FitProgress, NoProgress, ShowRun
+from training.fitting.progress import EpochWatch, FitProgress, NoProgress, RunProgress, ShowRun
 from training.fitting.weight_average import KeptWeights, LastWeights, WeightAverage
 from training.methods import Method, method, method_entry
 from training.methods.backbone_first import BackboneFirst
+from training.methods.interface import Phase
 from training.models.multi_exit import MultiExitModel
 from training.models.state_file import state_dict
 from training.runs.checkpoint import Checkpoint, damaged, load_state, save_state
@@ -37,12 +39,11 @@ from training.runs.run import Run
 from training.runs.weights import write_weights
 from training.schedules import LOSS_WEIGHTINGS, SCHEDULES, stage
 from training.setup import whitening
-from training.setup.batchnorm import freeze_scales
-from training.setup.freezing import freeze_layers
 from training.setup.identity import pass_on
 from training.setup.init_weights import fill
+from training.setup.preparing import prepared
 from training.setup.transfer import transfer
-from training.setup.whitening import first_weight, freeze, whiten
+from training.setup.whitening import first_weight, whiten
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -99,6 +100,8 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
             )
         if done >= config.epochs:
             progress.say(f"all {done} epochs are done: nothing to go on with; {program('export')} is next")
+        if config.compile == "auto" and done < config.epochs:
+            _settle_compiling(run, model, problem, phases, steps, processes, progress)
         for epoch in range(done, config.epochs):
             begun = clock()
             done_of_stage, epochs_of_stage = stage(epoch, config.epochs, config.backbone_epochs)
@@ -137,6 +140,26 @@ def _fit(run: Run, data: Data, clock: Callable[[], float], show: ShowRun, proces
             write_weights(run)
 
 
+def _settle_compiling(
+    run: Run,
+    model: MultiExitModel,
+    problem: TrainingProblem,
+    phases: Sequence[Phase],
+    steps: Sequence[int],
+    processes: Processes,
+    progress: RunProgress,
+) -> None:
+    """Decide whether the run is compiled, where that was not decided when it began, and compile it if so."""
+    chosen = bool(run.compiled)
+    if run.compiled is None and processes.first:
+        choice = try_compiling(run, model, phases, steps, run.config.batch_size // processes.slice[1])
+        run.settle_compiling(choice.facts())
+        progress.say(f"--compile auto: {'yes' if choice.compiled else 'no'}, {choice.reason}")
+        chosen = choice.compiled
+    if processes.any(chosen) and not run.compiled:
+        problem.compile()
+
+
 def untrained(run: Run, data: Data) -> MultiExitModel:
     """Return the model as the run's first epoch meets it, on the CPU.
 
@@ -172,13 +195,7 @@ def problem_of(
 ) -> TrainingProblem:
     """Return the run's training problem for `model`, which is moved to the device, in place."""
     config = run.config
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.feature_split = config.feature_split
-    if config.whiten:
-        freeze(model)
-    if config.freeze_bn_scale:
-        freeze_scales(model)
-    freeze_layers(model, config.freeze)
+    prepared(model, config, device)
     stepwise = method_entry(config.method).stepwise
     recipe = Recipe(
         lr=config.lr,
@@ -202,7 +219,7 @@ def problem_of(
         decoupled_weight_decay=config.decoupled_weight_decay,
         bias_lr=config.bias_lr,
         start_size=config.start_size,
-        compiled=config.compile,
+        compiled=bool(run.compiled),
         backbone_lr=config.backbone_lr,
         layer_decay=config.layer_decay,
     )

@@ -153,10 +153,16 @@ class TrainingProblem:
         self.on_progress: Callable[[Progress], None] = lambda _: None
         self.on_step: Callable[[], None] = lambda: None
         self._model, self._images, self._recipe, self._processes = model, images, recipe, processes
-        self._forward: Callable[..., list[Tensor]] = compiled(model) if recipe.compiled else model
+        self._forward: Callable[..., list[Tensor]] = model
+        if recipe.compiled:
+            self.compile()
         self._exit_losses = ExitLosses(model, recipe.loss, original)
         self._progress = 0.0
         self._losses: list[tuple[Sequence[int], Tensor]] = []
+
+    def compile(self) -> None:
+        """Train the model as `torch.compile` makes it, from now on."""
+        self._forward = compiled(self._model)
 
     @property
     def epoch(self) -> int:

@@ -13,7 +13,7 @@ RUN/tensorboard/     the same for TensorBoard
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class RunFacts:
         environment: see `training.runs.environment`.
         converted: of a checkpoint that was published elsewhere, its file's name, checksum and epochs; None
             where the run was trained here.
+        compiling: whether the net is compiled, and why; None where nothing was left to decide, or not yet.
     """
 
     classes: tuple[str, ...]
@@ -51,6 +52,7 @@ class RunFacts:
     preprocessing: Preprocessing
     environment: dict[str, Any]
     converted: dict[str, Any] | None = None
+    compiling: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Run:
                     Preprocessing.model_validate(facts["preprocessing"]),
                     facts["environment"],
                     facts.get("converted"),
+                    facts.get("compiling"),
                 ),
             )
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -101,10 +104,6 @@ class Run:
         """
         if (folder / "config.json").exists():
             raise RunError(f"{folder} already holds a run: go on with --resume, or choose another --out")
-        stored = {
-            "settings": config.stored(),
-            "facts": {**vars(facts), "preprocessing": facts.preprocessing.model_dump(mode="json")},
-        }
         try:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, config, facts)
@@ -113,10 +112,31 @@ class Run:
                     raise RunError(f"{folder} already holds a run: choose another --out")
                 split.save(folder / "split.npz")
                 # config.json is what makes a folder a run, so it comes last.
-                write_atomically(folder / "config.json", json.dumps(stored, indent=2) + "\n")
+                run._write()
         except OSError as error:
             raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
         return run
+
+    def _write(self) -> None:
+        facts = {**vars(self.facts), "preprocessing": self.facts.preprocessing.model_dump(mode="json")}
+        stored = {"settings": self.config.stored(), "facts": facts}
+        write_atomically(self.folder / "config.json", json.dumps(stored, indent=2) + "\n")
+
+    @property
+    def compiled(self) -> bool | None:
+        """Whether the net trains as compiled; None where a trial has to say so first."""
+        if self.config.compile != "auto":
+            return self.config.compile
+        return None if self.facts.compiling is None else bool(self.facts.compiling["compiled"])
+
+    def settle_compiling(self, compiling: dict[str, Any]) -> None:
+        """Write down whether the net is compiled, for whoever goes on with the run.
+
+        Args:
+            compiling: `compiled`, a truth value, and what else led to it; plain values.
+        """
+        begun = Run.open(self.folder)  # as it was started, whatever was given to go on with it
+        Run(self.folder, begun.config, replace(begun.facts, compiling=compiling))._write()
 
     @contextmanager
     def held(self) -> Iterator[None]:

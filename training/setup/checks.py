@@ -36,7 +36,7 @@ def check_recipe(config: FitConfig, model: MultiExitModel) -> None:
         raise ConfigError("--bias-lr is of BatchNorm's biases, and the model has none: leave it out")
     if config.start_size is not None:
         _check_start_size(config.start_size, model)
-    if config.compile:
+    if config.compile is True:
         check_compiler(config.device)
 
 

@@ -13,6 +13,9 @@ from serving.errors import OverloadedError
 Result = TypeVar("Result")
 Step = Callable[[], bool]
 """Does a part of some work; True where there is more to do."""
+Sizing = Callable[[float], int]
+"""Seconds of processor time of all work so far -> how many threads there should be."""
+REVIEW_SECONDS = 1.0
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,27 +28,41 @@ class DecodePool:
     was empty. The threads are daemons, and an error of the work never ends one.
 
     Args:
-        threads: how many.
+        threads: how many, at first.
         max_waiting: how many pieces of work may run and wait together.
         clock: seconds, monotonic.
+        sizing: asked every second, while there is work, how many threads there should be, 1 or more; None
+            where that never changes.
+        processor: seconds of processor time of the thread that calls it.
 
     Raises:
         RuntimeError: the system lets no more threads start.
     """
 
-    def __init__(self, threads: int, max_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        threads: int,
+        max_waiting: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        sizing: Sizing | None = None,
+        processor: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._max_waiting = max_waiting
-        self._clock = clock
+        self._clock, self._processor, self._sizing = clock, processor, sizing
+        self._spent = 0.0
+        self._review_at = clock() + REVIEW_SECONDS
         self._changed = threading.Condition()
         self._queue: deque[Step] = deque()
         self._waiting = self._busy = 0
         self._progress_at = clock()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"decode-{number + 1}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = self._wanted = 0
+        self._resize(threads)
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are."""
+        return self._threads
 
     @property
     def stalled_seconds(self) -> float:
@@ -71,7 +88,7 @@ class DecodePool:
                 self._progress_at = self._clock()
             self._waiting += 1
             self._queue.append(step)
-            if self._busy < len(self._threads):
+            if self._busy < self._threads:
                 self._changed.notify()
 
     async def run(self, work: Callable[[], Result]) -> Result:
@@ -96,13 +113,39 @@ class DecodePool:
         result: Result = await done
         return result
 
+    def _resize(self, threads: int) -> None:
+        """Start threads that are missing, and let those that are too many end after their step.
+
+        Raises:
+            RuntimeError: the system lets no more threads start.
+        """
+        with self._changed:
+            self._wanted = threads
+            self._changed.notify_all()
+            while self._threads < threads:
+                threading.Thread(target=self._work, name=f"decode-{self._threads + 1}", daemon=True).start()
+                self._threads += 1
+
+    def _review(self) -> None:
+        """Have as many threads as there should be by now."""
+        assert self._sizing is not None  # noqa: S101 - nothing is due without
+        try:
+            self._resize(self._sizing(self._spent))
+        except Exception:
+            _LOGGER.exception("the number of threads that decode stays as it is")
+
     def _work(self) -> None:
+        used = self._processor()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue)
+                self._changed.wait_for(lambda: self._queue or self._threads > self._wanted)
+                if self._threads > self._wanted:
+                    self._threads -= 1
+                    self._changed.notify()  # it may have been woken for work
+                    return
                 step = self._queue.popleft()
                 self._busy += 1
-            more = False
+            more = due = False
             try:
                 more = step()
             except BaseException:
@@ -110,12 +153,18 @@ class DecodePool:
             finally:
                 with self._changed:
                     self._busy -= 1
-                    self._progress_at = self._clock()
+                    self._progress_at = now = self._clock()
+                    before, used = used, self._processor()
+                    self._spent += used - before
+                    if self._sizing is not None and now >= self._review_at:
+                        self._review_at, due = now + REVIEW_SECONDS, True
                     if more:
                         self._queue.append(step)
                     else:
                         self._waiting -= 1
             del step  # while it waits, a thread holds nothing
+            if due:
+                self._review()
 
 
 def _resolve(

@@ -43,7 +43,8 @@ def test_limits_of_the_server_are_divided_and_those_of_a_request_are_not() -> No
     assert (first.threads, first.state_dir, first.watch) == (2, None, False)
     assert (first.grpc_port, second.grpc_port) == (0, None)
     assert first.max_body_bytes == settings.max_body_bytes
-    assert settings_of(Settings(decode_threads=0), 3, Share(1, 2)).decode_threads == 0
+    for threads in (0, "auto"):
+        assert settings_of(Settings(decode_threads=threads), 3, Share(1, 2)).decode_threads == threads
 
 
 def test_a_request_that_one_process_takes_is_taken_by_each_of_many() -> None:

@@ -5,7 +5,14 @@ from io import StringIO
 
 import pytest
 
-from serving.events import AgreementMeasured, DriftMeasured, RequestFailed, RequestRefused, WorkerDied
+from serving.events import (
+    AgreementMeasured,
+    DecodeThreadsChanged,
+    DriftMeasured,
+    RequestFailed,
+    RequestRefused,
+    WorkerDied,
+)
 from serving.telemetry.logs import EventLog, configure, get_logger
 
 
@@ -63,6 +70,13 @@ def test_deaths_and_failures_are_logged_and_refusals_are_not(stream: StringIO) -
         ("request_not_answered", "info", "EngineError"),
         ("request_not_answered", "info", "CancelledError"),
     ]
+
+
+def test_a_new_number_of_decoding_threads_is_logged(stream: StringIO) -> None:
+    configure("json", "info", stream)
+    EventLog(get_logger())(DecodeThreadsChanged(7))
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"], line["threads"]) == ("decode_threads", "info", 7)
 
 
 def test_drift_is_logged_where_it_begins_and_ends(stream: StringIO) -> None:

@@ -13,6 +13,7 @@ import pytest
 from serving.errors import ClosedError, EngineError, OverloadedError
 from serving.events import RequestRefused
 from serving.options import ClassifyOptions
+from serving.system.resources import resources
 from serving.web.app import create_app
 from serving.web.connection.caller import EXTENSION
 from serving.web.service import Service
@@ -72,6 +73,13 @@ def test_without_threads_to_decode_a_small_image_waits_for_none() -> None:
         return small.status_code, broken.status_code
 
     assert asyncio.run(scenario()) == (200, 422)
+
+
+@pytest.mark.parametrize(("given", "threads"), [(3, 3), (0, 1), ("auto", min(2, resources().cores))])
+def test_the_metrics_say_how_many_threads_decode(given: int | str, threads: int) -> None:
+    service, _ = fake_service(decode_threads=given)
+    service.show()
+    assert f"offramp_decode_threads {float(threads)}" in service.metrics.text().decode().splitlines()
 
 
 def test_a_deadline_that_comes_while_the_images_wait_to_be_decoded_is_answered_then() -> None:

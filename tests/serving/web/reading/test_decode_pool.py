@@ -2,12 +2,13 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from serving.errors import OverloadedError
-from serving.web.reading.decode_pool import DecodePool
+from serving.web.reading.decode_pool import REVIEW_SECONDS, DecodePool
 from tests.serving.web.fakes import once
 
 
@@ -139,6 +140,105 @@ def test_work_that_hangs_is_seen_and_idle_time_is_not() -> None:
     release.set()
     wait_until_idle(pool)
     assert pool.stalled_seconds == 0
+
+
+def test_the_number_of_threads_follows_what_was_measured() -> None:
+    now, wanted, spent = [0.0], [3], []
+
+    def sizing(seconds: float) -> int:
+        spent.append(seconds)
+        return wanted[0]
+
+    pool = DecodePool(1, max_waiting=8, clock=lambda: now[0], sizing=sizing)
+    finish(pool, 1)
+    assert (pool.threads, spent) == (1, [])  # nothing is due yet
+    for threads in (3, 1, 2):
+        wanted[0] = threads
+        now[0] += REVIEW_SECONDS
+        finish(pool, 1)
+        wait_until(lambda: pool.threads == wanted[0])
+    assert len(spent) == 3
+    assert at_once(pool, 2) == 2
+
+
+def test_work_that_waits_while_threads_end_is_done_by_those_that_stay() -> None:
+    now, threads = [0.0], [4]
+    pool = DecodePool(4, max_waiting=64, clock=lambda: now[0], sizing=lambda _: threads[0])
+    done: list[int] = []
+    release = threading.Event()
+    for _ in range(4):
+        pool.start(once(release.wait))
+    threads[0], now[0] = 1, REVIEW_SECONDS
+    for number in range(50):
+        pool.start(once(partial(done.append, number)))
+    release.set()
+    wait_until_idle(pool)
+    wait_until(lambda: pool.threads == 1)
+    assert sorted(done) == list(range(50))
+
+
+def test_a_sizing_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+
+    def broken(seconds: float) -> int:
+        raise RuntimeError("can't start new thread")
+
+    pool = DecodePool(2, max_waiting=8, clock=lambda: now[0], sizing=broken)
+    now[0] = REVIEW_SECONDS
+    finish(pool, 1)
+    wait_until(lambda: "stays as it is" in caplog.text)
+    finish(pool, 1)
+    assert pool.threads == 2
+
+
+def test_processor_time_of_all_steps_is_added_up() -> None:
+    now, ticks = [0.0], iter(range(0, 100, 5))
+    spent: list[float] = []
+
+    def sizing(seconds: float) -> int:
+        spent.append(seconds)
+        return 1
+
+    pool = DecodePool(
+        1,
+        max_waiting=8,
+        clock=lambda: now[0],
+        sizing=sizing,
+        processor=lambda: float(next(ticks)),
+    )
+    finish(pool, 2)
+    now[0] = REVIEW_SECONDS
+    finish(pool, 1)
+    wait_until(lambda: bool(spent))
+    assert spent == [15.0]
+
+
+def finish(pool: DecodePool, pieces: int) -> None:
+    """Have the pool do some pieces of work, one after the other."""
+    for _ in range(pieces):
+        pool.start(once(lambda: None))
+        wait_until_idle(pool)
+
+
+def at_once(pool: DecodePool, pieces: int) -> int:
+    """Return how many pieces of work run at the same time."""
+    barrier, threads = threading.Barrier(pieces), set[int]()
+
+    def meet() -> None:
+        barrier.wait(10)
+        threads.add(threading.get_ident())
+
+    for _ in range(pieces):
+        pool.start(once(meet))
+    wait_until_idle(pool)
+    return len(threads)
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not there():
+        assert time.monotonic() < until
+        time.sleep(0.001)
 
 
 def wait_until_idle(pool: DecodePool) -> None:
