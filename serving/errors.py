@@ -35,7 +35,7 @@ from typing import ClassVar
 class OfframpError(Exception):
     """The root of every error that Offramp raises on purpose; its text is fit for a user's eyes."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     title: ClassVar[str] = "internal error"
 
 
