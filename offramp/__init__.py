@@ -20,20 +20,36 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from serving.answer import Answer
+    from serving.client import AsyncClient, Client, ClientError, ResponseError
     from serving.errors import OfframpError
     from serving.model import Model
     from serving.options import Budget, ClassifyOptions
 
-__all__ = ["Answer", "Budget", "ClassifyOptions", "Model", "OfframpError", "__version__"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Budget",
+    "ClassifyOptions",
+    "Client",
+    "ClientError",
+    "Model",
+    "OfframpError",
+    "ResponseError",
+    "__version__",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "serving.answer:Answer",
+    "AsyncClient": "serving.client:AsyncClient",
     "Budget": "serving.options:Budget",
     "ClassifyOptions": "serving.options:ClassifyOptions",
+    "Client": "serving.client:Client",
+    "ClientError": "serving.client:ClientError",
     "Model": "serving.model:Model",
     "OfframpError": "serving.errors:OfframpError",
+    "ResponseError": "serving.client:ResponseError",
 }
 """Where each public name is defined."""
 

@@ -25,6 +25,7 @@ OfframpError
 ├── ClosedError (503)              the model is shutting down or its worker died
 ├── EngineError (500)              the engine failed on a batch that this request was part of
 ├── SettingsValueError             a flag or a variable that cannot be used (serving.command_line)
+├── CaptureError                   captured images that cannot be used
 ├── HubError                       a repository of the Hugging Face Hub that cannot be used
 └── BundleError                    a bundle that cannot be loaded (never part of a request)
 """
@@ -35,7 +36,7 @@ from typing import ClassVar
 class OfframpError(Exception):
     """The root of every error that Offramp raises on purpose; its text is fit for a user's eyes."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     title: ClassVar[str] = "internal error"
 
 
@@ -213,6 +214,12 @@ class BundleError(OfframpError):
     """A bundle that cannot be loaded; the message names the bundle, the file and what to do."""
 
     title = "unusable bundle"
+
+
+class CaptureError(OfframpError):
+    """Captured images that cannot be used; the message names the file and what to do."""
+
+    title = "unusable capture"
 
 
 class HubError(OfframpError):

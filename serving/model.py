@@ -66,6 +66,7 @@ class Model:
         shortcuts: what can be run where heads are not needed.
 
     Attributes:
+        identity: that of the bundle (`Manifest.identity`).
         on_submit: told of the images, the options and the request, of every request that is admitted.
         arithmetic: what it computes with.
         exit_seconds: [K] seconds of compute per image of leaving at each exit, as they were measured when the
@@ -88,6 +89,7 @@ class Model:
     ) -> None:
         self.name = bundle.name
         self.manifest: Manifest = bundle.manifest
+        self.identity = bundle.manifest.identity
         self.exit_flops = bundle.manifest.exit_flops
         self.samples = bundle.samples
         self.providers, self.missing_providers = engine.providers, engine.missing

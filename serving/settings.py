@@ -219,6 +219,11 @@ class Settings(BaseSettings):
     accuracy_delta: float = Field(default=0.0001, gt=0, lt=1)
     """The chance that the alarm on labelled accuracy is ever raised falsely."""
 
+    capture: int = Field(default=0, ge=0, le=1_000_000)
+    """Keep so many random images of each bundle's traffic in --state-dir, to calibrate on; 0 keeps none."""
+    capture_bytes: ByteSize = Field(default=ByteSize(64 * 2**20), gt=0, le=2**40)
+    """The most that the pixels of each bundle's captured images may have (`256MB`)."""
+
     max_body_bytes: int = Field(default=16 * 2**20, gt=0, le=2**32)
     """The largest request body; larger ones are answered with 413."""
     max_images: int = Field(default=256, gt=0, le=100_000)
@@ -316,6 +321,12 @@ class Settings(BaseSettings):
     def _tls_is_whole(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _capture_has_a_place(self) -> Self:
+        if self.capture and self.state_dir is None:
+            raise ValueError("--capture keeps images in --state-dir: give that, too")
         return self
 
     @model_validator(mode="after")

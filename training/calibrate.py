@@ -1,4 +1,4 @@
-"""`offramp calibrate BUNDLE --dataset …`: fit a bundle's thresholds to the user's own images.
+"""`offramp calibrate BUNDLE`: fit a bundle's thresholds to the user's own images, or to live traffic.
 
 Confidences shift with the images: thresholds fitted on the training data's validation part miss their budgets
 on others. The model itself stays as it is.
@@ -43,6 +43,8 @@ def _calibrate(arguments: Arguments) -> None:
             style="yellow",
         )
     show(old, new, console)
+    if arguments.from_capture is not None and new.manifest.truth == "own":
+        console.print("held against the network's own answers at full depth, for want of labels")
     console.print(
         f"{len(new.calibration.labels):,} images of {new.manifest.calibration.source}; "
         f"wrote {arguments.out or arguments.bundle}",

@@ -49,6 +49,7 @@ class Instant:
     def __init__(self, folder: str) -> None:
         bundle = read_bundle(folder)
         self.name, self.manifest = bundle.name, bundle.manifest
+        self.identity = bundle.manifest.identity
         self.exit_flops = bundle.manifest.exit_flops
         self._answer = Answer(
             self.manifest.classes[0], 0, 0.123456789, 1, self.exit_flops[0], 1.5e8, self.name

@@ -80,7 +80,6 @@ def job_of(arguments: BulkArguments) -> "Job":
     from serving.bulk.job import Job, total_flops
     from serving.bulk.opening import open_source
     from serving.hub.bundles import open_bundle
-    from serving.monitoring.state import bundle_hash
     from serving.options import ClassifyOptions
     from serving.policy.budget import is_time
 
@@ -110,7 +109,7 @@ def job_of(arguments: BulkArguments) -> "Job":
         out=arguments.out.absolute(),
         facts={
             "bundle": bundle.name,
-            "manifest": bundle_hash(bundle.manifest),
+            "manifest": bundle.manifest.identity,
             "budget": arguments.budget,
             "max_drop": arguments.max_drop,
         },

@@ -230,10 +230,10 @@ def write_bundle(
         MANIFEST: manifest.to_json(),
     }
     with new_folder(folder, files, replace=force) as written:
-        read_bundle(written)
+        read = read_bundle(written)
         if verify is not None:
             verify(written)
-    return Bundle(folder, manifest, calibration, links_root(folder), samples=samples)
+    return Bundle(folder, read.manifest, calibration, links_root(folder), samples=samples)
 
 
 def check_target(folder: Path | str, *, force: bool) -> None:

@@ -1,5 +1,6 @@
 """What `manifest.json` of a bundle says (docs/bundle.md has the format)."""
 
+import hashlib
 from itertools import accumulate
 from typing import Any, Final, Literal, Self
 
@@ -165,6 +166,15 @@ class Manifest(_Frozen):
             self.preprocessing.decode,
         )
         return 1 if all(value is None for value in new) else 2
+
+    @property
+    def identity(self) -> str:
+        """Return 64 hexadecimal digits that tell the bundle from any other: it has its files' checksums.
+
+        Only what the file says counts. A key that it leaves out, such as one that a later version of Offramp
+        adds, does not: what was learned of a bundle, and its labels, are found again after an upgrade.
+        """
+        return hashlib.sha256(self.model_dump_json(exclude_unset=True).encode()).hexdigest()
 
     def to_json(self) -> bytes:
         """Return the file's content; keys of format 2 only where they are used, for older readers."""

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 from serving.answer import Answer
+from serving.command_line import SettingsValueError
 from serving.distributed.mirror import Mirror, ray_metric
 from serving.distributed.scaling import WAITING
 from serving.errors import OfframpError
@@ -34,6 +35,10 @@ class Replica:
         # The console and what changes models would speak with one replica of many.
         alone = {"threads": threads, "console": False, "admin_port": None, "allow_admin": False}
         settings = Settings(**{**given, **alone})
+        if settings.capture:
+            raise SettingsValueError(
+                "OFFRAMP_CAPTURE is kept by `offramp serve` alone: expected it unset on the machines of Ray"
+            )
         logs.configure(settings.log_format, settings.log_level)
         logger = logs.get_logger()
         observers = Observers.of(logger)

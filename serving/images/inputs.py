@@ -61,7 +61,7 @@ def _one(image: object, spec: Preprocessing) -> npt.NDArray[np.uint8]:
         only: npt.NDArray[np.uint8] = _array(image, spec)[0]
         return only
     if isinstance(image, Image.Image):
-        return _fitted(_upright(image), spec)
+        return _fitted(upright(image), spec)
     if isinstance(image, bytes):
         return decode(image, spec, MAX_PIXELS)
     if isinstance(image, (str, Path)):
@@ -90,7 +90,7 @@ def _array(images: npt.NDArray[np.uint8], spec: Preprocessing) -> npt.NDArray[np
     return np.stack([_fitted(Image.fromarray(np.ascontiguousarray(image)), spec) for image in stacked])
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turn an image as its orientation says, over white where transparent; 16 bits keep the high byte."""
     try:
         turned = ImageOps.exif_transpose(image)

@@ -29,6 +29,10 @@ class Label:
     class_index: int
 
 
+Labelled = Callable[[str, Sequence[Label]], None]
+"""Told of a bundle, by its identity, and of labels for its answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class TakenLabels:
     """What became of labels.
@@ -111,6 +115,7 @@ class LabelBook:
         guarantee_delta: the chance that a certificate of a series does not hold.
         emit: gets `AnswerLabelled` and `AccuracyMeasured`.
         logger: told of a state that cannot be used.
+        labelled: told of a bundle's labels that were taken.
     """
 
     def __init__(
@@ -121,8 +126,10 @@ class LabelBook:
         guarantee_delta: float,
         emit: Listener,
         logger: FilteringBoundLogger,
+        labelled: Labelled = lambda bundle, labels: None,
     ) -> None:
         self.store = store
+        self._labelled = labelled
         self._alarm_delta, self._guarantee_delta = alarm_delta, guarantee_delta
         self._emit, self._logger = emit, logger
         self._lock = threading.Lock()
@@ -149,7 +156,7 @@ class LabelBook:
         Raises:
             UnknownRequestError: there is no answer to one of them, or it is not kept any more.
         """
-        counts = Counter[str]()
+        counts, known = Counter[str](), list[Label]()
         events: list[AnswerLabelled | AccuracyMeasured] = []
         with self._lock:
             monitor = self._monitor(bundle)
@@ -165,7 +172,9 @@ class LabelBook:
                             )
                         if answer is None:
                             counts["unknown"] += 1
-                        elif answer.label == label.class_index:
+                            continue
+                        known.append(label)
+                        if answer.label == label.class_index:
                             counts["same"] += 1
                         elif answer.label is None:
                             self.store.set_label(label.request, label.image, label.class_index)
@@ -182,6 +191,8 @@ class LabelBook:
                 raise
         for event in events:
             self._emit(event)
+        if known:
+            self._labelled(bundle, known)
         return TakenLabels(**counts)
 
     def summary(self, bundle: str) -> AccuracySummary:

@@ -225,11 +225,11 @@ def _connect(path: str) -> sqlite3.Connection:
     """
     database = sqlite3.connect(path, check_same_thread=False)
     try:
+        (found,) = database.execute("PRAGMA user_version").fetchone()
+        if found not in (0, _FORMAT):  # before anything is written: who wrote it may come back
+            raise sqlite3.DatabaseError(f"expected format {_FORMAT}, found {found}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
-        (found,) = database.execute("PRAGMA user_version").fetchone()
-        if found not in (0, _FORMAT):
-            raise sqlite3.DatabaseError(f"expected format {_FORMAT}, found {found}")
         database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {_FORMAT}")
     except sqlite3.Error:

@@ -1,6 +1,5 @@
 """Keeps the state of the closed loop on disk, over a restart."""
 
-import hashlib
 import json
 import threading
 from collections.abc import Mapping
@@ -10,7 +9,6 @@ from typing import Protocol
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from serving.bundle.manifest import Manifest
 from serving.system.atomic import write_atomically
 from serving.system.plain_file import read_plain
 
@@ -32,19 +30,14 @@ class Stateful(Protocol):
     """A model that has something to remember (`serving.model.Model`)."""
 
     @property
-    def manifest(self) -> Manifest:
-        """The manifest of its bundle."""
+    def identity(self) -> str:
+        """That of its bundle (`serving.bundle.manifest.Manifest.identity`)."""
 
     def state(self) -> dict[str, dict[str, float]]:
         """The state of its closed loop, as JSON takes it."""
 
     def restore(self, state: dict[str, dict[str, float]]) -> None:
         """Go on from there; ValueError if it is not of that form."""
-
-
-def bundle_hash(manifest: Manifest) -> str:
-    """A bundle's identity, 64 hexadecimal digits, from its manifest, which has the checksums of its files."""
-    return hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
 
 
 class States(Protocol):
@@ -112,7 +105,7 @@ class StateFolder:
             self._logger.warning("state_discarded", bundle=name, file=other.name, reason="the bundle changed")
 
     def _path(self, model: Stateful) -> Path:
-        return self._folder / f"{bundle_hash(model.manifest)}.json"
+        return self._folder / f"{model.identity}.json"
 
 
 class StateKeeper:

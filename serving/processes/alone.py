@@ -13,6 +13,8 @@ from serving.monitoring.heartbeat import Heartbeat
 from serving.processes.parts import (
     CLOSE_SECONDS,
     access_of,
+    capture_store,
+    capture_to,
     certificate_of,
     grpc_server,
     keep_objects,
@@ -59,7 +61,11 @@ class Alone:
         self.service = service_of(live, settings, observers, self._hosting.repository)
         observers.metrics.processes(lambda: 1)
         self.service.tracing = open_tracing(server_version())
-        self.service.labels = stack.enter_context(label_book(settings, observers.emit, logger))
+        captured = stack.enter_context(capture_store(settings, observers.metrics, logger))
+        self.service.capture = capture_to(settings, captured)
+        self.service.labels = stack.enter_context(
+            label_book(settings, observers.emit, logger, captured=captured)
+        )
         every: EveryVersion[Model] = EveryVersion(live, by_current)
         self._heartbeat = Heartbeat(every, settings.stall_seconds, observers.emit)
 

@@ -38,10 +38,11 @@ from serving.processes.messages import (
     Report,
     Start,
 )
-from serving.processes.notes import FLUSH, ParentsNotes
+from serving.processes.notes import FLUSH, ParentsCapture, ParentsNotes
 from serving.processes.parts import (
     CLOSE_SECONDS,
     access_of,
+    capture_to,
     certificate_of,
     grpc_server,
     keep_objects,
@@ -102,6 +103,7 @@ class _Child:
         self._inner: Future[ASGIApp] = Future()
         self._service: Service
         self._notes: ParentsNotes | None = None
+        self._captured: ParentsCapture | None = None
         self._parent = Link(
             connection,
             {
@@ -149,6 +151,9 @@ class _Child:
         service.tracing = open_tracing(server_version())
         if takes_labels(settings):
             service.noted_elsewhere = self._notes = ParentsNotes(self._parent, settings.label_answers)
+        if settings.capture:
+            self._captured = ParentsCapture(self._parent, settings.capture)
+            service.capture = capture_to(settings, self._captured)
         every: EveryVersion[Model] = EveryVersion(hosting.live, by_current)
         heartbeat = Heartbeat(every, settings.stall_seconds, observers.emit)
         number, grpc_address = self._start.share.number, self._start.grpc_address
@@ -168,8 +173,9 @@ class _Child:
         finally:
             heartbeat.close()
             hosting.close(0 if server.force_exit else CLOSE_SECONDS)
-            if self._notes is not None:
-                self._notes.close()
+            for sending in (self._notes, self._captured):
+                if sending is not None:
+                    sending.close()
             self._parent.close()
         logger.info("stopped", graceful=not server.force_exit)
         return 0
@@ -196,8 +202,9 @@ class _Child:
             self._server.handle_exit(number, None)
 
     def _flush(self) -> None:
-        if self._notes is not None:
-            self._notes.flush()
+        for sending in (self._notes, self._captured):
+            if sending is not None:
+                sending.flush()
 
     def _held(self) -> Hosting:
         """What this process serves, once it has what the others have."""

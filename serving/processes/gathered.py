@@ -55,7 +55,7 @@ class GatheredModel:
     def __init__(self, name: str, number: str, shapes: Sequence[VersionShape], ask: Ask) -> None:
         first = shapes[0]
         self.name, self._number, self._ask = name, number, ask
-        self.manifest, self.exit_flops = first.manifest, first.exit_flops
+        self.manifest, self.identity, self.exit_flops = first.manifest, first.identity, first.exit_flops
         self.providers, self.features_on = first.providers, first.features_on
         self.arithmetic, self.arithmetic_differs = first.arithmetic, first.arithmetic_differs
         self.runtime_milliseconds: Mapping[str, float] = first.runtime_milliseconds

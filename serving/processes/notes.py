@@ -1,12 +1,14 @@
-"""Answers on their way to the parent, which takes the labels that may come for them."""
+"""Answers and captured images on their way to the parent, which takes labels and has the files."""
 
+import queue
 import threading
 from collections.abc import Sequence
 
+from serving.capture.capture import CapturedImage
 from serving.monitoring.label_store import AnswerNotes, NotedAnswer
 from serving.processes.link import Link
 
-NOTES, FLUSH = "notes", "flush_notes"
+NOTES, CAPTURED, FLUSH = "notes", "captured", "flush_notes"
 _SEND_SECONDS = 0.5
 
 
@@ -67,3 +69,47 @@ def take_notes(
         store.note(answers)
     for final in finals:
         store.note_final(*final)
+
+
+class ParentsCapture:
+    """Sends images from a thread of its own: no request waits for that.
+
+    Args:
+        parent: the link to it.
+        most_waiting: images; beyond that they are let go.
+    """
+
+    def __init__(self, parent: Link, most_waiting: int) -> None:
+        self._parent = parent
+        self._waiting: queue.Queue[CapturedImage | threading.Event | None] = queue.Queue(most_waiting)
+        self._thread = threading.Thread(target=self._work, name="offramp-captured", daemon=True)
+        self._thread.start()
+
+    def keep(self, image: CapturedImage) -> None:
+        """Have an image kept, if the parent finds its key small enough among those of all processes."""
+        try:
+            self._waiting.put_nowait(image)
+        except queue.Full:
+            return
+
+    def keys(self, bundle: str) -> Sequence[float]:
+        """Return none: the parent sorts out what this process need not have sent."""
+        return ()
+
+    def flush(self) -> None:
+        """Wait until what is there was sent: the parent has it before anything that it is told later."""
+        sent = threading.Event()
+        self._waiting.put(sent)
+        sent.wait()
+
+    def close(self) -> None:
+        """Send for the last time."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (found := self._waiting.get()) is not None:
+            if isinstance(found, threading.Event):
+                found.set()
+            else:
+                self._parent.tell(CAPTURED, found)

@@ -31,9 +31,10 @@ from serving.processes.gathered import (
 from serving.processes.layout import Share, shares
 from serving.processes.link import Handler
 from serving.processes.messages import CHANGE, ON_DISK, Report, Start
-from serving.processes.notes import FLUSH, NOTES, take_notes
+from serving.processes.notes import CAPTURED, FLUSH, NOTES, take_notes
 from serving.processes.parts import (
     access_of,
+    capture_store,
     certificate_of,
     keep_objects,
     label_book,
@@ -113,8 +114,9 @@ class _Parent:
         self._admin_port = self._sockets[1].getsockname()[1] if self._sockets[1:] else None
         self._limits, self._connections = SharedBuckets.create(), ConnectionCounts.create()
         self._access = access_of(settings, self._admin_port, self._logger, emit, self._limits.bucket)
+        self._captured = stack.enter_context(capture_store(settings, self._metrics, self._logger))
         self._service.labels = stack.enter_context(
-            label_book(settings, emit, self._logger, self._fetch_notes)
+            label_book(settings, emit, self._logger, self._fetch_notes, self._captured)
         )
         self._supervisor = Supervisor(
             settings,
@@ -207,6 +209,7 @@ class _Parent:
         }
         if book is not None:
             found[NOTES] = partial(take_notes, book.store)
+        found[CAPTURED] = (lambda _: None) if self._captured is None else self._captured.keep
         return found
 
     def _relayed(self, app: ASGIApp) -> ASGIApp:

@@ -3,23 +3,29 @@
 import gc
 import json
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from serving.capture.capture import Capture, Keeper
+from serving.capture.store import FILE as CAPTURE_FILE
+from serving.capture.store import CaptureStore
 from serving.errors import OfframpError
 from serving.events import Listener
-from serving.monitoring.label_book import LabelBook
+from serving.monitoring.label_book import Label, LabelBook
 from serving.monitoring.label_store import LabelStore
 from serving.repository.live import LiveModels
 from serving.settings import DAY_SECONDS, Settings
 from serving.system.address_lock import only_server
 from serving.telemetry.malloc import set_thresholds
+from serving.telemetry.metrics import Metrics
 from serving.telemetry.observers import Observers
 from serving.telemetry.statistics import Statistics
 from serving.telemetry.streams import announce
@@ -85,6 +91,7 @@ def label_book(
     emit: Listener,
     logger: FilteringBoundLogger,
     fetch: Callable[[], None] = lambda: None,
+    captured: CaptureStore | None = None,
 ) -> Iterator[LabelBook | None]:
     """Keep answers that labels may come for, where somebody may send any.
 
@@ -93,6 +100,7 @@ def label_book(
         emit: gets the events of accuracy.
         logger: told of a file that cannot be used.
         fetch: has answers noted that are still on their way from other processes.
+        captured: gets the labels of images that it keeps.
     """
     if not takes_labels(settings):
         yield None
@@ -110,11 +118,55 @@ def label_book(
         guarantee_delta=settings.guarantee_delta,
         emit=emit,
         logger=logger,
+        labelled=partial(_label_captured, captured),
     )
     try:
         yield book
     finally:
         book.close()
+
+
+def _label_captured(captured: CaptureStore | None, bundle: str, labels: Sequence[Label]) -> None:
+    if captured is not None:
+        captured.label(bundle, [(label.request, label.image, label.class_index) for label in labels])
+
+
+@contextmanager
+def capture_store(
+    settings: Settings, metrics: Metrics, logger: FilteringBoundLogger
+) -> Iterator[CaptureStore | None]:
+    """Open the file of captured images, where there is to be one; a file that cannot be used is logged.
+
+    Args:
+        settings: how many, and where.
+        metrics: show how many there are.
+        logger: told what is kept, and what cannot be.
+    """
+    store = None
+    if settings.capture and settings.state_dir is not None:
+        try:
+            store = CaptureStore(
+                settings.state_dir,
+                most_images=settings.capture,
+                most_bytes=settings.capture_bytes,
+                logger=logger,
+            )
+        except (OSError, sqlite3.Error) as error:
+            logger.error("capture_unusable", file=CAPTURE_FILE, reason=str(error))
+    if store is None:
+        yield None
+        return
+    logger.info("capturing", images=settings.capture, folder=str(settings.state_dir))
+    metrics.watch_models("offramp_captured_images", "Images kept to calibrate on (--capture).", store.counts)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def capture_to(settings: Settings, keeper: Keeper | None) -> Capture | None:
+    """Return what chooses the images that `keeper` gets; None where nobody keeps any."""
+    return None if keeper is None else Capture(settings.capture, settings.capture_bytes, keeper)
 
 
 def takes_labels(settings: Settings) -> bool:

@@ -19,6 +19,7 @@ class VersionShape:
     """A loaded version of a model, as it is in one process at a moment; see `serving.model.Model`."""
 
     manifest: Manifest
+    identity: str
     exit_flops: tuple[int, ...]
     providers: tuple[str, ...]
     features_on: str
@@ -90,6 +91,7 @@ def slots_of(live: LiveModels[Any]) -> dict[str, SlotShape]:
 def _version(model: ServedModel) -> VersionShape:
     return VersionShape(
         model.manifest,
+        model.identity,
         model.exit_flops,
         model.providers,
         model.features_on,

@@ -4,10 +4,9 @@ import threading
 
 from structlog.typing import FilteringBoundLogger
 
-from serving.bundle.manifest import Manifest
 from serving.errors import OfframpError
 from serving.monitoring.merging import State, merged_states
-from serving.monitoring.state import StateFolder, Stateful, bundle_hash
+from serving.monitoring.state import StateFolder, Stateful
 from serving.processes.link import Link
 
 LOAD, SAVE = "load_state", "save_state"
@@ -28,7 +27,7 @@ class ParentsStates:
     def load(self, model: Stateful, name: str) -> None:
         """Give a model what all processes had learned together."""
         try:
-            state = self._parent.ask(LOAD, model.manifest, name, timeout_seconds=_PATIENCE_SECONDS)
+            state = self._parent.ask(LOAD, model.identity, name, timeout_seconds=_PATIENCE_SECONDS)
             if state:
                 model.restore(state)
         except (OfframpError, ValueError, TimeoutError) as error:
@@ -37,7 +36,7 @@ class ParentsStates:
     def save(self, model: Stateful, name: str) -> None:
         """Have a model's state kept."""
         try:
-            self._parent.ask(SAVE, model.manifest, name, model.state(), timeout_seconds=_PATIENCE_SECONDS)
+            self._parent.ask(SAVE, model.identity, name, model.state(), timeout_seconds=_PATIENCE_SECONDS)
         except (OfframpError, TimeoutError) as error:
             self._logger.error("state_not_written", bundle=name, reason=str(error))
 
@@ -54,26 +53,26 @@ class SharedStates:
         self._lock = threading.Lock()
         self._learned: dict[str, dict[int, State]] = {}
 
-    def load(self, manifest: Manifest, name: str) -> State:
+    def load(self, identity: str, name: str) -> State:
         """Return what a bundle's processes had learned; nothing where there is no usable file."""
-        held = _Held(manifest, {})
+        held = _Held(identity, {})
         with self._lock:
             self._folder.load(held, name)
         return held.state()
 
-    def save(self, process: int, manifest: Manifest, name: str, state: State) -> None:
+    def save(self, process: int, identity: str, name: str, state: State) -> None:
         """Write what a bundle's processes have learned, one of them just now."""
         with self._lock:
-            learned = self._learned.setdefault(bundle_hash(manifest), {})
+            learned = self._learned.setdefault(identity, {})
             learned[process] = state
-            self._folder.save(_Held(manifest, merged_states(list(learned.values()))), name)
+            self._folder.save(_Held(identity, merged_states(list(learned.values()))), name)
 
 
 class _Held:
     """A state in the place of a model that has it."""
 
-    def __init__(self, manifest: Manifest, state: State) -> None:
-        self.manifest, self._state = manifest, state
+    def __init__(self, identity: str, state: State) -> None:
+        self.identity, self._state = identity, state
 
     def state(self) -> State:
         return self._state

@@ -14,7 +14,6 @@ from structlog.typing import FilteringBoundLogger
 from serving.bundle.manifest import Arithmetic, Manifest
 from serving.errors import BundleError, ModelMemoryError, OfframpError
 from serving.events import CurrentVersion, Listener, ModelLoaded, ModelRefused
-from serving.monitoring.state import bundle_hash
 from serving.repository.folder import FoundModel, file_bytes
 from serving.repository.in_thread import ResultT, in_thread
 from serving.repository.live import Slot, Version
@@ -38,6 +37,10 @@ class Described(Protocol):
     @property
     def manifest(self) -> Manifest:
         """The manifest of its bundle."""
+
+    @property
+    def identity(self) -> str:
+        """That of its bundle (`Manifest.identity`), kept: making it costs what a small request does."""
 
     @property
     def exit_flops(self) -> tuple[int, ...]:
@@ -212,7 +215,7 @@ class Opener(Generic[Loaded]):
         except ModelMemoryError:
             model.close(drain=False)
             raise
-        version = Version(number, model, found.versioned, bundle_hash(model.manifest), took)
+        version = Version(number, model, found.versioned, model.identity, took)
         with self._lock:
             self._held[version] = took
         self._emit(ModelLoaded(found.name, number, seconds, took))

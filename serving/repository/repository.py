@@ -24,7 +24,7 @@ from serving.errors import (
     VersionError,
 )
 from serving.events import Listener
-from serving.monitoring.state import States, bundle_hash
+from serving.monitoring.state import States
 from serving.repository.change_queue import ChangeQueue
 from serving.repository.comparing import Comparing, address
 from serving.repository.comparison import Compared
@@ -318,7 +318,7 @@ class Repository(Generic[Loaded]):
         loaded = None if before is None else before.versions.get(number)
         try:
             folder = found.versions[number]
-            identity = bundle_hash(peek_manifest(folder, self.places.links_below(folder)))
+            identity = peek_manifest(folder, self.places.links_below(folder)).identity
             if loaded is not None and loaded.identity == identity and loaded.model.alive:
                 return loaded
             self._loading = (found.name, number)

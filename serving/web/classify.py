@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -19,8 +19,8 @@ from serving.web.access.limits import charge_of
 from serving.web.answer_bytes import NO_FAILURES, AnswerResponse
 from serving.web.answer_form import PLAIN, AnswerForm, read_form
 from serving.web.connection.caller import ClientConnection, WatchedConnection, caller_of
-from serving.web.job import ClassifyJob, ImageReader
-from serving.web.label_notes import LabelNotes
+from serving.web.job import ClassifyJob, Follow, ImageReader
+from serving.web.label_notes import LabelNotes, place_of
 from serving.web.mailbox import LoopMailbox
 from serving.web.problems import problem_of, problem_text
 from serving.web.reading.body import BodyHeaders, body_headers, receive_body
@@ -169,7 +169,7 @@ class Classify:
             charge=charge_of(ask, model.exit_flops, model.exit_seconds),
             mailbox=self._mailbox_of_this_loop(),
             woken=caller.message_event,
-            recent=self._service.recent,
+            followers=self._followers(model, ask, request_id, reader),
             told=None if notes is None else notes.told,
         )
         del reader
@@ -243,6 +243,19 @@ class Classify:
                 timer.cancel()
             if not job.over:
                 job.abandon()
+
+    def _followers(
+        self, model: ServedModel, ask: ClassifyOptions, request_id: str | None, reader: ImageReader
+    ) -> list[Follow]:
+        """Who keeps some of the images, where the operator wants that."""
+        found: list[Follow] = []
+        recent, capture = self._service.recent, self._service.capture
+        if recent is not None:
+            found.append(partial(recent.follow, model.name))
+        if capture is not None and not ask.explain:
+            follow = partial(capture.follow, model.name, model.identity)
+            found.append(partial(follow, request=request_id, place_of=partial(place_of, reader)))
+        return found
 
     @staticmethod
     def _read_query(query: bytes) -> tuple[ClassifyOptions, AnswerForm, str | None]:

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError
-from typing import Protocol
+from concurrent.futures import CancelledError, Future
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,10 @@ from serving.scheduler.deadlines import TOO_LATE
 from serving.telemetry.request_times import RequestTimes
 from serving.web.access.limits import Charge
 from serving.web.mailbox import LoopMailbox
-from serving.web.recent import RecentImages
 from serving.web.service import ServedModel, Work
+
+Follow = Callable[[npt.NDArray[np.uint8], "Future[Any]"], None]
+"""Told of admitted images, uint8 [N, H, W, 3], and of the future that gets their answers."""
 
 
 class ImageReader(Protocol):
@@ -43,7 +45,7 @@ class ClassifyJob:
         mailbox: brings the end into the event loop.
         woken: set at the end.
         told: told of images of the random sample (see `serving.model.Model.submit`); None where nobody is.
-        recent: follows the images, where the operator keeps some.
+        followers: told of the images and of the future of their answers.
 
     Attributes:
         over: whether it has ended.
@@ -62,9 +64,9 @@ class ClassifyJob:
         mailbox: LoopMailbox,
         woken: asyncio.Event,
         told: Callable[[int, int], None] | None = None,
-        recent: RecentImages | None = None,
+        followers: Sequence[Follow] = (),
     ) -> None:
-        self._recent = recent
+        self._followers = followers
         self.over = False
         self.refusal: Exception | None = None
         self.times = RequestTimes() if ask.timings else None
@@ -156,8 +158,8 @@ class ClassifyJob:
             raise
         if charge is not None:
             work.future.add_done_callback(charge.settle)
-        if self._recent is not None:
-            self._recent.follow(self._model.name, pixels, work.future)
+        for follow in self._followers:
+            follow(pixels, work.future)
         return work
 
     def _wait_for(self, work: Work) -> None:

@@ -5,10 +5,20 @@ from itertools import count, islice
 
 from serving.answer import Answer
 from serving.monitoring.label_store import AnswerNotes, NotedAnswer
-from serving.monitoring.state import bundle_hash
 from serving.options import ClassifyOptions
 from serving.web.job import ImageReader
 from serving.web.service import ServedModel
+
+
+def places(reader: ImageReader) -> Iterator[int]:
+    """The places in the request of the images that were read; they have no end."""
+    failures = reader.failures
+    return (place for place in count() if place not in failures)
+
+
+def place_of(reader: ImageReader, index: int) -> int:
+    """The place in the request of an image that was read, by its index among those."""
+    return next(islice(places(reader), index, None))
 
 
 class LabelNotes:
@@ -39,11 +49,11 @@ class LabelNotes:
 
     def told(self, place: int, class_index: int) -> None:
         """Note what the last exit says of the image in that place among those that were read."""
-        self._store.note_final(self._request_id, next(islice(self._places(), place, None)), class_index)
+        self._store.note_final(self._request_id, place_of(self._reader, place), class_index)
 
     def note(self, answers: Sequence[Answer]) -> None:
         """Note all answers of the request."""
-        bundle = bundle_hash(self._model.manifest)
+        bundle = self._model.identity
         in_time = any(answer.budget_seconds is not None for answer in answers)
         budget_decides = self._by_thresholds and self._max_drop is None and not in_time
         self._store.note(
@@ -57,11 +67,6 @@ class LabelNotes:
                     budget_flops=answer.budget_flops if budget_decides else None,
                     max_drop=self._max_drop,
                 )
-                for place, answer in zip(self._places(), answers, strict=False)
+                for place, answer in zip(places(self._reader), answers, strict=False)
             ]
         )
-
-    def _places(self) -> Iterator[int]:
-        """The places in the request of the images that were read; they have no end."""
-        failures = self._reader.failures
-        return (place for place in count() if place not in failures)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle.samples import Samples
+from serving.capture.capture import Capture
 from serving.errors import ClosedError, ModelChoiceError, UnknownModelError
 from serving.events import Listener
 from serving.monitoring.health import Health
@@ -141,6 +142,7 @@ class Service:
         statistics: totals of the models; its maker connects it to the core's events.
         labels: takes labels for answers; None where nobody may send any, or another process takes them.
         noted_elsewhere: takes answers down for another process, which takes the labels; None where none does.
+        capture: chooses images to be kept; None where none are.
         tracing: makes spans; None where nobody gathers them.
         live: what the models did of late.
         repository: changes the models; None where they stay as they are.
@@ -160,6 +162,7 @@ class Service:
     live: Live = field(default_factory=Live)
     labels: LabelBook | None = None
     noted_elsewhere: AnswerNotes | None = None
+    capture: Capture | None = None
     repository: ModelChanges | None = None
     loaded: LiveModels[ServedModel] = field(init=False)
     tracing: Tracing | None = None

@@ -8,6 +8,7 @@ from typing import assert_type
 import pytest
 
 import offramp
+from serving import client
 from serving.answer import Answer
 from serving.errors import BundleError, OfframpError
 from serving.model import Model
@@ -30,10 +31,15 @@ def python(script: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_public_names_are_these() -> None:
-    assert offramp.__all__ == ["Answer", "Budget", "ClassifyOptions", "Model", "OfframpError", "__version__"]
+    assert offramp.__all__ == [
+        *("Answer", "AsyncClient", "Budget", "ClassifyOptions", "Client", "ClientError", "Model"),
+        *("OfframpError", "ResponseError", "__version__"),
+    ]
     assert dir(offramp) == sorted(offramp.__all__)
     assert (offramp.Answer, offramp.ClassifyOptions) == (Answer, ClassifyOptions)
     assert (offramp.Model, offramp.OfframpError) == (Model, OfframpError)
+    assert (offramp.Client, offramp.AsyncClient) == (client.Client, client.AsyncClient)
+    assert (offramp.ClientError, offramp.ResponseError) == (client.ClientError, client.ResponseError)
     assert offramp.Budget == str | float
 
 

@@ -213,3 +213,11 @@ def test_processes_are_a_number_or_left_to_the_machine() -> None:
     found = [read_settings(["--processes", value]).process_count for value in ("2", "auto")]
     assert found == [2, None]
     assert read_settings([]).process_count == 1
+
+
+def test_capturing_needs_a_place() -> None:
+    with pytest.raises(SettingsValueError, match="--capture keeps images in --state-dir: give that, too"):
+        read_settings(["--capture", "100"])
+    settings = read_settings(["--capture", "100", "--state-dir", "state", "--capture-bytes", "256MB"])
+    assert (settings.capture, settings.capture_bytes) == (100, 256_000_000)
+    assert Settings().capture == 0

@@ -12,13 +12,18 @@ from PIL import Image
 
 from serving.bundle import DataSet, read_bundle, write_bundle
 from serving.bundle_check import check_bundle
+from serving.capture import reading
+from serving.capture.capture import CapturedImage
+from serving.capture.store import CaptureStore
 from serving.engine.backends.registry import calibrated_for
 from serving.engine.engine import Engine
 from serving.errors import TermsError
 from serving.images.decode import open_still, to_array
 from serving.model import Model
+from serving.telemetry.logs import get_logger
 from tests.bundles import CLASSES, tiny_bundle, tiny_images, tiny_samples
 from training.calibrate import main
+from training.calibration import recalibrate
 from training.calibration.collect import collect, engine_probabilities
 from training.calibration.recalibrate import class_indices
 from training.calibration.seen import Seen, seen
@@ -303,3 +308,79 @@ def test_the_same_images_in_another_order_are_noticed() -> None:
     shuffled = found(np.random.default_rng(0).permutation(100))
     assert (shuffled.kinship, shuffled.count([split.validation])) == ("shuffled", 7)
     assert found(np.arange(80)).kinship == "other"
+
+
+def captured(folder: Path, state: Path, count: int, labels: int) -> Path:
+    """Write `count` captured images of a bundle, the first of which have labels."""
+    identity = read_bundle(folder).manifest.identity
+    store = CaptureStore(state, most_images=10_000, most_bytes=10**9, logger=get_logger())
+    for index, pixels in enumerate(tiny_images(count, 5)):
+        store.keep(CapturedImage(index / 10_000, identity, "pets", "0-ab-1", index, pixels))
+    store.label(identity, [("0-ab-1", index, index % len(CLASSES)) for index in range(labels)])
+    store.close()
+    return state
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "truth", "used"),
+    [
+        (0, (), "own", 40),
+        (39, (), "own", 40),
+        (39, ("--truth", "labels"), "labels", 39),
+        (40, (), "labels", 40),
+        (40, ("--truth", "own"), "own", 40),
+    ],
+)
+def test_captured_images_are_held_against_labels_where_there_are_enough(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    labels: int,
+    words: tuple[str, ...],
+    truth: str,
+    used: int,
+) -> None:
+    monkeypatch.setattr(recalibrate, "ENOUGH_LABELS", 40)
+    monkeypatch.setattr(reading, "CHUNK", 16)
+    folder = tiny_bundle(tmp_path / "tiny").folder
+    state = captured(folder, tmp_path / "state", 40, labels)
+    assert main([str(folder), "--from-capture", str(state), *words, "--out", str(tmp_path / "new")]) == 0
+    new = read_bundle(tmp_path / "new")
+    assert (new.manifest.truth, len(new.calibration.labels)) == (truth, used)
+    assert new.manifest.calibration.source == f"captured traffic ({labels} of 40 images labelled)"
+    answers = engine_probabilities(Engine(new), tiny_images(40, 5)[:used])
+    np.testing.assert_array_equal(new.calibration.prediction, answers.argmax(axis=-1))
+    expected = answers[:, -1].argmax(axis=-1) if truth == "own" else np.arange(used) % len(CLASSES)
+    np.testing.assert_array_equal(new.calibration.labels, expected)
+    assert ("network's own answers" in capsys.readouterr().out) == (truth == "own")
+    assert [verdict.detail for verdict in check_bundle(tmp_path / "new") if not verdict.ok] == []
+
+
+def test_images_captured_for_another_bundle_are_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_bundle(tmp_path / "tiny").folder
+    state = captured(folder, tmp_path / "state", 10, 0)
+    before = (folder / "manifest.json").read_bytes()
+    other = tiny_bundle(tmp_path / "other", seed=1).folder
+    assert main([str(other), "--from-capture", str(state)]) == 2
+    assert "found 10 of 'pets'" in capsys.readouterr().err
+    assert main([str(folder), "--from-capture", str(state), "--truth", "labels"]) == 2
+    assert "expected labels of 2 captured images or more, found 0 among 10" in capsys.readouterr().err
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "expected --dataset or --from-capture, one of them"),
+        (("--dataset", "a", "--from-capture", "b"), "expected --dataset or --from-capture, one of them"),
+        (("--from-capture", "b", "--split", "all"), "no --split with --from-capture"),
+        (("--from-capture", "nowhere"), "nowhere: expected the --state-dir of a server with --capture"),
+    ],
+)
+def test_one_place_of_images_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    assert main([str(tiny_bundle(tmp_path / "tiny").folder), *words]) == 2
+    assert message in capsys.readouterr().err

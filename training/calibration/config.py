@@ -1,23 +1,35 @@
 """The settings of a calibration: each field is an argument of `offramp calibrate`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+ENOUGH_LABELS = 500
+"""Captured images with labels that are taken in place of all, with the network's own answers."""
+
+_OF_DATA_SETS = ("image_column", "label_column", "split", "validation_share", "allow_trained_images")
 
 
 class CalibrateConfig(BaseModel):
     """Options of a calibration."""
 
-    dataset: str = Field(
+    dataset: str | None = Field(
+        None,
         min_length=1,
         description="labelled images of the bundle's classes: digits, cifar10, cifar100, fashion-mnist, a "
         "Hugging Face Hub name, a folder of images by class, or a folder of parquet shards; with --truth "
         "own, a folder of images alone",
     )
-    truth: Literal["labels", "own"] = Field(
-        "labels",
-        description="the truth: the labels, or the last exit's own answers, for images without labels",
+    from_capture: Path | None = Field(
+        None,
+        description="in place of --dataset: images of live traffic, from the --state-dir of a server with "
+        "--capture",
+    )
+    truth: Literal["labels", "own"] | None = Field(
+        None,
+        description="the truth: the labels, or the last exit's own answers, for images without labels; where "
+        f"not given the labels, but of captured images only if {ENOUGH_LABELS} or more have one",
     )
     image_column: str | None = Field(None, description="column of the images, if the features do not show it")
     label_column: str | None = Field(None, description="column of the labels, if the features do not show it")
@@ -50,3 +62,13 @@ class CalibrateConfig(BaseModel):
     )
     out: Path | None = Field(None, description="where the new bundle goes; in place where not given")
     force: bool = Field(False, description="replace the bundle at --out")
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Self:
+        if (self.dataset is None) == (self.from_capture is None):
+            raise ValueError("expected --dataset or --from-capture, one of them")
+        given = [name for name in _OF_DATA_SETS if name in self.model_fields_set]
+        if self.from_capture is not None and given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ValueError(f"no {flags} with --from-capture: captured images are taken as they are")
+        return self

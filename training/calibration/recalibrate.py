@@ -1,21 +1,31 @@
 """Replaces a bundle's calibration by that of other images; the model itself stays as it is."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.progress import track
 
 from serving.bundle import Bundle, Calibration, DataSet, Manifest, check_target, write_bundle
 from serving.bundle.manifest import NEWEST_FORMAT, Arithmetic, Truth
+from serving.capture.reading import CHUNK as CAPTURED_CHUNK
+from serving.capture.reading import find_captured
 from serving.engine.backends.names import InferencePrecision, RuntimeName
 from serving.engine.backends.registry import calibrated_for, make_backend, refuse_unfit_precision
 from serving.engine.engine import Engine
-from serving.errors import EngineError
+from serving.errors import CaptureError, EngineError
+from serving.images.arrays import image_shape
 from training.calibration.arithmetic import told
 from training.calibration.chance import tell_chance
-from training.calibration.collect import Labels, Probabilities, calibration_of, collect, engine_probabilities
-from training.calibration.config import CalibrateConfig
+from training.calibration.collect import (
+    Answers,
+    Labels,
+    Probabilities,
+    calibration_of,
+    collect,
+    engine_probabilities,
+)
+from training.calibration.config import ENOUGH_LABELS, CalibrateConfig
 from training.calibration.seen import Seen, seen
 from training.data.config import ValidationFrom
 from training.data.images import decode
@@ -37,10 +47,42 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
         EngineError: the runtime or the precision is not to be had here.
         DataError: the images cannot be read, their classes are not the bundle's, or the network was trained
             on some of them.
+        CaptureError: no captured images of this bundle.
     """
     target = config.out or bundle.folder
     force = config.force or config.out is None
     check_target(target, force=force)
+    gathered = _of_capture(bundle, config) if config.dataset is None else _of_data_set(bundle, config)
+    calibration = calibration_of(gathered.answers)
+    tell_chance(calibration.accuracy[-1], len(bundle.manifest.classes), len(calibration.labels))
+    engine = gathered.engine
+    return write_bundle(
+        target,
+        _manifest(bundle.manifest, calibration, gathered.source, gathered.truth, engine.arithmetic),
+        [bundle.segment_bytes(index) for index in range(engine.stages)],
+        calibration,
+        samples=bundle.samples,
+        force=force,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Gathered:
+    """Answers to calibrate on: where their images come from, their truth, and what gave them."""
+
+    answers: Answers
+    source: str
+    truth: Truth
+    engine: Engine
+
+
+def _of_data_set(bundle: Bundle, config: CalibrateConfig) -> _Gathered:
+    """Ask every exit about the images of a data set.
+
+    Raises:
+        DataError: as `calibrate`.
+    """
+    assert config.dataset is not None  # noqa: S101 - the caller asked
     own = config.truth == "own"
     load = load_images if own else load_source
     source = load(config.dataset, config.image_column, config.label_column)
@@ -64,16 +106,38 @@ def calibrate(bundle: Bundle, config: CalibrateConfig) -> Bundle:
     answers = collect(_answers(engine, bundle, source, subsets, to_class), seed)
     if fitted:  # nothing that is found on them can be certified
         answers = replace(answers, certify=np.zeros(len(answers.labels), np.bool_))
-    calibration = calibration_of(answers)
-    tell_chance(calibration.accuracy[-1], len(bundle.manifest.classes), len(calibration.labels))
-    return write_bundle(
-        target,
-        _manifest(bundle.manifest, calibration, f"{source.name} ({part})", config.truth, engine.arithmetic),
-        [bundle.segment_bytes(index) for index in range(engine.stages)],
-        calibration,
-        samples=bundle.samples,
-        force=force,
-    )
+    return _Gathered(answers, f"{source.name} ({part})", "own" if own else "labels", engine)
+
+
+def _of_capture(bundle: Bundle, config: CalibrateConfig) -> _Gathered:
+    """Ask every exit about captured images, held against their labels where there are enough, else their own.
+
+    Raises:
+        CaptureError: there are none of this bundle, or they cannot be read.
+    """
+    assert config.from_capture is not None  # noqa: S101 - the caller asked
+    manifest = bundle.manifest
+    captured = find_captured(config.from_capture, manifest.identity, bundle.name)
+    truth = config.truth or ("labels" if captured.labelled >= ENOUGH_LABELS else "own")
+    labelled = truth == "labels"
+    if labelled and captured.labelled < 2:
+        raise CaptureError(
+            f"{captured.file}: expected labels of 2 captured images or more, found {captured.labelled} among "
+            f"{captured.images:,} images: send labels, or give --truth own"
+        )
+    engine = engine_to_calibrate_on(bundle, config)
+    used = captured.labelled if labelled else captured.images
+    batches = captured.batches(image_shape(manifest.preprocessing), labelled=labelled)
+    seed = config.split_seed if config.split_seed is not None else manifest.data_set.split_seed or 0
+
+    def answers() -> Iterator[tuple[Probabilities, Labels]]:
+        shown = track(batches, "answering captured images", total=-(-used // CAPTURED_CHUNK), transient=True)
+        for images, labels in shown:
+            probabilities = engine_probabilities(engine, images)
+            yield probabilities, labels if labelled else probabilities[:, -1].argmax(axis=-1).astype(np.int64)
+
+    known = f"{captured.labelled:,} of {captured.images:,} images labelled"
+    return _Gathered(collect(answers(), seed), f"captured traffic ({known})", truth, engine)
 
 
 def engine_to_calibrate_on(bundle: Bundle, config: CalibrateConfig) -> Engine:

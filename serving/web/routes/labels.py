@@ -10,7 +10,6 @@ from starlette.requests import Request
 
 from serving.errors import QueryError, RequestError
 from serving.monitoring.label_book import AccuracySummary, Expected, Label, LabelBook
-from serving.monitoring.state import bundle_hash
 from serving.web.problems import documented
 from serving.web.reading.body import body_headers, receive_body
 from serving.web.reading.query import read_query
@@ -88,7 +87,7 @@ def router(service: Service) -> APIRouter:
         taken = await service.pool.run(
             lambda: taking.take(
                 chosen.name,
-                bundle_hash(chosen.manifest),
+                chosen.identity,
                 labels,
                 _expected_of(chosen),
                 skip_unknown=on_unknown == "skip",
@@ -99,7 +98,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("", summary="What labels say of a model", responses=documented(404))
     async def summary(model: str) -> AccuracyBody:
         reading, chosen = book(), service.choose(model)
-        found = await service.pool.run(lambda: reading.summary(bundle_hash(chosen.manifest)))
+        found = await service.pool.run(lambda: reading.summary(chosen.identity))
         return _as_body(chosen, found, service.settings.max_drop)
 
     return routes

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.bundle.manifest import Manifest
-from serving.monitoring.state import StateFolder, StateKeeper, bundle_hash
+from serving.monitoring.state import StateFolder, StateKeeper
 from serving.telemetry.logs import get_logger
 from tests.bundles import tiny_manifest
 
@@ -18,6 +18,10 @@ State = dict[str, dict[str, float]]
 class Model:
     manifest: Manifest = field(default_factory=tiny_manifest)
     learned: State = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        return self.manifest.identity
 
     def state(self) -> State:
         return self.learned
@@ -42,7 +46,7 @@ def test_a_state_is_found_again_by_the_bundle_it_belongs_to(tmp_path: Path) -> N
     folder(tmp_path / "new" / "state").load(other, "other")
     assert (again.learned, other.learned) == (LEARNED, {})
     assert [path.name for path in (tmp_path / "new" / "state").iterdir()] == [
-        f"{bundle_hash(again.manifest)}.json"
+        f"{again.manifest.identity}.json"
     ]
 
 
@@ -63,7 +67,7 @@ def test_a_file_that_cannot_be_used_is_logged_and_the_model_starts_anew(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = Model()
-    (tmp_path / f"{bundle_hash(model.manifest)}.json").write_text(text)
+    (tmp_path / f"{model.manifest.identity}.json").write_text(text)
     folder(tmp_path).load(model, "m")
     assert model.learned == {}
     assert "state_unusable" in caplog.text
@@ -87,7 +91,7 @@ def test_an_old_state_stays_whole_when_the_new_one_cannot_be_written(tmp_path: P
 
 def test_the_keeper_saves_at_the_end_and_before(tmp_path: Path) -> None:
     model = Model(learned=LEARNED)
-    path = tmp_path / f"{bundle_hash(model.manifest)}.json"
+    path = tmp_path / f"{model.manifest.identity}.json"
     keeper = StateKeeper(folder(tmp_path), {"m": model}, interval_seconds=3600)
     model.learned = {"4": {"log_factor": 0.5}}
     keeper.close()
@@ -107,6 +111,6 @@ def test_what_another_bundle_of_the_name_had_learned_is_discarded_and_named(
     changed = Model(tiny_manifest().model_copy(update={"precision": "int8"}))
     folder(tmp_path).load(changed, "pets")
     assert "state_discarded" in caplog.text
-    assert f"{bundle_hash(tiny_manifest())}.json" in caplog.text
-    assert not (tmp_path / f"{bundle_hash(tiny_manifest())}.json").exists()
+    assert f"{tiny_manifest().identity}.json" in caplog.text
+    assert not (tmp_path / f"{tiny_manifest().identity}.json").exists()
     assert len(list(tmp_path.iterdir())) == 2

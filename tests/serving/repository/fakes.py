@@ -52,6 +52,10 @@ class Fake:
     learned: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
+    def identity(self) -> str:
+        return self.manifest.identity
+
+    @property
     def exit_flops(self) -> tuple[int, ...]:
         return self.manifest.exit_flops
 

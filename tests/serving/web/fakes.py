@@ -68,6 +68,10 @@ class FakeModel:
         return _manifest()
 
     @property
+    def identity(self) -> str:
+        return self.manifest.identity
+
+    @property
     def exit_flops(self) -> tuple[int, ...]:
         return self.manifest.exit_flops
 

@@ -1,6 +1,8 @@
 """A request on its way: slow bodies, deadlines, failures, and callers who hang up."""
 
 import asyncio
+import base64
+import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -8,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from serving.capture.capture import Capture, CapturedImage
 from serving.errors import ClosedError, EngineError, OverloadedError
 from serving.events import RequestRefused
 from serving.options import ClassifyOptions
@@ -18,7 +22,7 @@ from serving.web.app import create_app
 from serving.web.connection.caller import EXTENSION
 from serving.web.service import Service
 from tests.serving.web.fakes import FakeModel, fake_service, once
-from tests.serving.web.posting import IMAGE, IMAGES, PNG, post
+from tests.serving.web.posting import IMAGE, IMAGES, JSON, PNG, encoded, post
 
 
 async def stalled() -> AsyncIterator[bytes]:
@@ -272,3 +276,20 @@ def test_a_long_query_is_read_like_a_short_one() -> None:
     for _ in range(2):
         response = post(service, f"/classify?budget={'0' * 300}5000")
         assert response.json()["budget_flops"] == 5000
+
+
+def test_captured_images_have_their_places_in_the_request() -> None:
+    kept: list[CapturedImage] = []
+    keeper = SimpleNamespace(keep=kept.append, keys=lambda bundle: ())
+    service, _ = fake_service()
+    service.capture = Capture(10, 10**6, keeper)
+    listed = [base64.b64encode(image).decode() for image in (IMAGE, b"no image", encoded(IMAGES[1]))]
+    response = post(service, "/classify?on_error=item", json.dumps({"images": listed}).encode(), JSON)
+    assert response.status_code == 200
+    assert [found.image for found in kept] == [0, 2]
+    assert {found.request for found in kept} == {response.headers["Offramp-Request-ID"]}
+    assert {(found.model, found.bundle) for found in kept} == {("tiny", service.choose("tiny").identity)}
+    np.testing.assert_array_equal([found.pixels for found in kept], IMAGES[:2])
+    post(service, "/classify?explain=1")
+    post(service, "/classify", b"no image")
+    assert len(kept) == 2
