@@ -83,10 +83,12 @@ class TimedImages:
         self.limit = steps
         self.passes: list[tuple[str, float, float]] = []  # phase, share of an epoch, seconds a batch
 
-    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[RandomBatch]:
+    def train(
+        self, epoch: int, phase: str, share: float = 1.0, part: slice = slice(None)
+    ) -> Iterator[RandomBatch]:
         """Yield the first `share` of the batches; what the caller does with them is what is timed."""
         steps, begun = self.steps(share), time.perf_counter()
-        yield from self._batches[:steps]
+        yield from self._batches[:steps][part]
         self.passes.append((phase, share, (time.perf_counter() - begun) / steps))
 
     def steps(self, share: float = 1.0) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.training.small_runs import config, flags, trained
 from training.data.batches import Data
 from training.fitting.fit import fit, untrained
+from training.fitting.parallel import tensors_in
 from training.fitting.problem import Recipe, TrainingProblem
 from training.methods import method
 from training.methods.interface import Batch
@@ -26,6 +27,16 @@ RUNS = "tests.integration.several_runs"
 METHODS = ("joint", "ge", "pcgrad", "cagrad", "torchjd:UPGrad", "meta-gf")
 
 
+BY_TASKS: dict[str, dict[str, object]] = {
+    "tasks": {},
+    "momenta": {
+        "method_option": {"task_batches": "2", "task_momentum": "true", "outer_momentum": "0.5"},
+        "batch_size": 16,
+    },
+}
+"""Settings of runs whose tasks two processes divide."""
+
+
 def settings(method: str) -> dict[str, object]:
     """A short run whose batches two processes divide."""
     return {"method": method, "epochs": 1, "batch_size": 16, "train_limit": 64, "schedule": "constant"}
@@ -35,12 +46,13 @@ def settings(method: str) -> dict[str, object]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of two processes: one per method, one to go on with alone, one resumed by tasks; and `drift`."""
     folder = tmp_path_factory.mktemp("two")
-    stopped = trained(folder / "tasks", max_minutes=1e-9)
-    assert Checkpoint.load(stopped.checkpoint_path).epoch == 1
+    stopped = [trained(folder / name, **how, max_minutes=1e-9) for name, how in BY_TASKS.items()]
+    assert [Checkpoint.load(run.checkpoint_path).epoch for run in stopped] == [1, 1]
     runs = [[*flags(**settings(name)), "--out", str(folder / name)] for name in METHODS]
     words = flags(**{**settings("pcgrad"), "epochs": 2, "max_minutes": 1e-9})
     runs.append([*words, "--out", str(folder / "halfway")])
-    runs.append(["--out", str(stopped.folder), "--resume", "--divide", "tasks", "--max-minutes", "60"])
+    by_tasks = ["--resume", "--divide", "tasks", "--max-minutes", "60"]
+    runs += [["--out", str(run.folder), *by_tasks] for run in stopped]
     (folder / "drifting").mkdir()
     words = [*TWO, "-m", RUNS, json.dumps(runs), str(folder / "drifting")]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -48,15 +60,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_divided_tasks_end_with_the_weights_of_one_process(place: Path, tmp_path: Path) -> None:
-    alone = Checkpoint.load(trained(tmp_path / "alone").checkpoint_path)
+@pytest.mark.parametrize("name", BY_TASKS)
+def test_divided_tasks_end_with_the_weights_of_one_process(name: str, place: Path, tmp_path: Path) -> None:
+    alone = Checkpoint.load(trained(tmp_path / "alone", **BY_TASKS[name]).checkpoint_path)
 
     # The second epoch was that of two processes: a run goes on with another number of them.
-    two = Checkpoint.load(place / "tasks" / "checkpoint.pt")
+    two = Checkpoint.load(place / name / "checkpoint.pt")
 
     assert two.epoch == 2
     assert all(torch.equal(two.model[name], value) for name, value in alone.model.items())
-    assert len((place / "tasks" / "metrics.jsonl").read_text().splitlines()) == 2
+    assert all(torch.equal(a, b) for a, b in zip(*map(tensors_in, (two.method, alone.method)), strict=True))
+    assert len((place / name / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_run_of_two_processes_goes_on_with_one(place: Path) -> None:
@@ -92,8 +106,10 @@ class HalvedImages:
     def __init__(self, first: Data, second: Data) -> None:
         self.first, self.second = first, second
 
-    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Halves]:
-        halves = (part.train(epoch, phase, share) for part in (self.first, self.second))
+    def train(
+        self, epoch: int, phase: str, share: float = 1.0, part: slice = slice(None)
+    ) -> Iterator[Halves]:
+        halves = (half.train(epoch, phase, share, part) for half in (self.first, self.second))
         yield from map(Halves, *halves)
 
     def steps(self, share: float = 1.0) -> int:

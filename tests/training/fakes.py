@@ -57,8 +57,11 @@ class Quadratics:
 
     def batches(self, phase: Phase) -> Iterator[Batch]:
         self.phases.append(phase.name)
-        for _ in range(self.steps):
+        for _ in phase.batches_of(self.steps):
             yield FakeBatch(torch.ones(1), torch.zeros(1, dtype=torch.int64))
+
+    def batch_count(self, phase: Phase) -> int:
+        return self.steps
 
     def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
         self.statistics += 1  # as BatchNorm would move its running statistics

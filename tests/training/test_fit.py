@@ -16,13 +16,21 @@ from training.runs.start import check_start, resumed, started
 WIDER = {**config().model_option, "channels": "8"}
 
 
-@pytest.mark.parametrize("method", ["joint", "meta-gf"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("joint", {}),
+        ("meta-gf", {}),
+        ("meta-gf", {"task_batches": "2", "task_momentum": "true", "outer_momentum": "0.5"}),
+    ],
+)
 def test_a_resumed_run_ends_with_the_same_weights_and_logs(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = trained(tmp_path / "whole", method=method, epochs=3)
+    settings = {"method": method, "method_option": options, "epochs": 3}
+    whole = trained(tmp_path / "whole", **settings)
 
-    run = ended(broken(monkeypatch, tmp_path / "broken", 2, method=method, epochs=3))
+    run = ended(broken(monkeypatch, tmp_path / "broken", 2, **settings))
 
     assert same(weights(whole), weights(run))
     assert [record["epoch"] for record in logged(run)] == [1, 2, 3]

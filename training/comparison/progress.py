@@ -81,6 +81,7 @@ class _RunOfMany:
     ) -> None:
         self._whole, self._epochs, self._count = whole, epochs, count
         self._epoch, self._terminal, self._accuracy = done, terminal, ""
+        self._steps: dict[str, int] = {}  # done in the epoch at hand, by phase
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +90,8 @@ class _RunOfMany:
         """The common bar goes on."""
 
     def step(self, progress: PhaseProgress, images_per_second: float) -> None:
-        steps = self._count.until(self._epoch, progress.phase, progress.step)
+        self._steps[progress.phase] = progress.step
+        steps = self._count.until(self._epoch, self._steps)
         where = (
             f"epoch {self._epoch + 1}/{self._epochs} · {progress.phase} · {images_per_second:.0f} images/s"
         )
@@ -97,6 +99,7 @@ class _RunOfMany:
 
     def epoch(self, record: dict[str, Any]) -> None:
         self._epoch = record["epoch"]
+        self._steps.clear()
         self._accuracy = f" · accuracy % {percent(record['validation_accuracy'])}"
         if not self._terminal:
             self._whole.say(f"{self._whole.name}: {epoch_line(record, self._epochs)}")

@@ -60,7 +60,7 @@ class Data:
         self._labels, self._make_feed, self._reread = labels, feed, reread
         self._feeds: dict[str, Feed] = {}
 
-    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Batch]:
+    def train(self, epoch: int, phase: str, share: float = 1.0, part: slice = slice(None)) -> Iterator[Batch]:
         """Yield augmented training batches in a shuffled order.
 
         Order and augmentation depend on (seed, epoch, phase) alone; a run can therefore be resumed without
@@ -70,8 +70,9 @@ class Data:
             epoch: from 0.
             phase: name of the pass within the epoch.
             share: the first part of the shuffled order that is used, in 0 … 1.
+            part: which of the pass's batches; those of its parts are those of the whole.
         """
-        groups = [group[self.rank :: self.ranks] for group in self.order(epoch, phase, share)]
+        groups = [group[self.rank :: self.ranks] for group in self.order(epoch, phase, share)[part]]
         draw = Draw(self.augment, self.seed, epoch, phase, self.alternate_flip, self.border, self.max_shift)
         return self._feed("train").batches(groups, draw)
 

@@ -27,9 +27,10 @@ from training.setup.learning_rates import rate_factors
 
 
 class Means:
-    """Running mean of each exit's loss over a phase."""
+    """Running mean of each exit's loss over a phase, and how many images it has seen."""
 
     def __init__(self) -> None:
+        self.images = 0
         self._sums: dict[int, float] = {}
         self._counts: dict[int, int] = {}
 
@@ -53,7 +54,7 @@ CHECK_EVERY_STEPS = 16  # losses are fetched this often: on a GPU every fetch wa
 class TrainingImages(Protocol):
     """The training images as seeded streams of batches."""
 
-    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[Batch]:
+    def train(self, epoch: int, phase: str, share: float = 1.0, part: slice = slice(None)) -> Iterator[Batch]:
         """Yield augmented batches in an order that depends on the seed, the epoch and the phase alone."""
 
     def steps(self, share: float = 1.0) -> int:
@@ -159,6 +160,7 @@ class TrainingProblem:
         self._exit_losses = ExitLosses(model, recipe.loss, original)
         self._progress = 0.0
         self._losses: list[tuple[Sequence[int], Tensor]] = []
+        self._means: dict[str, Means] = {}
 
     def compile(self) -> None:
         """Train the model as `torch.compile` makes it, from now on."""
@@ -185,16 +187,26 @@ class TrainingProblem:
     def _full_size_batches(self, phase: Phase) -> Iterator[Batch]:
         self._model.train()
         part, parts = self._processes.slice  # dropout is drawn anew for every slice of a batch
-        torch.manual_seed(_stream_seed(self._recipe.seed, self.epoch, phase.name, *[part] * (parts > 1)))
-        steps, images, sums = self._images.steps(phase.share), 0, Means()
+        stream = f"{phase.name} {phase.part[0]}" if phase.part[0] else phase.name
+        torch.manual_seed(_stream_seed(self._recipe.seed, self.epoch, stream, *[part] * (parts > 1)))
+        steps = self.batch_count(phase)
+        own = phase.batches_of(steps)
+        if phase.part[0] == 0:
+            self._means[phase.name] = Means()
+        sums = self._means[phase.name]
         epochs_done, epochs = self._stage()
-        for done, batch in enumerate(self._images.train(self.epoch, phase.name, phase.share)):
+        batches = self._images.train(self.epoch, phase.name, phase.share, slice(own.start, own.stop))
+        for done, batch in zip(own, batches, strict=True):
             self._progress = (epochs_done + done / steps) / epochs
             yield batch
-            images += len(batch.labels)
-            if (done + 1) % CHECK_EVERY_STEPS == 0 or done + 1 == steps:
+            sums.images += len(batch.labels)
+            if (done + 1) % CHECK_EVERY_STEPS == 0 or done + 1 == own.stop:
                 sums.add(self._fetch(phase, done + 1), phase.exits)
-                self.on_progress(Progress(phase.name, done + 1, steps, images, sums.means()))
+                self.on_progress(Progress(phase.name, done + 1, steps, sums.images, sums.means()))
+
+    def batch_count(self, phase: Phase) -> int:
+        """Return how many batches the phase's whole pass has."""
+        return self._images.steps(phase.share)
 
     def losses(self, batch: Batch, exits: Sequence[int], weighted: bool = True) -> list[Tensor]:
         """Return the mean loss of each of `exits` over the batch, made and weighted as the recipe says."""

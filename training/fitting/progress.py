@@ -1,6 +1,6 @@
 """Progress on the terminal: a bar for the run, a bar for the phase at hand, and a line per epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from rich.console import Console
@@ -78,7 +78,7 @@ class StepCount:
         steps: how many steps each of them has.
 
     >>> count = StepCount(2, [Phase("exit 1"), Phase("exit 2")], [10, 20])
-    >>> count.total, count.until(1, "exit 2", 5)
+    >>> count.total, count.until(1, {"exit 1": 10, "exit 2": 5})
     (60, 45)
     """
 
@@ -88,9 +88,13 @@ class StepCount:
         self._per_epoch = sum(steps)
         self.total = epochs * self._per_epoch
 
-    def until(self, epochs: int, phase: str | None = None, step: int = 0) -> int:
-        """Return the steps done after whole `epochs` and `step` steps of `phase` in the one at hand."""
-        return epochs * self._per_epoch + (self._before[phase] if phase else 0) + step
+    def until(self, epochs: int, steps: Mapping[str, int]) -> int:
+        """Return the steps done after whole `epochs` and some steps of phases of the one at hand.
+
+        Phases before the first of them are none of that epoch's, and count as done.
+        """
+        skipped = min((self._before[phase] for phase in steps), default=0)
+        return epochs * self._per_epoch + skipped + sum(steps.values())
 
 
 class FitProgress:
@@ -108,6 +112,7 @@ class FitProgress:
         self._epochs, self._epoch = epochs, done
         self._count = StepCount(epochs, phases, steps)
         self._accuracy = ""
+        self._steps: dict[str, int] = {}  # done in the epoch at hand, by phase
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -120,7 +125,7 @@ class FitProgress:
         )
         self._run = self._bars.add_task("run", total=self._count.total, facts="")
         self._phase = self._bars.add_task("phase", facts="")
-        self._bars.update(self._run, completed=self._count.until(done))
+        self._bars.update(self._run, completed=self._count.until(done, {}))
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -139,12 +144,14 @@ class FitProgress:
             completed=progress.step,
             facts=f"loss {losses} · {images_per_second:.0f} images/s" if losses else "",
         )
-        steps = self._count.until(self._epoch, progress.phase, progress.step)
+        self._steps[progress.phase] = progress.step
+        steps = self._count.until(self._epoch, self._steps)
         self._bars.update(self._run, completed=steps, facts=self._accuracy)
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Print the line of an epoch that is done."""
         self._epoch = record["epoch"]
+        self._steps.clear()
         self._accuracy = f"accuracy % {percent(record['validation_accuracy'])}"
         self._console.print(epoch_line(record, self._epochs), highlight=False, soft_wrap=True)
 

@@ -26,11 +26,22 @@ class Phase:
         name: keys the pass's random streams, so it is unique within the epoch.
         share: how much of the images it sees, in 0..1.
         exits: the exits that it is about: their losses are reported. All whose loss it takes, where None.
+        part: which of how many successive parts of the pass, as even as its batches allow; all of it in one.
     """
 
     name: str
     share: float = 1.0
     exits: Sequence[int] | None = None
+    part: tuple[int, int] = (0, 1)
+
+    def batches_of(self, batches: int) -> range:
+        """Return which of the whole pass's batches are of this part.
+
+        >>> [len(Phase("fusion", part=(number, 4)).batches_of(10)) for number in range(4)]
+        [2, 3, 2, 3]
+        """
+        number, parts = self.part
+        return range(number * batches // parts, (number + 1) * batches // parts)
 
 
 class Batch(Protocol):
@@ -61,7 +72,13 @@ class MultiExitProblem(Protocol):
         """Per parameter, which exits reach which rows."""
 
     def batches(self, phase: Phase) -> Iterable[Batch]:
-        """Yield the phase's batches; their order and augmentation depend on seed, epoch and phase alone."""
+        """Yield the phase's batches; their order and augmentation depend on seed, epoch and phase alone.
+
+        The parts of a pass are taken in order, others between them as may be.
+        """
+
+    def batch_count(self, phase: Phase) -> int:
+        """Return how many batches the phase's whole pass has, all parts together."""
 
     def losses(
         self, batch: Batch, exits: Sequence[int], weighted: bool = True

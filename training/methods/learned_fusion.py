@@ -1,12 +1,13 @@
 """Meta-GF's fusion: importances η of the shared parameters, learned on the joint loss of the fused net."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from training.methods.fusion import Normalisation, eta_gradient, fuse
 from training.methods.interface import MultiExitProblem, Phase, Snapshot
@@ -91,34 +92,77 @@ class LearnedFusion:
             if sharers == 1:
                 self._set(index, start, moves[index][0])
 
-    def learn(self, start: Snapshot, moves: Sequence[Float[Tensor, "_ _"]], phase: Phase) -> None:
-        """Take one pass of Adam on η, then the moving average; the parameters are left behind by it."""
+    def learn(
+        self,
+        start: Snapshot,
+        moves: Sequence[Float[Tensor, "_ _"]],
+        phase: Phase,
+        adapt: bool = True,
+        unshared: Optimizer | None = None,
+    ) -> None:
+        """Take one pass of Adam on η, then the moving average; the shared parameters are left behind by it.
+
+        Args:
+            start: W0.
+            moves: W_i − W0 of every parameter [tasks that reach it, size].
+            phase: the pass.
+            adapt: whether η learns.
+            unshared: trains what one task alone reaches, on the fused trunk; nothing does where None.
+        """
         if self._adam is None:
             return
         problem, exits = self._problem, range(len(self._problem.reach))
         before = {index: eta.clone() for index, eta in self._eta.items()}
         shared = [problem.parameters[index] for index in self._eta]
-        others = [p for index, p in enumerate(problem.parameters) if index not in self._eta]
+        own = self._unshared() if unshared else []
+        wanted = {id(parameter) for parameter in (*shared, *own)}
+        others = [parameter for parameter in problem.parameters if id(parameter) not in wanted]
         for parameter in others:  # no gradient is wanted of them
             parameter.requires_grad_(False)
         for batch in problem.batches(phase):
             weights = self.place(start, moves)
             losses = problem.losses(batch, exits, weighted=self.recipe.weighted)
-            gradients = torch.autograd.grad(torch.stack(list(losses)).sum(), shared)
-            problem.average(gradients)
-            for (index, eta), gradient in zip(self._eta.items(), gradients, strict=True):
-                slope = self.recipe.normalisation.slope(self._masked(index, eta))
-                found = eta_gradient(gradient.flatten(), moves[index], weights[index], slope)
-                found = self.recipe.outer_lr * found  # rows of one task have none
-                # Rows that share an η add up.
-                eta.grad = found if found.shape == eta.shape else found.sum(1, keepdim=True)
-            self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+            gradients = torch.autograd.grad(torch.stack(list(losses)).sum(), [*shared, *own])
+            if unshared:
+                for parameter, gradient in zip(own, gradients[len(shared) :], strict=True):
+                    parameter.grad = gradient
+                problem.step(unshared)
+            if adapt:
+                self._step(moves, weights, gradients[: len(shared)])
+        for parameter in own:
+            parameter.grad = None
         for parameter in others:
             parameter.requires_grad_(True)
         # In place, so that Adam goes on moving the same η.
         for index, eta in self._eta.items():
             eta.lerp_(before[index], self.recipe.ema)
+
+    def _step(
+        self,
+        moves: Sequence[Float[Tensor, "_ _"]],
+        weights: Mapping[int, Float[Tensor, "_ _"]],
+        gradients: Sequence[Tensor],
+    ) -> None:
+        """Take one step of Adam on η, from the gradients of the shared parameters."""
+        if self._adam is None:
+            return
+        self._problem.average(gradients)
+        for (index, eta), gradient in zip(self._eta.items(), gradients, strict=True):
+            slope = self.recipe.normalisation.slope(self._masked(index, eta))
+            found = eta_gradient(gradient.flatten(), moves[index], weights[index], slope)
+            found = self.recipe.outer_lr * found  # rows of one task have none
+            # Rows that share an η add up.
+            eta.grad = found if found.shape == eta.shape else found.sum(1, keepdim=True)
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+
+    def _unshared(self) -> list[nn.Parameter]:
+        """Return what one task alone reaches."""
+        return [
+            parameter
+            for parameter, sharers in zip(self._problem.parameters, self._sharers, strict=True)
+            if sharers == 1
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """Return η and Adam's moments."""

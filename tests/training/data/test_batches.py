@@ -94,6 +94,15 @@ def test_a_share_is_the_first_part_of_the_order(image_folder: Path) -> None:
     assert len(next(data.train(0, "statistics", 0.001)).labels) == 2
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_parts_of_a_pass_add_up_to_it(image_folder: Path, streamed: bool) -> None:
+    data = opened(image_folder, streamed=streamed)
+
+    parts = chain(data.train(2, "exit 1", part=slice(0, 2)), data.train(2, "exit 1", part=slice(2, 3)))
+
+    assert_same(parts, data.train(2, "exit 1"))
+
+
 def test_a_last_batch_of_one_is_left_out_of_training_only() -> None:
     order = np.arange(9)
     assert [len(group) for group in grouped(order, 4, least=2)] == [4, 4]

@@ -35,8 +35,10 @@ class FakeImages:
             for _ in range(5)
         ]
 
-    def train(self, epoch: int, phase: str, share: float = 1.0) -> Iterator[FakeBatch]:
-        yield from self.all[: self.steps(share)]
+    def train(
+        self, epoch: int, phase: str, share: float = 1.0, part: slice = slice(None)
+    ) -> Iterator[FakeBatch]:
+        yield from self.all[: self.steps(share)][part]
 
     def steps(self, share: float = 1.0) -> int:
         return round(share * len(self.all))
@@ -80,6 +82,29 @@ def test_progress_reports_mean_losses_by_exit() -> None:
 
     assert (heard[-1].step, heard[-1].steps, heard[-1].images) == (5, 5, 20)
     assert heard[-1].losses == pytest.approx({2: sum(seen) / 5})
+
+
+def test_parts_of_a_pass_are_the_pass() -> None:
+    """Batches, progress, learning rates and mean losses of parts, another pass between them."""
+    _, problem = make(epochs=1)
+    heard: list[Progress] = []
+    problem.on_progress = heard.append
+    optimizer, seen, rates, losses = problem.optimizer(), [], [], []
+
+    for number in range(2):
+        for batch in problem.batches(Phase("exit 3", exits=(2,), part=(number, 2))):
+            losses.append(problem.losses(batch, [2])[0].item())
+            problem.step(optimizer)
+            seen.append(batch)
+            rates.append(optimizer.param_groups[0]["lr"])
+        for batch in problem.batches(Phase("exit 1", exits=(0,), part=(number, 2))):
+            problem.losses(batch, [0])
+
+    assert all(torch.equal(a.images, b.images) for a, b in zip(seen, FakeImages().all, strict=True))
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.001])
+    own = [progress for progress in heard if progress.phase == "exit 3"]
+    assert [(progress.step, progress.steps, progress.images) for progress in own] == [(2, 5, 8), (5, 5, 20)]
+    assert own[-1].losses == pytest.approx({2: sum(losses) / 5})
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where() -> None:
