@@ -27,6 +27,7 @@ RANDOM = "random"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OPSET = 20
 _IMAGE_SIZE = 224
+_CHANNELS = 3
 
 
 def load_network(text: str, image_size: int | None = None) -> Network:
@@ -66,7 +67,7 @@ def exported(name: str, net: nn.Module, image_size: int) -> reading.Onnx:
     free = (free_batch(),)
     problems = []
     for batch, dynamic in ((2, free), (1, None)):
-        images = torch.zeros(batch, 3, image_size, image_size)
+        images = torch.zeros(batch, _CHANNELS, image_size, image_size)
         try:
             with torch.no_grad(), _silently():
                 program = torch.onnx.export(
@@ -81,9 +82,19 @@ def exported(name: str, net: nn.Module, image_size: int) -> reading.Onnx:
             continue
         if program is not None:
             return reading.checked(name, program.model_proto)
+    first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and first.in_channels != _CHANNELS:
+        raise _other_channels(name, first.in_channels)
     raise AdoptError(
         f"{name}: torch {torch.__version__} cannot export it to ONNX for {image_size}×{image_size} pixels "
         f"({problems[-1]}); export it yourself and give the file"
+    )
+
+
+def _other_channels(name: str, found: int) -> AdoptError:
+    return AdoptError(
+        f"{name}: expected a network of images of three channels (RGB); found one of {found}: the server "
+        "decodes pictures to RGB"
     )
 
 
@@ -150,6 +161,7 @@ def _transformers(name: str, weights: str | None, image_size: int | None) -> Bui
             f"hf:{name}: expected a folder or a Hub name of an image classifier "
             f"({str(error).splitlines()[0]})"
         ) from error
+    _refuse_other_tasks(name, net.config)
     labels = net.config.id2label
     found: dict[str, Any] = {"class_names": tuple(str(labels[index]) for index in sorted(labels))}
     size = getattr(net.config, "image_size", None)
@@ -161,6 +173,24 @@ def _transformers(name: str, weights: str | None, image_size: int | None) -> Bui
     except Exception:  # a folder without a processor: --normalise says it, or the labels
         logging.getLogger(__name__).debug("no image processor in %s", name)
     return Logits(net), found
+
+
+def _refuse_other_tasks(name: str, config: Any) -> None:
+    """Refuse networks of transformers whose answer is no choice among classes, or that see no RGB.
+
+    Raises:
+        AdoptError: it is one.
+    """
+    problem = getattr(config, "problem_type", None)
+    if problem not in (None, "single_label_classification"):
+        several = " (several labels for one image)" if problem == "multi_label_classification" else ""
+        raise AdoptError(
+            f"hf:{name}: expected a choice among classes of which one is right; found the problem_type "
+            f"{problem!r}{several}"
+        )
+    channels = getattr(config, "num_channels", None)
+    if isinstance(channels, int) and channels != _CHANNELS:
+        raise _other_channels(f"hf:{name}", channels)
 
 
 def _factory(place: str, weights: str | None, image_size: int | None) -> Built:

@@ -167,7 +167,10 @@ def _image_shape(found: Onnx, image_size: int | None) -> tuple[Layout, int, int]
         )
     first, last = dimensions[1], dimensions[3]
     if _CHANNELS not in (first, last):
-        raise AdoptError(f"{found.name}: expected images of three channels; found {said}")
+        raise AdoptError(
+            f"{found.name}: expected images of three channels; found {said}: the server decodes pictures to "
+            "RGB"
+        )
     layout: Layout = "NCHW" if first == _CHANNELS else "NHWC"
     height, width = dimensions[2:] if layout == "NCHW" else dimensions[1:3]
     if image_size is None and (height is None or width is None):

@@ -22,6 +22,8 @@ _STANDARD = ("", "ai.onnx")
 _CHOOSING = ("If", "Loop", "Scan")
 _INTEGER = ("QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 _PASSING_ON = ("Identity", "Reshape", "Flatten", "Squeeze", "Cast")
+_ONE_BY_ONE = ("Sigmoid", "HardSigmoid")
+_HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 _DECIDING = ("ArgMax", "TopK", "Hardmax")
 _WEIGHTS_APART = 8  # versions before 4 took weights for inputs; 8 belongs to the operator set
 _IR_VERSION = 10  # ONNX Runtime's releases lag behind the newest of onnx
@@ -198,27 +200,24 @@ def _check_ends(name: str, model: onnx.ModelProto) -> None:
             f"{len(model.graph.output)} ({_some(v.name for v in model.graph.output)}): export it with the "
             "logits alone"
         )
-    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     kind = found[0].type.tensor_type.elem_type
-    if kind in halves or any(tensor.data_type in halves for tensor in _constants(model)):
+    halves = {kind, *(tensor.data_type for tensor in _constants(model)), *_cast_to(model)} & _HALVES
+    if halves:
         raise AdoptError(
-            f"{name}: in float16; give the float32 file, and --precision fp16 where the bundle should be in "
-            "float16"
+            f"{name}: in {_some(_type_name(half) for half in sorted(halves))}; give the float32 file, and "
+            "--precision fp16 where the bundle should be in float16"
         )
     if kind not in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8):
-        raise AdoptError(
-            f"{name}: expected images as float32 or uint8; found "
-            f"{onnx.TensorProto.DataType.Name(kind).lower()}"
-        )
+        raise AdoptError(f"{name}: expected images as float32 or uint8; found {_type_name(kind)}")
 
 
 def _check_answer(name: str, model: onnx.ModelProto) -> None:
     """Refuse networks whose answer is no choice among classes."""
     node = last_operator(model)
-    if node is not None and node.op_type == "Sigmoid":
+    if node is not None and node.op_type in _ONE_BY_ONE:
         raise AdoptError(
-            f"{name}: it answers for each class by itself (Sigmoid), as networks of several labels for one "
-            "image do; expected logits or a softmax over classes of which one is right"
+            f"{name}: it answers for each class by itself ({node.op_type}), as networks of several "
+            "labels for one image do; expected logits or a softmax over classes of which one is right"
         )
     if node is not None and node.op_type in _DECIDING:
         raise AdoptError(
@@ -229,8 +228,7 @@ def _check_answer(name: str, model: onnx.ModelProto) -> None:
     kind = output.type.tensor_type.elem_type
     if kind not in (onnx.TensorProto.FLOAT, onnx.TensorProto.UNDEFINED):
         raise AdoptError(
-            f"{name}: expected logits or probabilities as float32; found {output.name} as "
-            f"{onnx.TensorProto.DataType.Name(kind).lower()}"
+            f"{name}: expected logits or probabilities as float32; found {output.name} as {_type_name(kind)}"
         )
 
 
@@ -254,6 +252,17 @@ def _constants(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         yield from (
             attribute.t for attribute in node.attribute if attribute.type == onnx.AttributeProto.TENSOR
         )
+
+
+def _cast_to(model: onnx.ModelProto) -> Iterator[int]:
+    """Yield the types that the graph casts to."""
+    for node in model.graph.node:
+        if node.op_type == "Cast":
+            yield from (attribute.i for attribute in node.attribute if attribute.name == "to")
+
+
+def _type_name(kind: int) -> str:
+    return str(onnx.TensorProto.DataType.Name(kind)).lower()
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,16 @@ class Small(nn.Module):
         return self.linear(self.drop(self.norm(self.conv(images)).relu().mean((2, 3))))  # type: ignore[no-any-return]
 
 
+class Grey(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen: Tensor = self.conv(images)
+        return seen.mean((2, 3))
+
+
 class Branching(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))
@@ -35,6 +46,18 @@ def small(num_classes: int = 5) -> nn.Module:
 
 def branching() -> nn.Module:
     return Branching()
+
+
+def grey() -> nn.Module:
+    return Grey(1)
+
+
+def infrared() -> nn.Module:
+    return Grey(4)
+
+
+def half() -> nn.Module:
+    return Small(5).half()
 
 
 def nothing() -> str:
@@ -83,6 +106,21 @@ def test_a_module_that_branches_on_values_is_refused_with_its_name(here: str) ->
         load_network(f"{here}:branching", 8)
 
 
+@pytest.mark.parametrize(("name", "channels"), [("grey", 1), ("infrared", 4)])
+def test_a_module_of_other_images_than_rgb_is_refused_by_name(here: str, name: str, channels: int) -> None:
+    said = f"users_nets_{name}: expected a network of images of three channels .* found one of {channels}"
+    with pytest.raises(AdoptError, match=said):
+        load_network(f"{here}:{name}", 8)
+
+
+def test_a_module_in_float16_is_exported_in_float32(here: str) -> None:
+    network = load_network(f"{here}:half", 8)
+    assert {tensor.data_type for tensor in network.model.graph.initializer} <= {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.INT64,
+    }
+
+
 def test_weights_of_another_network_are_refused(here: str, tmp_path: Path) -> None:
     torch.save({"conv.bias": torch.zeros(4), "other.bias": torch.zeros(5)}, tmp_path / "w.pth")
     with pytest.raises(ConfigError, match="are another network's: Error"):
@@ -116,3 +154,30 @@ def test_a_classifier_of_transformers_brings_its_size_and_class_names(tmp_path: 
     network = load_network(f"hf:{tmp_path / 'vit'}")
     assert network.classes == 3
     assert network.class_names == ("cat", "dog", "horse")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (
+            {"problem_type": "multi_label_classification"},
+            r"'multi_label_classification' \(several",
+        ),
+        ({"problem_type": "regression"}, "found the problem_type 'regression'"),
+        ({"num_channels": 1}, "expected a network of images of three channels .* found one of 1"),
+        ({"num_channels": 4}, "expected a network of images of three channels .* found one of 4"),
+    ],
+)
+def test_what_is_no_choice_among_classes_of_rgb_images_is_refused_by_name(
+    tmp_path: Path, setting: dict[str, object], said: str
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
+        **{"image_size": 32, "patch_size": 16, "id2label": {0: "cat", 1: "dog", 2: "horse"}},
+        **setting,
+    )
+    config.architectures = ["ViTForImageClassification"]
+    config.save_pretrained(tmp_path / "vit")
+    with pytest.raises(AdoptError, match=f"hf:{tmp_path / 'vit'}: .*{said}"):
+        load_network(f"hf:{tmp_path / 'vit'}@random")

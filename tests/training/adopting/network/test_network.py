@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.training.adopting.graphs import CLASSES, SIZE, classifier, saved
+from tests.training.adopting.graphs import quantised as in_qdq
 from training.adopting.network import probing
 from training.adopting.network.network import Network, read_network
 from training.adopting.network.reading import inputs
@@ -59,6 +60,16 @@ def test_a_class_token_of_a_single_image_is_repeated_for_each(tmp_path: Path) ->
     np.testing.assert_allclose(answers(network, 3), original(network, 3), atol=1e-6)
 
 
+def test_a_file_quantised_to_sixteen_bits_is_read_as_it_is(tmp_path: Path) -> None:
+    model = in_qdq(classifier(opset=21))
+    model.ir_version = 10
+    for tensor in model.graph.initializer:
+        if tensor.name == "middle":
+            tensor.CopyFrom(numpy_helper.from_array(np.array(32768, np.uint16), "middle"))
+    network = read_network(saved(model, tmp_path))
+    np.testing.assert_allclose(answers(network, 3), original(network, 3), atol=1e-6)
+
+
 def test_a_size_left_open_has_to_be_given(tmp_path: Path) -> None:
     model = classifier()
     for dim in inputs(model)[0].type.tensor_type.shape.dim[2:]:
@@ -104,6 +115,32 @@ def grey(model: onnx.ModelProto) -> None:
     inputs(model)[0].type.tensor_type.shape.dim[1].dim_value = 1
 
 
+def with_alpha(model: onnx.ModelProto) -> None:
+    inputs(model)[0].type.tensor_type.shape.dim[1].dim_value = 4
+
+
+def grey_last(model: onnx.ModelProto) -> None:
+    for dim, size in zip(inputs(model)[0].type.tensor_type.shape.dim[1:], (SIZE, SIZE, 1), strict=True):
+        dim.dim_value = size
+
+
+def sixteen_bit_pixels(model: onnx.ModelProto) -> None:
+    inputs(model)[0].type.tensor_type.elem_type = TensorProto.UINT16
+
+
+def brain_float(model: onnx.ModelProto) -> None:
+    inputs(model)[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
+
+
+def half_on_its_way(model: onnx.ModelProto) -> None:
+    """Weights and images are float32, and are cast before they meet."""
+    for place, read in enumerate(model.graph.node[0].input):
+        cast = helper.make_node("Cast", [read], [f"half_{place}"], to=TensorProto.FLOAT16)
+        model.graph.node.insert(0, cast)
+    names = [f"half_{place}" for place in range(len(model.graph.node[3].input))]
+    model.graph.node[3].input[:] = names
+
+
 def no_batch(model: onnx.ModelProto) -> None:
     del inputs(model)[0].type.tensor_type.shape.dim[0]
 
@@ -119,6 +156,10 @@ def half_inside(model: onnx.ModelProto) -> None:
 
 def labels_apart(model: onnx.ModelProto) -> None:
     ended_by(model, "Sigmoid")
+
+
+def labels_apart_roughly(model: onnx.ModelProto) -> None:
+    ended_by(model, "HardSigmoid")
 
 
 def class_alone(model: onnx.ModelProto) -> None:
@@ -162,9 +203,15 @@ def fixed_inside(model: onnx.ModelProto) -> None:
         (half, "in float16; give the float32 file"),
         (half_inside, "in float16; give the float32 file"),
         (labels_apart, r"for each class by itself \(Sigmoid\), as networks of several labels"),
+        (labels_apart_roughly, r"for each class by itself \(HardSigmoid\)"),
         (class_alone, r"the class alone \(ArgMax\)"),
         (double_output, "as float32; found logits as double"),
+        (brain_float, "in bfloat16; give the float32 file"),
+        (half_on_its_way, "in float16; give the float32 file"),
+        (sixteen_bit_pixels, "expected images as float32 or uint8; found uint16"),
         (grey, r"three channels; found image \[1, 1, 8, 8\]"),
+        (grey_last, r"three channels; found image \[1, 8, 8, 1\]"),
+        (with_alpha, r"three channels; found image \[1, 4, 8, 8\]: the server decodes pictures to RGB"),
         (no_batch, r"expected a batch of images.*\[3, 8, 8\]"),
         (conditional, "If in the graph, which cannot be cut through"),
         (fixed_inside, r"fixed to 1 image\(s\) at a time"),
