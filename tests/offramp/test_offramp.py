@@ -89,3 +89,9 @@ def test_another_package_imported_before_is_named_beside_ours(crowded: Path) -> 
     assert str(Path(offramp.__file__).parents[1] / "serving") in message
     assert str(crowded / "serving") in message
     assert "rename the other" in message
+
+
+def test_the_client_says_what_it_needs(tmp_path: Path) -> None:
+    done = python("import sys, offramp\nsys.modules['httpx'] = None\nofframp.Client", tmp_path)
+    expected = "ImportError: the client needs httpx: pip install 'offramp[client]'"
+    assert done.stderr.splitlines()[-1] == expected
