@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from training.errors import ConfigError
 from training.models.architectures.ladder import LadderOptions, ladder
 from training.models.architectures.msdnet import MSDNetOptions, msdnet
+from training.models.architectures.resnet9 import ResNet9Options, resnet9
 from training.models.architectures.sdn_resnet import SDNResNetOptions, sdn_resnet
 from training.models.architectures.sdn_vgg import SDNVGGOptions, sdn_vgg
 from training.models.multi_exit import MultiExitModel
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
 ARCHITECTURES: dict[str, Entry] = {
     "msdnet": Entry(msdnet, MSDNetOptions),
     "ladder": Entry(ladder, LadderOptions),
+    "resnet9": Entry(resnet9, ResNet9Options),
     "sdn-vgg": Entry(sdn_vgg, SDNVGGOptions),
     "sdn-resnet": Entry(sdn_resnet, SDNResNetOptions),
 }
