@@ -138,7 +138,10 @@ def _prepared(whole: onnx.ModelProto) -> onnx.ModelProto:
     """Fold, fuse and infer shapes as ONNX Runtime's quantisation needs it, and give every node a name."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "prepared.onnx"
-        quant_pre_process(whole, path)
+        try:
+            quant_pre_process(whole, path)
+        except Exception:  # noqa: BLE001 - its symbolic shapes fail in any way at an operator they do not know
+            quant_pre_process(whole, path, skip_symbolic_shape=True)
         prepared = onnx.load(path)
     names: set[str] = set()
     for place, node in enumerate(prepared.graph.node):
