@@ -27,6 +27,12 @@ def residual() -> MultiExitModel:
     return architecture("sdn-resnet56", {"blocks": 1, "exits": [1, 2], "image_size": 8}).model(4)
 
 
+def pooling() -> MultiExitModel:
+    """Maxima over whole maps, whose shapes ONNX Runtime's symbolic inference does not find."""
+    options = {"channels": "8,16,16,16", "stem_channels": 24, "head_channels": 8, "image_size": 16}
+    return architecture("resnet9", options).model(4)
+
+
 def spread(model: MultiExitModel) -> MultiExitModel:
     """Give a model weights that tell images apart, and BatchNorm statistics that fit them."""
     torch.manual_seed(0)
@@ -64,7 +70,7 @@ def dense() -> Exported:
     return exported(msdnet())
 
 
-@pytest.fixture(scope="module", params=[msdnet, passing_on, residual])
+@pytest.fixture(scope="module", params=[msdnet, passing_on, residual, pooling])
 def any_net(request: pytest.FixtureRequest, dense: Exported) -> Exported:
     return dense if request.param is msdnet else exported(request.param())
 
