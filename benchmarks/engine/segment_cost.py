@@ -51,6 +51,7 @@ def joined(segments: Sequence[bytes], parts: Sequence[Boundary], *, head: bool) 
         for tensor in piece.graph.initializer:
             tensor.name = f"{number}/{tensor.name}"
         for node in piece.graph.node:
+            node.name = f"{number}/{node.name}" if node.name else ""
             for names in (node.input, node.output):
                 for place, name in enumerate(names):
                     names[place] = name if name in crossing or not name else f"{number}/{name}"

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from training.models.fields import Counts, Positive
-from training.models.layers import conv_bn_relu
+from training.models.layers import EARLY_HEAD, HEAD_CONVOLUTIONS, EarlyHead, conv_bn_relu
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
 
@@ -35,6 +35,7 @@ class LadderOptions(BaseModel):
     )
     fine_channels: Positive = Field(64, description="channels of the fine maps")
     coarse_channels: Positive = Field(112, description="channels of the coarse maps")
+    head: EarlyHead = Field("conv", description=EARLY_HEAD)
     head_channels: Positive = Field(128, description="width of a head's convolution")
     image_size: int = Field(32, ge=16, description="height and width in pixels")
 
@@ -63,7 +64,8 @@ def ladder(
         body: nn.Module = _Climb(options, *layers, first=index == 0)
         if index == 0:
             body = nn.Sequential(_Stem(options), body)
-        segments.append(Segment(body, _Head(options, classes), read=-1))
+        last = index == len(options.fine) - 1
+        segments.append(Segment(body, _Head(options, classes, "conv" if last else options.head), read=-1))
     return MultiExitModel(segments, mean, std, options.image_size)
 
 
@@ -119,13 +121,19 @@ class _Layer(nn.Module):
 
 
 class _Head(nn.Module):
-    """An exit's classifier: a strided 3×3 convolution of the coarse map, its mean, and a linear layer."""
+    """An exit's classifier: a strided 3×3 convolution of the coarse map, its mean, and a linear layer.
 
-    def __init__(self, options: LadderOptions, classes: int) -> None:
+    The convolution is separable, or left out, where `kind` says so.
+    """
+
+    def __init__(self, options: LadderOptions, classes: int, kind: EarlyHead) -> None:
         super().__init__()
-        self.features = conv_bn_relu(options.coarse_channels, options.head_channels, 3, 2)
+        width = options.coarse_channels if kind == "mean" else options.head_channels
+        self.features: nn.Module = nn.Identity()
+        if kind != "mean":
+            self.features = HEAD_CONVOLUTIONS[kind](options.coarse_channels, width, 3, 2)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classify = nn.Linear(options.head_channels, classes)
+        self.classify = nn.Linear(width, classes)
 
     def forward(self, features: Features) -> Tensor:
         logits: Tensor = self.classify(self.pool(self.features(features[-1])).flatten(1))

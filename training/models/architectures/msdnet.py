@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from training.models.fields import Factors, Positive
-from training.models.layers import conv_bn_relu
+from training.models.layers import EARLY_HEAD, HEAD_CONVOLUTIONS, EarlyHead, conv_bn_relu
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
 
@@ -41,6 +41,7 @@ class MSDNetOptions(BaseModel):
     prune: Literal["max", "min"] = Field("max", description="when finer scales are dropped")
     reduction: float = Field(0.5, ge=0, le=1, description="share of channels a transition keeps; 0 = none")
     stem: Literal["cifar", "imagenet"] = Field("cifar", description="3×3 stem, or 7×7 stride 2 with pooling")
+    head: EarlyHead = Field("conv", description=EARLY_HEAD)
     head_channels: Positive | None = Field(
         128, description="width of a head; as wide as its input where none"
     )
@@ -108,7 +109,8 @@ def msdnet(
         mean: channel means of the training images, on the scale 0..1.
         std: channel standard deviations, likewise.
     """
-    segments, layer, width = [], 0, options.channels
+    segments: list[Segment] = []
+    layer, width = 0, options.channels
     for depth in options.steps:
         modules: list[nn.Module] = [_Stem(options)] if layer == 0 else []
         for layer in range(layer + 1, layer + depth + 1):  # noqa: B020 - layers count on over blocks
@@ -118,7 +120,8 @@ def msdnet(
                 thinned = math.floor(options.reduction * width)
                 modules.append(_Transition(options, layer, width, thinned))
                 width = thinned
-        segments.append(Segment(nn.Sequential(*modules), _Head(options, width, classes), read=-1))
+        kind: EarlyHead = "conv" if len(segments) == options.blocks - 1 else options.head
+        segments.append(Segment(nn.Sequential(*modules), _Head(options, width, classes, kind), read=-1))
     return MultiExitModel(segments, mean, std, options.image_size)
 
 
@@ -198,14 +201,21 @@ class _Transition(nn.Module):
 
 
 class _Head(nn.Module):
-    """The classifier of an exit, on the coarsest scale alone."""
+    """The classifier of an exit, on the coarsest scale alone: two strided 3×3 convolutions, a linear layer.
 
-    def __init__(self, options: MSDNetOptions, width: int, classes: int) -> None:
+    The convolutions are separable, or the mean takes their place, where `kind` says so (not in the source).
+    """
+
+    def __init__(self, options: MSDNetOptions, width: int, classes: int, kind: EarlyHead) -> None:
         super().__init__()
         inputs = width * options.grow_factors[-1]
-        hidden = options.head_channels or inputs
+        if kind == "mean":
+            self.features: nn.Module = nn.AdaptiveAvgPool2d(1)
+            self.classify = nn.Linear(inputs, classes)
+            return
+        hidden, convolution = options.head_channels or inputs, HEAD_CONVOLUTIONS[kind]
         self.features = nn.Sequential(
-            conv_bn_relu(inputs, hidden, 3, 2), conv_bn_relu(hidden, hidden, 3, 2), nn.AvgPool2d(2)
+            convolution(inputs, hidden, 3, 2), convolution(hidden, hidden, 3, 2), nn.AvgPool2d(2)
         )
         size = options.image_size // (4 if options.stem == "imagenet" else 1) // 2 ** (options.scales - 1)
         pooled = math.ceil(math.ceil(size / 2) / 2) // 2
