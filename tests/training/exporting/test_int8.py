@@ -70,9 +70,21 @@ def dense() -> Exported:
     return exported(msdnet())
 
 
-@pytest.fixture(scope="module", params=[msdnet, passing_on, residual, pooling])
+@pytest.fixture(scope="module", params=[msdnet, passing_on, residual])
 def any_net(request: pytest.FixtureRequest, dense: Exported) -> Exported:
     return dense if request.param is msdnet else exported(request.param())
+
+
+def test_a_net_whose_shapes_symbolic_inference_does_not_find() -> None:
+    found = exported(pooling())
+    shown, names = images(50, found.size, seed=9), [part.outputs[0].name for part in found.parts]
+    in_float, in_bytes = (
+        onnxruntime.InferenceSession(graph.SerializeToString()).run(names, {IMAGES: shown})
+        for graph in (found.in_float, found.int8)
+    )
+    assert any(node.op_type == "QuantizeLinear" for node in found.int8.graph.node)
+    for expected, answer in zip(in_float, in_bytes, strict=True):
+        assert 0 < np.abs(answer - expected).mean() < 0.02
 
 
 def test_segments_answer_exactly_what_the_whole_net_answers(any_net: Exported) -> None:
