@@ -140,7 +140,7 @@ def _prepared(whole: onnx.ModelProto) -> onnx.ModelProto:
         path = Path(scratch) / "prepared.onnx"
         try:
             quant_pre_process(whole, path)
-        except Exception:  # noqa: BLE001 - its symbolic shapes fail in any way at an operator they do not know
+        except Exception:
             # From a file: a graph in memory would be written without its weights.
             onnx.save(whole, path.with_stem("whole"))
             quant_pre_process(path.with_stem("whole"), path, skip_symbolic_shape=True)

@@ -84,7 +84,7 @@ def test_a_net_whose_shapes_symbolic_inference_does_not_find() -> None:
     )
     assert any(node.op_type == "QuantizeLinear" for node in found.int8.graph.node)
     for expected, answer in zip(in_float, in_bytes, strict=True):
-        assert 0 < np.abs(answer - expected).mean() < 0.02
+        assert 0 < np.abs(answer - expected).mean() < 0.04
 
 
 def test_segments_answer_exactly_what_the_whole_net_answers(any_net: Exported) -> None:
