@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from training.models.fields import Counts, Positive
-from training.models.layers import EARLY_HEAD, HEAD_CONVOLUTIONS, EarlyHead, conv_bn_relu
+from training.models.layers import EARLY_HEAD, EarlyHead, conv_bn_relu
+from training.models.map_head import MapHead
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
 
@@ -65,7 +66,9 @@ def ladder(
         if index == 0:
             body = nn.Sequential(_Stem(options), body)
         last = index == len(options.fine) - 1
-        segments.append(Segment(body, _Head(options, classes, "conv" if last else options.head), read=-1))
+        kind: EarlyHead = "conv" if last else options.head
+        head = MapHead(options.coarse_channels, options.head_channels, classes, kind)
+        segments.append(Segment(body, head, read=-1))
     return MultiExitModel(segments, mean, std, options.image_size)
 
 
@@ -118,23 +121,3 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.relu(x + self.residual(x))
         return result
-
-
-class _Head(nn.Module):
-    """An exit's classifier: a strided 3×3 convolution of the coarse map, its mean, and a linear layer.
-
-    The convolution is separable, or left out, where `kind` says so.
-    """
-
-    def __init__(self, options: LadderOptions, classes: int, kind: EarlyHead) -> None:
-        super().__init__()
-        width = options.coarse_channels if kind == "mean" else options.head_channels
-        self.features: nn.Module = nn.Identity()
-        if kind != "mean":
-            self.features = HEAD_CONVOLUTIONS[kind](options.coarse_channels, width, 3, 2)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classify = nn.Linear(width, classes)
-
-    def forward(self, features: Features) -> Tensor:
-        logits: Tensor = self.classify(self.pool(self.features(features[-1])).flatten(1))
-        return logits

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from training.models.fields import Counts, Factors, Positive
-from training.models.layers import conv_bn_relu
+from training.models.layers import EARLY_HEAD, EarlyHead, conv_bn_relu
+from training.models.map_head import MapHead
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
 
@@ -36,6 +37,7 @@ class ResNet9Options(BaseModel):
     stem_channels: Positive = Field(
         24, description="outputs of the 2×2 convolution; 24 hold a whitening whole"
     )
+    head: EarlyHead = Field("conv", description=EARLY_HEAD)
     head_channels: Positive = Field(128, description="width of the convolution of every head but the last")
     image_size: int = Field(32, ge=16, description="height and width in pixels")
 
@@ -90,7 +92,9 @@ def resnet9(
         if pools:
             parts += [conv_bn_relu(inputs, channels, 3), nn.MaxPool2d(2)]
         parts += [_Layer(channels) for _ in range(layers)]
-        head = _LastHead(channels, classes) if index == last else _Head(channels, options, classes)
+        head: nn.Module = _LastHead(channels, classes)
+        if index < last:
+            head = MapHead(channels, options.head_channels, classes, options.head)
         segments.append(Segment(_Body(parts), head, read=-1))
         inputs = channels
     return MultiExitModel(segments, mean, std, options.image_size)
@@ -120,20 +124,6 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.relu(x + self.residual(x))
         return result
-
-
-class _Head(nn.Module):
-    """An early exit's classifier: a strided 3×3 convolution, its mean, and a linear layer."""
-
-    def __init__(self, channels: int, options: ResNet9Options, classes: int) -> None:
-        super().__init__()
-        self.features = conv_bn_relu(channels, options.head_channels, 3, 2)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classify = nn.Linear(options.head_channels, classes)
-
-    def forward(self, features: Features) -> Tensor:
-        logits: Tensor = self.classify(self.pool(self.features(features[-1])).flatten(1))
-        return logits
 
 
 class _LastHead(nn.Module):

@@ -11,7 +11,8 @@ from training.models.registry import architecture
 
 LADDER = {"fine_channels": 4, "coarse_channels": 8, "head_channels": 8}
 MSDNET = {"blocks": 3, "base": 2, "step": 1, "channels": 4, "growth": 4, "head_channels": 32}
-SMALL = [("ladder", LADDER), ("msdnet", MSDNET)]
+RESNET9 = {"channels": (4, 8, 8, 8), "head_channels": 8}
+SMALL = [("ladder", LADDER), ("msdnet", MSDNET), ("resnet9", RESNET9)]
 CLASSES = 10
 
 
@@ -40,6 +41,20 @@ def test_the_heads_of_a_ladder() -> None:
     assert heads("ladder", head="mean") == [8 * 8 * 112 + linear(112)] * 3 + [conv]
 
 
+def test_the_heads_of_a_resnet9() -> None:
+    conv, apart, mean = (heads("resnet9", head=kind) for kind in ("conv", "separable", "mean"))
+    assert conv == heads("resnet9")
+    pooled = 128  # per place of the strided map, which is read once
+    places = [8 * 8, 4 * 4, 4 * 4]
+    inputs = [64, 256, 256]
+    shapes = list(zip(inputs, places, strict=True))
+    assert conv[:-1] == [convolution(i, 128, p) + p * pooled + linear(128) for i, p in shapes]
+    assert apart[:-1] == [separable(i, 128, p) + p * pooled + linear(128) for i, p in shapes]
+    sides = 15, 7, 7  # the stem's 2×2 convolution has no padding
+    assert mean[:-1] == [s * s * i + linear(i) for i, s in zip(inputs, sides, strict=True)]
+    assert conv[-1] == apart[-1] == mean[-1]
+
+
 def test_the_heads_of_an_msdnet() -> None:
     widths = [320, 448, 320, 448, 576, 384]  # those of the original (test_msdnet)
     pooled = 2 * 2 * 128  # 2×2 places, one remains
@@ -61,10 +76,11 @@ def test_a_head_is_a_convolution_where_nothing_is_said(name: str, options: dict[
 
 
 def test_weights_of_before_fit_in() -> None:
-    ladder, msdnet = (architecture(name, options).model(3).state_dict() for name, options in SMALL)
+    ladder, msdnet, resnet9 = (architecture(name, options).model(3).state_dict() for name, options in SMALL)
     for named, keys in (
         (ladder, ("features.0.weight", "features.1.bias", "classify.weight")),
         (msdnet, ("features.0.0.weight", "features.1.1.bias", "classify.weight")),
+        (resnet9, ("features.0.weight", "features.1.bias", "classify.weight")),
     ):
         assert all(f"segments.1.head.{key}" in named for key in keys)
 
