@@ -1,5 +1,7 @@
 """Cheaper heads of early exits cost what arithmetic says, and leave the last exit as it is."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from training.models.registry import architecture
 LADDER = {"fine_channels": 4, "coarse_channels": 8, "head_channels": 8}
 MSDNET = {"blocks": 3, "base": 2, "step": 1, "channels": 4, "growth": 4, "head_channels": 32}
 RESNET9 = {"channels": (4, 8, 8, 8), "head_channels": 8}
-SMALL = [("ladder", LADDER), ("msdnet", MSDNET), ("resnet9", RESNET9)]
+SMALL: list[tuple[str, dict[str, Any]]] = [("ladder", LADDER), ("msdnet", MSDNET), ("resnet9", RESNET9)]
 CLASSES = 10
 
 
