@@ -21,6 +21,7 @@ def page(facts: Mapping[str, Any]) -> str:
     Args:
         facts: what the benchmark writes to its JSON file.
     """
+    trained = {result["variant"] for result in facts["results"]}
     parts = [
         "# Variants of Meta-GF beside joint training\n",
         "`python -m benchmarks.methods.variants` wrote this page; [results](../results.md) says what it "
@@ -33,10 +34,15 @@ def page(facts: Mapping[str, Any]) -> str:
             parts += [f"## {title}\n", "\n".join([HEAD, "|---" * HEAD.count(" | ") + "|---|", *rows]), ""]
     parts += [
         "## What they are\n",
-        "\n".join(f"- **{name}**: {v['what']} (`{v['method']}`)" for name, v in facts["variants"].items()),
+        "\n".join(_described(name, facts["variants"][name]) for name in facts["variants"] if name in trained),
         "",
     ]
     return "\n".join(parts)
+
+
+def _described(name: str, variant: Mapping[str, Any]) -> str:
+    rival = "" if variant["against"] in ("joint", name) else f"; compared with {variant['against']}"
+    return f"- **{name}**: {variant['what']} (`{variant['method']}`){rival}"
 
 
 def table_rows(facts: Mapping[str, Any], view: str) -> list[str]:

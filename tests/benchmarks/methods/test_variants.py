@@ -23,6 +23,7 @@ FACTS = {
     "variants": {
         "joint": {"method": "joint", "what": "joint training", "against": "joint"},
         "quick": {"method": "meta-gf:task_batches=9", "what": "outer steps of 9", "against": "joint"},
+        "resting": {"method": "meta-gf", "what": "the paper's", "against": "quick"},
     },
     "results": [
         result("joint", 0, 0.30, 0.40),
@@ -53,6 +54,7 @@ def test_the_page_has_the_views_that_there_are() -> None:
     assert "## Equal processor time, validation images" in found
     assert "## Equal epochs" in found
     assert "fresh seeds" not in found
+    assert "resting" not in found  # nothing has been trained by it
     assert "- **quick**: outer steps of 9 (`meta-gf:task_batches=9`)" in found
 
 
