@@ -99,10 +99,11 @@ def test_two_replicas_keep_the_mean_within_a_hundredth_of_the_budget(served: tup
     before = {process: processor_seconds(process) for process in replicas()}
     assert len(before) == 2
     with ThreadPoolExecutor(8) as pool:
-        asked = pool.map(
-            lambda seed: handle.classify.remote(tiny_images(16, seed), BUDGET).result(), range(500)
+        asked = list(
+            pool.map(lambda seed: handle.classify.remote(tiny_images(16, seed), BUDGET).result(), range(1200))
         )
-        flops = np.array([answer.flops for answers in asked for answer in answers])
+    # A loop of its own in each replica: some hundred images of each pass before it knows its traffic.
+    flops = np.array([answer.flops for answers in asked[200:] for answer in answers])
     assert flops.mean() == pytest.approx(EXIT_FLOPS[-1] / 2, rel=0.01)
     assert all(processor_seconds(process) > used for process, used in before.items())
 
