@@ -31,7 +31,7 @@ serve: $(SERVER) ## serve what is in exported_models/ (PORT=8000, MODEL=cifar10-
 
 # One thread for each test worker: they share the cores between them. A file stays on one worker, for what its
 # tests set up together; the files keep their order, in which the long ones (tests/integration) come first.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 test: $(EVERYTHING) ## run every test, and every example in the docs (PYTEST_ARGS=...)
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(PYTEST) $(PYTEST_ARGS)
 
