@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 EarlyHead = Literal["conv", "separable", "mean"]
 """The head of an early exit: 3×3 convolutions, separable ones, or the mean over places, and a linear layer.
@@ -41,3 +41,19 @@ HEAD_CONVOLUTIONS: dict[EarlyHead, Callable[[int, int, int, int], nn.Sequential]
     "separable": separable_bn_relu,
 }
 """What makes a convolution of a head of that kind; `mean` has none."""
+
+
+class ShortcutLayer(nn.Module):
+    """One 3×3 convolution with a shortcut around it: x → ReLU(x + BN(conv(x)))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a map of the same shape [N, C, H, W]."""
+        result: Tensor = self.relu(x + self.residual(x))
+        return result

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from training.models.fields import Counts, Positive
-from training.models.layers import EARLY_HEAD, EarlyHead, conv_bn_relu
+from training.models.layers import EARLY_HEAD, EarlyHead, ShortcutLayer, conv_bn_relu
+from training.models.map_body import MapBody
 from training.models.map_head import MapHead
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
@@ -64,7 +65,7 @@ def ladder(
     for index, layers in enumerate(zip(options.fine, options.coarse, strict=True)):
         body: nn.Module = _Climb(options, *layers, first=index == 0)
         if index == 0:
-            body = nn.Sequential(_Stem(options), body)
+            body = nn.Sequential(_stem(options), body)
         last = index == len(options.fine) - 1
         kind: EarlyHead = "conv" if last else options.head
         head = MapHead(options.coarse_channels, options.head_channels, classes, kind)
@@ -72,19 +73,15 @@ def ladder(
     return MultiExitModel(segments, mean, std, options.image_size)
 
 
-class _Stem(nn.Module):
-    """The image [N, 3, H, W] as the first fine map."""
-
-    def __init__(self, options: LadderOptions) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
+def _stem(options: LadderOptions) -> MapBody:
+    """Return the layers from the image [N, 3, H, W] to the first fine map."""
+    return MapBody(
+        [
             nn.Conv2d(3, options.stem_channels, 2),
             nn.ReLU(inplace=True),
             conv_bn_relu(options.stem_channels, options.fine_channels, 3, 2),
-        )
-
-    def forward(self, features: Features) -> Features:
-        return (self.layers(features[0]),)
+        ]
+    )
 
 
 class _Climb(nn.Module):
@@ -92,13 +89,13 @@ class _Climb(nn.Module):
 
     def __init__(self, options: LadderOptions, fine: int, coarse: int, first: bool) -> None:
         super().__init__()
-        self.fine = nn.Sequential(*(_Layer(options.fine_channels) for _ in range(fine)))
+        self.fine = nn.Sequential(*(ShortcutLayer(options.fine_channels) for _ in range(fine)))
         self.rung = nn.Sequential(
             nn.Conv2d(options.fine_channels, options.coarse_channels, 3, 2, 1, bias=False),
             nn.BatchNorm2d(options.coarse_channels),
         )
         self.relu = nn.ReLU()
-        self.coarse = nn.Sequential(*(_Layer(options.coarse_channels) for _ in range(coarse)))
+        self.coarse = nn.Sequential(*(ShortcutLayer(options.coarse_channels) for _ in range(coarse)))
         self.first = first
 
     def forward(self, features: Features) -> Features:
@@ -106,18 +103,3 @@ class _Climb(nn.Module):
         rung = self.rung(fine)
         coarse = self.relu(rung if self.first else features[1] + rung)
         return fine, self.coarse(coarse)
-
-
-class _Layer(nn.Module):
-    """One 3×3 convolution with a shortcut around it."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        )
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.relu(x + self.residual(x))
-        return result

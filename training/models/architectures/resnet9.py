@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from training.models.fields import Counts, Factors, Positive
-from training.models.layers import EARLY_HEAD, EarlyHead, conv_bn_relu
+from training.models.layers import EARLY_HEAD, EarlyHead, ShortcutLayer, conv_bn_relu
+from training.models.map_body import MapBody
 from training.models.map_head import MapHead
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
@@ -91,39 +92,13 @@ def resnet9(
             parts += [nn.Conv2d(3, options.stem_channels, 2), nn.ReLU(inplace=True)]
         if pools:
             parts += [conv_bn_relu(inputs, channels, 3), nn.MaxPool2d(2)]
-        parts += [_Layer(channels) for _ in range(layers)]
+        parts += [ShortcutLayer(channels) for _ in range(layers)]
         head: nn.Module = _LastHead(channels, classes)
         if index < last:
             head = MapHead(channels, options.head_channels, classes, options.head)
-        segments.append(Segment(_Body(parts), head, read=-1))
+        segments.append(Segment(MapBody(parts), head, read=-1))
         inputs = channels
     return MultiExitModel(segments, mean, std, options.image_size)
-
-
-class _Body(nn.Module):
-    """A segment's layers [N, C, H, W] → [N, C', H', W']."""
-
-    def __init__(self, parts: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*parts)
-
-    def forward(self, features: Features) -> Features:
-        return (self.layers(features[0]),)
-
-
-class _Layer(nn.Module):
-    """One 3×3 convolution with a shortcut around it."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        )
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.relu(x + self.residual(x))
-        return result
 
 
 class _LastHead(nn.Module):

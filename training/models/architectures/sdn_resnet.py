@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.models.architectures.sdn_head import InternalClassifier
 from training.models.fields import Places, Positive
 from training.models.layers import conv_bn_relu
+from training.models.map_body import MapBody
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
 STAGES = 3
@@ -66,9 +67,9 @@ def sdn_resnet(
         size = -(-size // stride)
         layers.append(_Block(inputs, channels, stride))
         if block + 1 in options.exits:
-            segments.append(Segment(_Body(layers), InternalClassifier(channels, size, classes)))
+            segments.append(Segment(MapBody(layers), InternalClassifier(channels, size, classes)))
             layers = []
-    segments.append(Segment(_Body(layers), _Tail(channels, size, classes)))
+    segments.append(Segment(MapBody(layers), _Tail(channels, size, classes)))
     return MultiExitModel(segments, mean, std, options.image_size)
 
 
@@ -92,17 +93,6 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.relu(self.residual(x) + self.shortcut(x))
         return result
-
-
-class _Body(nn.Module):
-    """Layers from one feature map to the next."""
-
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, features: Features) -> Features:
-        return (self.layers(features[0]),)
 
 
 class _Tail(nn.Module):

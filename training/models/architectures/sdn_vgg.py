@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training.models.architectures.sdn_head import InternalClassifier
 from training.models.fields import Places, Positive
+from training.models.map_body import MapBody
 from training.models.multi_exit import Features, MultiExitModel, Segment
 
 FACTORS = (1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 8, 8, 8)
@@ -71,21 +72,10 @@ def sdn_vgg(
             body.append(nn.MaxPool2d(2))
             size //= 2
         if number in options.exits:
-            segments.append(Segment(_Body(body), InternalClassifier(outputs, size, classes)))
+            segments.append(Segment(MapBody(body), InternalClassifier(outputs, size, classes)))
             body = nn.Sequential()
-    segments.append(Segment(_Body(body), _Tail(inputs, size, classes)))
+    segments.append(Segment(MapBody(body), _Tail(inputs, size, classes)))
     return MultiExitModel(segments, mean, std, options.image_size)
-
-
-class _Body(nn.Module):
-    """Layers from one feature map to the next."""
-
-    def __init__(self, layers: nn.Sequential) -> None:
-        super().__init__()
-        self.layers = layers
-
-    def forward(self, features: Features) -> Features:
-        return (self.layers(features[0]),)
 
 
 class _Tail(nn.Module):
