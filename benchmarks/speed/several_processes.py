@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.speed.processes import Running, cpu_seconds, offramp
+from benchmarks.speed.processes import Running, family_cpu_seconds, offramp
 from benchmarks.speed.wrk import CONNECTIONS, install, load
 from serving.bundle import read_bundle
 
@@ -41,12 +41,6 @@ class Round:
     cores: float
     p50_ms: float
     p99_ms: float
-
-
-def family_cpu_seconds(pid: int) -> float:
-    """Processor time of a process and its children so far."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return cpu_seconds(pid) + sum(cpu_seconds(int(child)) for child in children)
 
 
 def write_images(bundle: Path, folder: Path) -> None:
