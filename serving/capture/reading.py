@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from serving.capture.store import FILE, refuse_other_formats
+from serving.capture.store import FILE, FORMAT
 from serving.errors import CaptureError
+from serving.system.database_format import refuse_other_formats
 
 CHUNK = 256
 
@@ -109,7 +110,7 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
     try:
         # To write: what a server that was killed left half-written is undone first.
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as database:
-            refuse_other_formats(database)
+            refuse_other_formats(database, FORMAT)
             yield database
     except sqlite3.Error as error:
         raise CaptureError(f"{file}: cannot be read: {error}") from error

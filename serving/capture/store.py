@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from serving.capture.capture import CapturedImage
 from serving.capture.sampling import sample_size
+from serving.system.database_format import refuse_other_formats
 
 FILE = "captured.sqlite"
 FORMAT = 1
@@ -182,7 +183,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise OSError(errno.EINVAL, "expected a regular file", str(path))
     database = sqlite3.connect(path, check_same_thread=False)
     try:
-        refuse_other_formats(database)
+        refuse_other_formats(database, FORMAT)
         database.execute("PRAGMA secure_delete = ON")
         database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -190,14 +191,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
-
-
-def refuse_other_formats(database: sqlite3.Connection) -> None:
-    """Raise where a database has another format.
-
-    Raises:
-        sqlite3.Error: it has, or is none.
-    """
-    (found,) = database.execute("PRAGMA user_version").fetchone()
-    if found not in (0, FORMAT):
-        raise sqlite3.DatabaseError(f"expected format {FORMAT}, found {found}")

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from serving.system.database_format import refuse_other_formats
+
 FILE = "labels.sqlite"
 _FORMAT = 1
 _WRITE_SECONDS = 1.0
@@ -225,9 +227,7 @@ def _connect(path: str) -> sqlite3.Connection:
     """
     database = sqlite3.connect(path, check_same_thread=False)
     try:
-        (found,) = database.execute("PRAGMA user_version").fetchone()
-        if found not in (0, _FORMAT):  # before anything is written: who wrote it may come back
-            raise sqlite3.DatabaseError(f"expected format {_FORMAT}, found {found}")
+        refuse_other_formats(database, _FORMAT)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_SCHEMA)
