@@ -121,7 +121,7 @@ def classify_call(
     """
     files = encoded(images)
     given: dict[str, object] = {
-        "budget": budget if budget is None or isinstance(budget, str) else repr(float(budget)),
+        "budget": _text_of(budget),
         "model": model,
         "version": version,
         "mode": mode,
@@ -147,7 +147,7 @@ def models_call() -> Call[list[ServedModel]]:
 def plan_call(model: str, budget: Budget | None, max_drop: float | None) -> Call[Plan]:
     """Return the request for the effect of a budget or a guarantee."""
     given = {
-        "budget": budget if budget is None or isinstance(budget, str) else repr(float(budget)),
+        "budget": _text_of(budget),
         "max_drop": None if max_drop is None else str(max_drop),
     }
     query = {name: value for name, value in given.items() if value is not None}
@@ -193,6 +193,10 @@ def default_of(models: Sequence[ServedModel]) -> str:
             return model.name
     named = ", ".join(model.name for model in models) or "none"
     raise ClientError(f"expected model=, since the server has no default; loaded: {named}")
+
+
+def _text_of(budget: Budget | None) -> str | None:
+    return budget if budget is None or isinstance(budget, str) else repr(float(budget))
 
 
 def _path(model: str) -> str:
