@@ -6,6 +6,7 @@ that none waits for another. Nothing is pinned to a core: models, and processes,
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, Final
@@ -22,6 +23,7 @@ from serving.errors import EngineError
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _BATCH_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02}
+_CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 _DTYPES = {"f32", "f16", "u8", "i64"}
 
 
@@ -125,7 +127,7 @@ class OpenVinoBackend:
 
     def __init__(self, precision: InferencePrecision = "float32") -> None:
         self.precision = precision
-        self._core = openvino.Core()
+        self._core = _core()
         self._running = _Running()
         if precision == "bfloat16" and not computes_bfloat16(self._core):
             raise EngineError(
@@ -168,8 +170,25 @@ class OpenVinoBackend:
 
 def computes_bfloat16(core: Any | None = None) -> bool:
     """Whether OpenVINO has kernels in bfloat16 for this processor."""
-    found = (core or openvino.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "BF16" in found
+    return "BF16" in (core or _core()).get_property("CPU", _CAPABILITIES)
+
+
+def _core() -> Any:
+    """Make an `openvino.Core` that has loaded its CPU plugin.
+
+    The plugin gives the thread that loads it a signal stack (openvino#11894), and frees this memory when the
+    plugin goes. The stack is taken from the thread only if the plugin goes in the same thread, and before
+    older ones. Otherwise the next signal that Python handles in that thread, such as SIGCHLD, ends the
+    process with a segmentation fault. A thread that has ended gets no signals.
+    """
+
+    def make() -> Any:
+        core = openvino.Core()
+        core.get_property("CPU", _CAPABILITIES)
+        return core
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(make).result()
 
 
 def _port(name: str, ports: Sequence[Any]) -> Any:

@@ -1,5 +1,7 @@
 """OpenVINO under the engine, held against ONNX Runtime on the tiny bundle."""
 
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -113,3 +115,29 @@ def test_bfloat16_is_near_and_keeps_confidences_apart(bundle: Bundle) -> None:
         np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
         confidences = np.sort(found.max(axis=1))
         assert sum(one == other for one, other in pairwise(confidences)) <= 2
+
+
+SIGNALLED = """
+import signal, sys, threading
+from pathlib import Path
+from serving.engine.backends.openvino_backend import OpenVinoBackend
+
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+segment = Path(sys.argv[1]).read_bytes()
+opened = [OpenVinoBackend().open(segment, threads=1) for _ in range(2)]
+if sys.argv[2] == "the older first":
+    del opened[0]
+    del opened[0]
+else:
+    thread = threading.Thread(target=opened.clear)
+    thread.start()
+    thread.join()
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("closed", ["the older first", "in another thread"])
+def test_a_signal_is_handled_after_sessions_were_closed(closed: str, bundle: Bundle) -> None:
+    command = [sys.executable, "-c", SIGNALLED, str(bundle.folder / "segment_1.onnx"), closed]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
