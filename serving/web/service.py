@@ -1,5 +1,6 @@
 """The state behind the routes: the loaded models, the settings, and the threads that decode."""
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -173,6 +174,8 @@ class Service:
         self.models = self.loaded = models if isinstance(models, LiveModels) else LiveModels(models)
         settings = self.settings
         self.pool = self._decode_pool()
+        # Applications come and go in one process, such as in tests: threads do not outlive theirs.
+        weakref.finalize(self, self.pool.close).atexit = False
         self.bodies = ByteBudget(settings.waiting_bytes)
         self.recent = RecentImages(settings.keep_recent) if settings.keep_recent else None
         self.read_limits = ReadLimits(settings.max_images, settings.max_pixels, settings.max_request_pixels)

@@ -57,6 +57,7 @@ class DecodePool:
         self._waiting = self._busy = 0
         self._progress_at = clock()
         self._threads = self._wanted = 0
+        self._closed = False
         self._resize(threads)
 
     @property
@@ -113,6 +114,12 @@ class DecodePool:
         result: Result = await done
         return result
 
+    def close(self) -> None:
+        """Let the threads end once no work waits; without this they end with the process."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     def _resize(self, threads: int) -> None:
         """Start threads that are missing, and let those that are too many end after their step.
 
@@ -138,8 +145,8 @@ class DecodePool:
         used = self._processor()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._threads > self._wanted)
-                if self._threads > self._wanted:
+                self._changed.wait_for(lambda: self._queue or self._closed or self._threads > self._wanted)
+                if self._threads > self._wanted or not self._queue:
                     self._threads -= 1
                     self._changed.notify()  # it may have been woken for work
                     return

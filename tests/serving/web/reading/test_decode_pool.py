@@ -177,6 +177,19 @@ def test_work_that_waits_while_threads_end_is_done_by_those_that_stay() -> None:
     assert sorted(done) == list(range(50))
 
 
+def test_threads_of_a_closed_pool_end_after_the_work_that_waits() -> None:
+    pool, release = DecodePool(2, max_waiting=8), threading.Event()
+    done: list[int] = []
+    for _ in range(2):
+        pool.start(once(release.wait))
+    pool.start(once(partial(done.append, 1)))
+    pool.close()
+    assert pool.threads == 2
+    release.set()
+    wait_until(lambda: pool.threads == 0)
+    assert done == [1]
+
+
 def test_a_sizing_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
 
