@@ -60,7 +60,8 @@ def road(cifar_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     probabilities, labels = predict(run.model(), data.test())
     images = np.concatenate([batch.images.numpy() for batch in data.test()])
     # Without the controller the thresholds stand still, and the same image gets the same answer twice.
-    flags = ["--threads", "1", "--controller", "off"]
+    # Nor may a busy machine lower budgets.
+    flags = ["--threads", "1", "--controller", "off", "--brownout", "off"]
     with running_server(models, place / "server.log", *flags) as address:
         yield Road(run, read_bundle(models / "cifar"), address, images, labels, probabilities)
 
