@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from serving.errors import OfframpError
 from serving.processes.shapes import SlotShape
 from serving.repository.live import LiveModels
-from serving.web.service import ModelChanges
+from serving.web.served import ModelChanges
 
 
 def adopt(

@@ -33,8 +33,9 @@ from serving.web.access.control import Access, default_hosts
 from serving.web.access.keys import KeyRing
 from serving.web.access.limits import MakeBucket, own_bucket
 from serving.web.connection.tls import Certificate
+from serving.web.served import ModelChanges
 from serving.web.server import Beside, reserve
-from serving.web.service import ModelChanges, Service
+from serving.web.service import Service
 
 _SWITCH_SECONDS = 0.0005
 """Seconds that a thread may keep the interpreter from the others. The one that computes comes back from ONNX

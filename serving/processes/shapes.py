@@ -11,7 +11,7 @@ from serving.repository.opener import DiffersFromCalibration
 from serving.telemetry.live import Second
 from serving.telemetry.statistics import ModelStatistics
 from serving.web.recent import Seen
-from serving.web.service import ServedModel
+from serving.web.served import ServedModel
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from serving.web.reading.body import BodyHeaders, body_headers, receive_body
 from serving.web.reading.byte_budget import Share
 from serving.web.reading.images import BodyReader
 from serving.web.reading.query import PARAMETERS, read_options, read_query
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 _KEPT_QUERIES = 1024
 _KEPT_QUERY_BYTES = 256

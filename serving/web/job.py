@@ -16,7 +16,7 @@ from serving.scheduler.deadlines import TOO_LATE
 from serving.telemetry.request_times import RequestTimes
 from serving.web.access.limits import Charge
 from serving.web.mailbox import LoopMailbox
-from serving.web.service import ServedModel, Work
+from serving.web.served import ServedModel, Work
 
 Follow = Callable[[npt.NDArray[np.uint8], "Future[Any]"], None]
 """Told of admitted images, uint8 [N, H, W, 3], and of the future that gets their answers."""

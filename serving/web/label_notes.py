@@ -7,7 +7,7 @@ from serving.answer import Answer
 from serving.monitoring.label_store import AnswerNotes, NotedAnswer
 from serving.options import ClassifyOptions
 from serving.web.job import ImageReader
-from serving.web.service import ServedModel
+from serving.web.served import ServedModel
 
 
 def places(reader: ImageReader) -> Iterator[int]:

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from serving.errors import AdminOnlyError, RequestError
-from serving.web.service import ModelChanges, Service
+from serving.web.served import ModelChanges
+from serving.web.service import Service
 
 _LOAD = ("version",)
 _UNLOAD = ("version", "unload_dependents")

@@ -20,7 +20,8 @@ from serving.web.oip.request import InferRequest
 from serving.web.reading.body import body_headers
 from serving.web.reading.images import JSON_TYPE, media_type
 from serving.web.reading.query import read_query
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 BODY_TYPES = ("", JSON_TYPE, "application/octet-stream", "application/x-www-form-urlencoded")
 """Content types that a body may have. Clients send none, or what their HTTP library sends by itself: what is

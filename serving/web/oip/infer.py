@@ -13,7 +13,8 @@ from serving.web.oip.outputs import OutputTensor, tensors_of
 from serving.web.oip.parameters import options_of
 from serving.web.oip.request import InferRequest, wanted
 from serving.web.oip.tensor_reader import TensorReader
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 INLINE_BYTES = 16 * 1024
 """Requests of more bytes than this are taken apart by the threads that decode, not by the event loop."""

@@ -7,7 +7,8 @@ from typing import Any
 from serving.errors import UnknownModelError
 from serving.repository.live import Version
 from serving.telemetry.statistics import Durations, ModelStatistics
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 
 def lease(

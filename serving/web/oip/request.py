@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from serving.errors import RequestError
 from serving.web.oip.signature import INPUT, PROBABILITIES, outputs_of
-from serving.web.service import ServedModel
+from serving.web.served import ServedModel
 
 MAX_NAMED = 64
 """The most tensors, outputs or parameters that are looked at in one request."""

@@ -20,7 +20,8 @@ from serving.web.oip.schemas import (
 )
 from serving.web.problems import documented, problem
 from serving.web.reading.query import BUDGET_PARAMETER, TERMS_PARAMETERS
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 _MODEL = "/v2/models/{model}"
 

@@ -6,7 +6,7 @@ N images, H x W pixels, C classes. The extensions that are served have the names
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from serving.web.service import ServedModel
+from serving.web.served import ServedModel
 
 PLATFORM = "onnx_early_exit"
 BACKEND = "offramp"

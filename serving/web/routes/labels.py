@@ -23,7 +23,8 @@ from serving.web.routes.label_schemas import (
     TakenBody,
     TrafficCertificateBody,
 )
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 _MAX_BYTES = 2 * 2**20
 

@@ -23,7 +23,8 @@ from serving.web.schemas import (
     PlanBody,
     PlannedExitBody,
 )
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 
 def router(service: Service) -> APIRouter:

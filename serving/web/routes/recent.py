@@ -6,7 +6,8 @@ from starlette.exceptions import HTTPException
 from serving.web.problems import documented
 from serving.web.recent import RecentImages
 from serving.web.schemas import RecentBody, RecentExitBody, RecentImageBody
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 
 def router(service: Service) -> APIRouter:

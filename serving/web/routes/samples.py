@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from serving.web.problems import documented
-from serving.web.service import ServedModel, Service
+from serving.web.served import ServedModel
+from serving.web.service import Service
 
 
 class SampleBody(BaseModel):
