@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from serving.errors import OfframpError
     from serving.model import Model
     from serving.options import Budget, ClassifyOptions
+    from serving.scheduler.cores import Cores
 
 __all__ = [
     "Answer",
@@ -32,6 +33,7 @@ __all__ = [
     "ClassifyOptions",
     "Client",
     "ClientError",
+    "Cores",
     "Model",
     "OfframpError",
     "ResponseError",
@@ -47,6 +49,7 @@ _HOMES = {
     "ClassifyOptions": "serving.options:ClassifyOptions",
     "Client": "serving.client:Client",
     "ClientError": "serving.client:ClientError",
+    "Cores": "serving.scheduler.cores:Cores",
     "Model": "serving.model:Model",
     "OfframpError": "serving.errors:OfframpError",
     "ResponseError": "serving.client:ResponseError",

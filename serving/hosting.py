@@ -21,6 +21,7 @@ from serving.repository.opener import Opener, OpenLimits
 from serving.repository.places import Places
 from serving.repository.repository import Repository, RepositoryOptions
 from serving.repository.watcher import Watcher
+from serving.scheduler.cores import Cores
 from serving.settings import Settings
 from serving.telemetry.logs import EventLog
 from serving.telemetry.malloc import trim
@@ -57,7 +58,11 @@ class Hosting:
 
 
 def host(
-    settings: Settings, observers: Observers, logger: FilteringBoundLogger, states: States | None = None
+    settings: Settings,
+    observers: Observers,
+    logger: FilteringBoundLogger,
+    states: States | None = None,
+    cores: Cores | None = None,
 ) -> Hosting:
     """Load the models that `settings` names.
 
@@ -66,6 +71,7 @@ def host(
         observers: hear of what they do.
         logger: where they are named.
         states: keeps what closed loops have learned; the folder that the settings name, if there is one.
+        cores: that the models take turns on; all that this process may use if None.
 
     Raises:
         OfframpError: none can be loaded, or the settings do not fit them.
@@ -74,7 +80,7 @@ def host(
     live: LiveModels[Model] = LiveModels()
     places = models_places(settings, logger)
     limits = OpenLimits(settings.load_timeout_seconds, settings.max_model_memory)
-    open_model = partial(_open, settings, live, observers, logger, places)
+    open_model = partial(_open, settings, live, observers, logger, places, cores or Cores())
     emit = fan_out(observers.metrics, observers.live)
     opener: Opener[Model] = Opener(open_model, limits, logger, emit)
     load_models(settings, places, live, opener, logger)
@@ -126,6 +132,7 @@ def _open(
     observers: Observers,
     logger: FilteringBoundLogger,
     places: Places,
+    cores: Cores,
     folder: Path,
     name: str,
     number: str,
@@ -150,6 +157,7 @@ def _open(
         emit=VersionListener(observers.metrics, others, partial(live.answers, name, number)),
         links_below=places.links_below(folder),
         warm_up_seconds=settings.load_timeout_seconds,
+        cores=cores,
     )
     _free()
     return model

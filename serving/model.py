@@ -27,7 +27,7 @@ from serving.engine.choosing import EngineOptions, open_engine
 from serving.engine.device_stages import padded_sizes
 from serving.engine.engine import Engine
 from serving.engine.fast_paths import shorten
-from serving.engine.providers import DeviceFeatures
+from serving.engine.providers import ON_THE_CPU, DeviceFeatures
 from serving.engine.rest import Rest, no_rest
 from serving.errors import TermsError
 from serving.events import Listener
@@ -43,6 +43,7 @@ from serving.policy.guarantee import Guaranteed
 from serving.policy.plan import Plan
 from serving.rich_display import Bar, card, kept
 from serving.runtime import Runtime, RuntimeOptions
+from serving.scheduler.cores import Cores
 from serving.scheduler.cost import CostModel, measure
 from serving.scheduler.deadlines import refuse_if_late
 from serving.scheduler.request import Request
@@ -127,6 +128,7 @@ class Model:
         links_below: Path | None = None,
         name: str | None = None,
         pause: Rest = no_rest,
+        cores: Cores | None = None,
     ) -> Self:
         """Load a bundle, from its folder or from the Hub, and time its stages.
 
@@ -148,6 +150,8 @@ class Model:
             name: in requests; the bundle's own name if None.
             pause: called after each of the first runs, with its seconds; `serving.engine.rest` has one that
                 leaves the cores to models that answer requests.
+            cores: that it computes on, in turns with the other models that were given them; models on a GPU
+                take no turns.
 
         Raises:
             BundleError, HubError: the bundle cannot be used; the text says why.
@@ -193,6 +197,8 @@ class Model:
             max_batch=max_batch,
             max_batch_bytes=max_batch_bytes,
             emit=emit,
+            cores=cores if engine.providers in ON_THE_CPU else None,
+            threads=engine.threads,
         )
         model = cls(whole, engine, options, cost=cost, shortcuts=shortcuts)
         model.runtime_milliseconds = opened.milliseconds

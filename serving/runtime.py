@@ -21,6 +21,7 @@ from serving.monitoring.reorder import ReorderBuffer
 from serving.monitoring.shadow import ShadowEvaluator
 from serving.options import ServingConfig
 from serving.planner import Planner, nanoseconds
+from serving.scheduler.cores import Cores, Turn
 from serving.scheduler.cost import CostModel, exit_seconds
 from serving.scheduler.dispatch import cost_aware, deadline_aware, deepest_full
 from serving.scheduler.exit_rules import (
@@ -54,6 +55,9 @@ class RuntimeOptions:
         max_age_seconds: an image that waits longer for a deeper stage goes before new ones.
         clock: seconds from any origin, never going back.
         emit: gets the events of `serving.events`, from the worker's thread as a rule.
+        cores: that the model computes on, in turns with the other models that were given them; None where
+            there are none.
+        threads: that it computes with; its turns take as many of the cores.
     """
 
     rules: ServingConfig = _RULES
@@ -63,6 +67,8 @@ class RuntimeOptions:
     max_age_seconds: float = 0.05
     clock: Callable[[], float] = time.monotonic
     emit: Listener | None = None
+    cores: Cores | None = None
+    threads: int = 1
 
 
 class Runtime:
@@ -115,6 +121,7 @@ class Runtime:
         largest.append(_whole_rows(cost, largest))
         self._loops = [loop for loop in (self.controller, self.time_controller) if loop is not None]
         learners: list[Listener] = [cost, *([ReorderBuffer(fan_out(*self._loops))] if self._loops else [])]
+        share = None if options.cores is None else options.cores.share(options.threads)
         served = _scheduler(
             bundle,
             make_run,
@@ -125,9 +132,10 @@ class Runtime:
             drift=self._drift,
             emit=fan_out(*learners, emit),
             shortcuts=shortcuts,
+            turn=share,
         )
         idle = _idle_scheduler(bundle, make_run, options, largest=largest, shortcuts=shortcuts)
-        self.worker = Worker(served, name=bundle.name, emit=emit, idle=idle)
+        self.worker = Worker(served, name=bundle.name, emit=emit, idle=idle, share=share)
         self.watcher = ShadowEvaluator(
             bundle.name,
             exit_flops,
@@ -232,6 +240,7 @@ def _scheduler(
     drift: DriftMonitor,
     emit: Listener,
     shortcuts: FastPaths,
+    turn: Turn | None,
 ) -> Scheduler[list[Answer]]:
     """The scheduler of requests."""
     manifest, clock = bundle.manifest, options.clock
@@ -271,6 +280,7 @@ def _scheduler(
         emit=emit,
         keep_rows=[*kept, kept[0]],
         shortcuts=shortcuts,
+        turn=turn,
     )
     return scheduler
 

@@ -40,6 +40,7 @@ class Engine:
 
     Attributes:
         pause: as it was given.
+        threads: that compute.
         segments: what the manifest says of them.
         arithmetic: runtime, precision and instruction set that it computes with.
         providers: what all segments run on, best first.
@@ -71,10 +72,10 @@ class Engine:
         self.arithmetic = arithmetic_of(self._backend, bundle.manifest)
         self.segments = bundle.manifest.segments
         self._output_names = [[output.name for output in segment.outputs] for segment in self.segments]
-        self._threads = threads or cores()
+        self.threads = threads or cores()
         self._binds = device_features == "on"  # features on a device are bound to plain sessions
         self.pause = pause
-        self._helpers = DaemonPool(self._threads - 1)
+        self._helpers = DaemonPool(self.threads - 1)
         self._memory = BufferPool()
         self._slice_rows = slice_rows(self.segments)
         self._sessions = [self._open_segment(bundle, exit_index) for exit_index in range(len(self.segments))]
@@ -118,12 +119,12 @@ class Engine:
         Raises:
             EngineError: the runtime cannot load it.
         """
-        session = self._backend.open(model, self._threads)
+        session = self._backend.open(model, self.threads)
         if self._binds or not can_slice(session):
             return session
-        single = session if self._threads == 1 else self._backend.open(model, 1, callers=self._threads)
+        single = session if self.threads == 1 else self._backend.open(model, 1, callers=self.threads)
         return RowParallelSession(
-            session, single, self._threads, self._helpers, self._memory, self._slice_rows
+            session, single, self.threads, self._helpers, self._memory, self._slice_rows
         )
 
     def release_buffers(self) -> None:
@@ -154,7 +155,7 @@ class Engine:
             ) from error
 
     def _try_out(self, bundle: Bundle, seconds: float) -> str:
-        sizes = (1,) if self._threads == 1 else (1, 2 * self._threads)  # a lone row, and slices
+        sizes = (1,) if self.threads == 1 else (1, 2 * self.threads)  # a lone row, and slices
         run = resting(self.run, self.pause)
         with self._backend.limited(seconds) as limit:
             try:

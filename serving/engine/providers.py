@@ -10,6 +10,8 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 OPENVINO = "OpenVINO CPU"
 """Stands where ONNX Runtime names its execution providers, for a model that OpenVINO runs."""
+ON_THE_CPU = ((CPU,), (OPENVINO,))
+"""What a session's providers are where it runs on the CPU alone."""
 
 OPTIONS: dict[str, dict[str, str]] = {
     # The default search tunes again for every new batch size, and compaction makes many.

@@ -16,12 +16,11 @@ import numpy as np
 from serving.bundle.manifest import ROWS
 from serving.engine.backends.interface import Feed, GraphTensor, Session, Tensor
 from serving.engine.buffer_pool import BufferPool
-from serving.engine.providers import CPU, OPENVINO
+from serving.engine.providers import ON_THE_CPU
 from serving.engine.thread_pool import DaemonPool
 
 _LEAST_ROWS = 2  # of a slice
 _ENOUGH_ROWS = 4  # of a slice, where there are more slices than threads
-_ON_THE_CPU = ((CPU,), (OPENVINO,))
 
 
 class RowParallelSession:
@@ -92,7 +91,7 @@ class RowParallelSession:
 
 def can_slice(session: Session) -> bool:
     """Whether a graph on the CPU takes and puts out only rows whose size is known before it runs."""
-    on_the_cpu = session.providers in _ON_THE_CPU
+    on_the_cpu = session.providers in ON_THE_CPU
     return on_the_cpu and all(map(_rows_of_known_size, (*session.inputs, *session.outputs)))
 
 

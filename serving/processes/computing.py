@@ -57,6 +57,7 @@ from serving.processes.shared_limits import SharedBuckets
 from serving.processes.states import ParentsStates
 from serving.repository.live import EveryVersion, by_current
 from serving.repository.repository import OnDisk
+from serving.scheduler.cores import Cores
 from serving.system.resources import resident_bytes
 from serving.telemetry import logs
 from serving.telemetry.log_writer import LogWriter
@@ -131,7 +132,9 @@ class _Child:
             access = access_of(settings, self._start.admin_port, logger, observers.emit, bucket)
             certificate = certificate_of(settings, logger)
             states = ParentsStates(self._parent, logger)
-            hosting = self._hosting = host(settings, observers, logger, states)
+            hosting = self._hosting = host(
+                settings, observers, logger, states, Cores(self._start.share.core_count)
+            )
             wanted = self._parent.ask(JOINED, _report(hosting))
         except OfframpError as error:
             with suppress(OfframpError):

@@ -15,11 +15,13 @@ class Share:
         number: of the process, from 1; the parent is 0.
         threads: that compute, for each model.
         cores: that all of its threads stay on; None lets the system choose.
+        core_count: how many its models take turns on.
     """
 
     number: int
     threads: int
     cores: tuple[int, ...] | None = None
+    core_count: int = 1
 
 
 def shares(count: int, allowed: Sequence[int], *, threads: int = 0, quota: int | None = None) -> list[Share]:
@@ -34,10 +36,10 @@ def shares(count: int, allowed: Sequence[int], *, threads: int = 0, quota: int |
         threads: of each process, as the user set it; 0 takes as many as it has cores.
         quota: whole cores' worth of time, where a control group grants less than all of `allowed`.
 
-    >>> shares(2, [0, 1, 2, 3, 4])
-    [Share(number=1, threads=3, cores=(0, 1, 2)), Share(number=2, threads=2, cores=(3, 4))]
-    >>> shares(2, range(64), quota=4)
-    [Share(number=1, threads=2, cores=None), Share(number=2, threads=2, cores=None)]
+    >>> [(share.threads, share.cores) for share in shares(2, [0, 1, 2, 3, 4])]
+    [(3, (0, 1, 2)), (2, (3, 4))]
+    >>> [(share.threads, share.cores) for share in shares(2, range(64), quota=4)]
+    [(2, None), (2, None)]
     """
     cores = len(allowed) if quota is None else quota
     sizes = [cores // count + (place < cores % count) for place in range(count)]
@@ -45,7 +47,7 @@ def shares(count: int, allowed: Sequence[int], *, threads: int = 0, quota: int |
     found, first = [], 0
     for number, size in enumerate(sizes, start=1):
         own = tuple(sorted(allowed)[first : first + size]) if pinned else None
-        found.append(Share(number, threads or max(1, size), own))
+        found.append(Share(number, threads or max(1, size), own, max(1, size)))
         first += size
     return found
 

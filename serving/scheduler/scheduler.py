@@ -16,6 +16,7 @@ from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, IndexArray,
 from serving.scheduler.admission import Admission
 from serving.scheduler.barrier import Barrier
 from serving.scheduler.broken_rows import broken_rows
+from serving.scheduler.cores import Turn, Unshared
 from serving.scheduler.deadlines import Deadlines
 from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch, StageLoad
 from serving.scheduler.head_skipping import goes_straight, needs_head
@@ -44,6 +45,8 @@ class Scheduler(Generic[ResultT]):
         keep_rows: the size of stage buffers worth keeping, in rows; one for all, or one for each stage.
         shortcuts: what can be run where heads are not needed. With `whole`, the queue after the last stage's
             is for the images of requests that go straight to the last exit.
+        turn: of this scheduler among others on the same cores. A step waits for it, and then chooses its
+            batch. It is kept while rows are ahead of those that wait to enter, which gather meanwhile.
     """
 
     def __init__(
@@ -61,9 +64,12 @@ class Scheduler(Generic[ResultT]):
         emit: Listener | None = None,
         keep_rows: int | Sequence[int] = 128,
         shortcuts: FastPaths = NO_FAST_PATHS,
+        turn: Turn | None = None,
     ) -> None:
         self._name = name
         self._run = run
+        self._turn = turn or Unshared()
+        self._waited_seconds = 0.0  # for the turn of this step
         self._decide = decide
         self._start = start
         self._dispatch = dispatch
@@ -135,14 +141,16 @@ class Scheduler(Generic[ResultT]):
 
     def step(self) -> bool:
         """Run one batch through one stage; False if there was nothing to do."""
-        self._take_in()
-        loads = self._loads()
-        if not any(load.rows for load in loads):
+        if not self.has_work:
             return False
-        stage, size = self._dispatch(loads)
+        self._waited_seconds = self._turn.take()
+        self._take_in()
+        stage, size = self._dispatch(self._loads())
         rows, inputs = self._who_starts(stage, *self._pop(stage, size))
         if rows:
             self._run_stage(stage, rows, inputs)
+        if not any(self._queues[1 : self._last + 1]):
+            self._turn.give_back()
         return True
 
     def answer_due(self) -> None:
@@ -259,7 +267,7 @@ class Scheduler(Generic[ResultT]):
                 exit_index, rows, broken, probabilities, features
             )
         answered_rows = self._go_on(exit_index, rows, probabilities, features) if rows else 0
-        self._admission.note_throughput(answered_rows, seconds)
+        self._admission.note_throughput(answered_rows, self._waited_seconds + seconds)
 
     def _note_times(self, stage: int, rows: Sequence[Row], started: float, seconds: float) -> None:
         """Note a run with the requests that want to know."""

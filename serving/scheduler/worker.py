@@ -11,6 +11,7 @@ from typing import Any, Generic
 from serving.errors import ClosedError
 from serving.events import Listener, WorkerDied, shielded
 from serving.interfaces import Tensors
+from serving.scheduler.cores import Cores, CoreShare
 from serving.scheduler.request import Constraints, Request, ResultT
 from serving.scheduler.scheduler import Scheduler
 
@@ -70,6 +71,7 @@ class Worker(Generic[ResultT]):
         name: of the model.
         emit: gets `WorkerDied`.
         idle: a scheduler whose steps are taken only when the first has nothing to do; given up on closing.
+        share: of the cores, the turn of `scheduler`; None where there are no other workers.
         clock: seconds, monotonic.
     """
 
@@ -80,8 +82,11 @@ class Worker(Generic[ResultT]):
         name: str,
         emit: Listener | None = None,
         idle: Scheduler[Any] | None = None,
+        share: CoreShare | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._share = share or Cores(1).share(1)
+        self._share.wake = self.wake
         self._clock = clock
         self._busy = False
         self._progress_at = clock()
@@ -96,7 +101,7 @@ class Worker(Generic[ResultT]):
         self._dead = False
         self._timekeeper = Timekeeper(scheduler, name=name)
         # A daemon: a process whose owner forgot to close it can still end.
-        self._thread = threading.Thread(target=self._work, name=f"offramp-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._live, name=f"offramp-{name}", daemon=True)
         self._thread.start()
 
     @property
@@ -116,6 +121,7 @@ class Worker(Generic[ResultT]):
 
     def give_up(self) -> None:
         """Fail every request that is in, from any thread; the step that is under way goes on."""
+        self._share.rest()
         self._scheduler.fail_all(
             lambda: ClosedError(f"the worker of model {self._name!r} hangs; the request was given up")
         )
@@ -154,6 +160,7 @@ class Worker(Generic[ResultT]):
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
             self._stopping = True
+            self._share.leave()
             self._abort_closing()
         self._timekeeper.close()
         if self._idle is not None:
@@ -165,18 +172,29 @@ class Worker(Generic[ResultT]):
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"model {self._name!r} shut down before it could answer")
 
+    def _live(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._share.leave()
+
     def _work(self) -> None:
         while True:
             try:
                 while self._wait_for_work():
                     while not self._stopping and (self._scheduler.step() or self._step_idle()):
                         self._progress_at = self._clock()
-                    self._busy = False
+                    self._rest()
                 return
             except BaseException as error:
                 _LOGGER.critical("the worker of model %r died", self._name, exc_info=True)
                 if not self._revive(error):
                     return
+
+    def _rest(self) -> None:
+        self._busy = False
+        self._share.give_back()
+        self._share.rest()
 
     def _wait_for_work(self) -> bool:
         """Sleep until there are rows; False when it is time to end."""
@@ -187,12 +205,23 @@ class Worker(Generic[ResultT]):
 
     @property
     def _has_work(self) -> bool:
-        idle = self._idle is not None and not self._draining and self._idle.has_work
-        return self._scheduler.has_work or idle
+        return self._scheduler.has_work or (self._has_idle_work and self._share.is_spare)
+
+    @property
+    def _has_idle_work(self) -> bool:
+        return self._idle is not None and not self._draining and self._idle.has_work
 
     def _step_idle(self) -> bool:
         """Take one step of what has time; once the model is to close, nothing has."""
-        return self._idle is not None and not self._draining and self._idle.step()
+        if self._idle is None or not self._has_idle_work:
+            return False
+        self._share.rest()
+        if not self._share.take_spare():
+            return False
+        try:
+            return self._idle.step()
+        finally:
+            self._share.give_back()
 
     def _revive(self, error: BaseException) -> bool:
         """Fail all admitted requests, and return whether to go on."""
@@ -202,7 +231,7 @@ class Worker(Generic[ResultT]):
             self._died_at.popleft()
         goes_on = len(self._died_at) <= MAX_RESTARTS and not self._draining
         self._dead = not goes_on  # before the callers fail: each finds the model not alive
-        self._busy = False
+        self._rest()
         described = f"{type(error).__name__}: {error}"
         self._emit(WorkerDied(self._name, described, goes_on=goes_on))
 

@@ -14,7 +14,8 @@ def test_every_core_goes_to_one_process_where_there_are_enough(count: int, cores
     assert [share.number for share in found] == list(range(1, count + 1))
     pinned = [core for share in found for core in share.cores or ()]
     assert pinned == (list(range(cores)) if count <= cores else [])
-    assert all(share.threads == len(share.cores) for share in found if share.cores)
+    assert all(share.threads == share.core_count == len(share.cores) for share in found if share.cores)
+    assert sum(share.core_count for share in found) == max(count, cores)
 
 
 @pytest.mark.parametrize(
