@@ -32,7 +32,7 @@ def python(script: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 
 def test_the_public_names_are_these() -> None:
     assert offramp.__all__ == [
-        *("Answer", "AsyncClient", "Budget", "ClassifyOptions", "Client", "ClientError", "Model"),
+        *("Answer", "AsyncClient", "Budget", "ClassifyOptions", "Client", "ClientError", "Cores", "Model"),
         *("OfframpError", "ResponseError", "__version__"),
     ]
     assert dir(offramp) == sorted(offramp.__all__)

@@ -27,6 +27,7 @@ from serving.options import ClassifyOptions
 from serving.policy.budget import format_flops
 from serving.policy.confidence import score
 from serving.policy.plan import Plan, exits_taken
+from serving.scheduler.cores import Cores
 from serving.scheduler.cost import CostModel
 from tests.bundles import CLASSES, EXIT_FLOPS, tiny_bundle, tiny_images
 
@@ -340,3 +341,26 @@ def test_the_loop_of_time_learns_from_times_and_the_other_from_flops(bundle: Bun
     assert both is not None
     assert [label.endswith("% of time") for label in of_time] == [True]
     assert sorted(label.endswith("% of time") for label in both) == [False, True]
+
+
+def test_models_that_get_the_same_cores_take_turns_until_they_close(bundle: Bundle) -> None:
+    cores, images = Cores(2), tiny_images(8)
+    first, second = (Model.load(bundle, name=name, threads=2, cores=cores) for name in ("first", "second"))
+    shared = not cores.unshared
+    assert shared
+    requests = [model.submit(images, "100%") for model in (first, second) for _ in range(4)]
+    answers = [[answer.class_index for answer in request.future.result(30)] for request in requests]
+    assert answers == [answers[0]] * 8
+    second.close()
+    assert cores.unshared
+    assert len(first.classify(images)) == len(images)
+    first.close()
+
+
+def test_a_model_that_cannot_be_made_leaves_the_cores_to_others(bundle: Bundle) -> None:
+    cores = Cores(2)
+    with Model.load(bundle, cores=cores) as model:
+        with pytest.raises(BudgetError):
+            Model.load(bundle, cores=cores, rules=ServingConfig(default_budget="1"))
+        assert cores.unshared
+        assert model.classify(tiny_images(1))

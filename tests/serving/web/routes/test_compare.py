@@ -106,3 +106,9 @@ def test_the_index_lists_versions_and_only_who_may_changes_them(server: Server) 
     assert client.get("/v2/models/tiny").json()["versions"] == ["1", "2"]
     stats = client.get("/v2/models/stats").json()["model_stats"]
     assert [each["version"] for each in stats] == ["1", "2"]
+
+
+def test_all_versions_of_a_server_take_turns_on_the_same_cores(server: Server) -> None:
+    versions = server[1].live.slot("tiny").versions.values()
+    assert len({version.model._worker._share._cores for version in versions}) == 1
+    assert len(versions) == 2
