@@ -1,6 +1,6 @@
 """Measure a bundle's accuracy again, over HTTP, on every test image, and hold it against its model card.
 
-    python -m benchmarks.over_http exported_models/cifar10-msdnet --data cifar10
+    python -m benchmarks.over_http exported_models/cifar10-resnet9-int8 --data cifar10
 
 A real server serves the bundle cut after each exit, so that every image is answered at that exit, and the
 whole bundle for some of the budgets on its card. The answers must be as often right as `evaluation.json`

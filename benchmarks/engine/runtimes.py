@@ -1,6 +1,6 @@
 r"""ONNX Runtime, OpenVINO, and OpenVINO in bfloat16: processor time per image, and answers that change.
 
-    python -m benchmarks.engine.runtimes exported_models/cifar10-ladder exported_models/cifar10-msdnet \
+    python -m benchmarks.engine.runtimes exported_models/cifar10-ladder exported_models/cifar10-msdnet-int8 \
         exported_models/cifar10-msdnet-int8 --resnet50 --dataset cifar10 --out docs/benchmarks/runtimes
 
 Every net's segments one after the other at full depth, as the engine runs them, on one thread each. The

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[4]
 HORSE, DEER = ROOT / "docs/images/horse.png", ROOT / "docs/images/deer.png"
 AXE = Path(__file__).with_name("axe") / "axe.min.js"
 VIEWS = ("try", "plan", "live")
-SHADOW = "cifar10-msdnet-int8=cifar10-msdnet:1.0"
+SHADOW = "cifar10-msdnet-int8=cifar10-resnet9-int8:1.0"
 FLAGS = ("--threads", "1", "--default-model", "cifar10-msdnet-int8", "--shadow", SHADOW)
 
 
@@ -233,7 +233,7 @@ def test_live_shows_traffic_and_asks_for_no_more_than_is_new(chrome: Browser, ur
         assert int(news.value.url.rpartition("=")[2]) > 0
         expect(page.locator(".tiles dd").first).not_to_have_text("0")
         row = page.get_by_role("region", name="Versions").locator("tbody tr")
-        expect(row.locator("th")).to_have_text("cifar10-msdnet")
+        expect(row.locator("th")).to_have_text("cifar10-resnet9-int8")
         expect(row.locator("td").first).to_have_text("shadow")
         page.locator('nav a[data-view="plan"]').click()
         expect(page.locator("#view-plan .uplot")).to_have_count(3)
