@@ -4,7 +4,7 @@
 
 A network's chain of segments with all heads takes turns with the chain without any but the last, as in
 `segment_cost`; the difference is what the early heads take together. ONNX Runtime, one thread, processor
-time. Ladder and MSDNet are those of `exported_models/cifar10-ladder` and `exported_models/cifar10-msdnet-int8`.
+time. Ladder and MSDNet are those of `exported_models/cifar10-ladder` and `cifar10-msdnet-int8`.
 """
 
 import argparse

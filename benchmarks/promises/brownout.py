@@ -1,6 +1,6 @@
 """What lower budgets are worth to a server that is asked for more than it can do, against refusing.
 
-    python -m benchmarks.promises.brownout exported_models/cifar10-resnet9-int8 --out docs/benchmarks/brownout
+    python -m benchmarks.promises.brownout BUNDLE --out docs/benchmarks/brownout
 
 A real server on the loopback, with test images of the bundle's data set, sent one by one. First its capacity
 at the default budget: answers a second to a fixed number of callers who each wait for their answer. Then

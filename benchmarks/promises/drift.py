@@ -1,6 +1,6 @@
 """The effect of drift on budgets, with the loop open and closed, and the delay of the alarm.
 
-    python -m benchmarks.promises.drift exported_models/cifar10-resnet9-int8 --out docs/benchmarks/drift
+    python -m benchmarks.promises.drift BUNDLE --out docs/benchmarks/drift
 
 The bundle's engine answers the test images as they are and changed: Gaussian noise, Gaussian blur and loss of
 contrast, each at three severities; classes that become rare need no run. Streams are drawn from these

@@ -1,6 +1,6 @@
 """Does the guarantee hold? 200 random splits of real images into certifying and testing ones.
 
-    python -m benchmarks.promises.guarantee exported_models/cifar10-resnet9-int8 --out docs/benchmarks/guarantee
+    python -m benchmarks.promises.guarantee BUNDLE --out docs/benchmarks/guarantee
 
 The path of thresholds is the bundle's own, fitted on the fitting half of its calibration. The pool is the
 data set's test images, which nothing was fitted on. For each split and each (max_drop, delta), the cheapest

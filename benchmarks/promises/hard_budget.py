@@ -1,6 +1,6 @@
 """Accuracy of a hard budget, against thresholds that spend exactly as much.
 
-    python -m benchmarks.promises.hard_budget exported_models/cifar10-resnet9-int8 --out docs/benchmarks/hard_budget
+    python -m benchmarks.promises.hard_budget BUNDLE --out docs/benchmarks/hard_budget
 
 The bundle's engine answers the test images; policy and path are fitted as the bundle is served. In
 groups of a few sizes and at a ladder of budgets, every group keeps to its sum; then the same images go

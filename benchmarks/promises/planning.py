@@ -1,6 +1,6 @@
 """The time to solve for thresholds: a new budget over 50,000 images and 7 exits, and one seen before.
 
-    python -m benchmarks.promises.planning exported_models/cifar10-resnet9-int8 --out docs/benchmarks/planning
+    python -m benchmarks.promises.planning BUNDLE --out docs/benchmarks/planning
 
 The calibration is invented: 50,000 rows of scores at 7 exits that grow surer with depth. *A new budget* is
 `PathPolicy.plan`, at budgets that were not asked for before; *the path, once* is what a policy does when it

@@ -1,6 +1,6 @@
 """Policies on held-out images, at 12 budgets: are budgets kept, and is what a bundle ships at least as good?
 
-    python -m benchmarks.promises.policies exported_models/cifar10-resnet9-int8 --out docs/benchmarks/policies
+    python -m benchmarks.promises.policies BUNDLE --out docs/benchmarks/policies
 
 Fitted on the fitting half of the bundle's calibration, judged on the data set's test images, open loop:
 
