@@ -26,17 +26,6 @@ class Turn(Protocol):
         """Let others compute; does nothing without a turn."""
 
 
-class Unshared:
-    """The turn of a scheduler that shares its cores with no other."""
-
-    def take(self) -> float:
-        """Begin at once."""
-        return 0.0
-
-    def give_back(self) -> None:
-        """Nobody waits."""
-
-
 class Cores:
     """Cores that models share: each in turn, by what they have used (`serving.scheduler.fair_turns`).
 

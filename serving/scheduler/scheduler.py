@@ -16,7 +16,7 @@ from serving.interfaces import NO_FAST_PATHS, FastPaths, FloatArray, IndexArray,
 from serving.scheduler.admission import Admission
 from serving.scheduler.barrier import Barrier
 from serving.scheduler.broken_rows import broken_rows
-from serving.scheduler.cores import Turn, Unshared
+from serving.scheduler.cores import Cores, Turn
 from serving.scheduler.deadlines import Deadlines
 from serving.scheduler.dispatch import DEFAULT_DISPATCH, Dispatch, StageLoad
 from serving.scheduler.head_skipping import goes_straight, needs_head
@@ -68,8 +68,7 @@ class Scheduler(Generic[ResultT]):
     ) -> None:
         self._name = name
         self._run = run
-        self._turn = turn or Unshared()
-        self._waited_seconds = 0.0  # for the turn of this step
+        self._turn = turn or Cores(1).share(1)
         self._decide = decide
         self._start = start
         self._dispatch = dispatch
@@ -143,12 +142,12 @@ class Scheduler(Generic[ResultT]):
         """Run one batch through one stage; False if there was nothing to do."""
         if not self.has_work:
             return False
-        self._waited_seconds = self._turn.take()
+        waited_seconds = self._turn.take()
         self._take_in()
         stage, size = self._dispatch(self._loads())
         rows, inputs = self._who_starts(stage, *self._pop(stage, size))
         if rows:
-            self._run_stage(stage, rows, inputs)
+            self._run_stage(stage, rows, inputs, waited_seconds)
         if not any(self._queues[1 : self._last + 1]):
             self._turn.give_back()
         return True
@@ -244,7 +243,7 @@ class Scheduler(Generic[ResultT]):
             if (whole := self._barrier.complete(request)) is not None:
                 self._settle(stage, whole)
 
-    def _run_stage(self, stage: int, rows: list[Row], inputs: Tensors) -> None:
+    def _run_stage(self, stage: int, rows: list[Row], inputs: Tensors, waited_seconds: float) -> None:
         started = self._clock()
         queue_seconds = tuple([started - row.queued_at for row in rows])  # before they join another queue
         try:
@@ -267,7 +266,7 @@ class Scheduler(Generic[ResultT]):
                 exit_index, rows, broken, probabilities, features
             )
         answered_rows = self._go_on(exit_index, rows, probabilities, features) if rows else 0
-        self._admission.note_throughput(answered_rows, self._waited_seconds + seconds)
+        self._admission.note_throughput(answered_rows, waited_seconds + seconds)
 
     def _note_times(self, stage: int, rows: Sequence[Row], started: float, seconds: float) -> None:
         """Note a run with the requests that want to know."""
