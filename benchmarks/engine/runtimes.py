@@ -1,7 +1,7 @@
 r"""ONNX Runtime, OpenVINO, and OpenVINO in bfloat16: processor time per image, and answers that change.
 
     python -m benchmarks.engine.runtimes exported_models/cifar10-ladder exported_models/cifar10-msdnet-int8 \
-        exported_models/cifar10-msdnet-int8 --resnet50 --dataset cifar10 --out docs/benchmarks/runtimes
+        --resnet50 --dataset cifar10 --out docs/benchmarks/runtimes
 
 Every net's segments one after the other at full depth, as the engine runs them, on one thread each. The
 runtimes take turns, round by round; milliseconds are of processor time, which other processes move little.
