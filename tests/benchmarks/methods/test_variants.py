@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.methods.variants import SHARED, VARIANTS, Bench
+from benchmarks.methods.variant_catalogue import SHARED, VARIANTS
+from benchmarks.methods.variants import Bench
 from benchmarks.methods.variants_page import page, table_rows
 from training.comparison.contenders import read_contender
 
