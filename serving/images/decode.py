@@ -175,9 +175,11 @@ def fit(image: Image.Image, spec: Preprocessing) -> Image.Image:
     gives the same pixels, up to where the centre is rounded.
     """
     size, filter_ = (spec.width, spec.height), Image.Resampling[spec.filter.upper()]
-    if spec.resize is None:
-        return image if image.size == size else image.resize(size, filter_)
     shorter = min(image.size)
+    if image.size == size and spec.resize in (None, shorter):
+        return image
+    if spec.resize is None:
+        return image.resize(size, filter_)
     if shorter == spec.resize:
         left, top = (image.width - spec.width) // 2, (image.height - spec.height) // 2
         return image.crop((left, top, left + spec.width, top + spec.height))

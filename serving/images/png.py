@@ -61,7 +61,7 @@ def _decode(parts: PngParts, shorter_side: int | None) -> Image.Image:
         return _without_key(image, rows, parts)
     if image.mode in ("LA", "RGBA"):
         return over_white(image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _inflate(parts: PngParts) -> bytes:

@@ -2,8 +2,8 @@
 
 import ipaddress
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -25,6 +25,7 @@ _SHOWN = re.compile(r"/models/[^/]+/samples")
 """Paths that the console alone needs: on its port."""
 _PAGES = re.compile(r"/|/console/assets/[^/]+|/docs|/docs/start\.js|/docs/assets/[^/]+|/openapi\.json")
 """Paths that need no key, where they are served: a browser asks for the key with what is there."""
+_KEPT_HOSTS = 64  # a Host header may have 64 KB
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -40,7 +41,7 @@ class Access:
         allow_admin: whether that is served on every port.
     """
 
-    hosts: Sequence[str] | None = None
+    hosts: tuple[str, ...] | None = None
     keys: KeyRing | None = None
     admin_port: int | None = None
     allow_admin: bool = False
@@ -83,7 +84,7 @@ class Access:
         return _PUBLIC.fullmatch(path) is not None and not _SHOWN.fullmatch(path)
 
 
-def default_hosts(bound_to: str) -> Sequence[str] | None:
+def default_hosts(bound_to: str) -> tuple[str, ...] | None:
     """Names to answer to where none are set: those of this machine where it listens there alone, else any.
 
     A page in a browser can make a name of its own lead to 127.0.0.1 and then read what is served there.
@@ -95,7 +96,8 @@ def default_hosts(bound_to: str) -> Sequence[str] | None:
     return (*LOOPBACK_HOSTS, bound_to) if loopback else None
 
 
-def _is_among(host: str, allowed: Sequence[str]) -> bool:
+@lru_cache(_KEPT_HOSTS)
+def _is_among(host: str, allowed: tuple[str, ...]) -> bool:
     name = host_name(host.encode("latin-1", "replace"))
     return any(
         name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:])) for pattern in allowed

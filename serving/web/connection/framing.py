@@ -4,6 +4,7 @@ Two readers of one connection, a proxy and this server, must agree where each re
 11.2). Where a head leaves room for doubt, the request is refused and the connection closed.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ MAX_PIPELINED = 16
 """The most requests that may wait on a connection while one is answered."""
 
 _OFFER = {b"upgrade", b"http2-settings"}
-_NOT_IN_HOSTS = frozenset(b' \t"#%/<>?@\\^`{|},;')
+_IS_HOST = re.compile(rb"[!$&'()*+\-.0-9:=A-Z\[\]_a-z~]*").fullmatch
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def refusal_of(version: str, headers: Headers) -> Refusal | None:
 
 def is_host(value: bytes) -> bool:
     """Whether a Host header is a name or an address, perhaps with a port, and nothing else."""
-    return all(0x20 < byte < 0x7F and byte not in _NOT_IN_HOSTS for byte in value)
+    return _IS_HOST(value) is not None
 
 
 def host_name(value: bytes) -> str:
