@@ -11,12 +11,15 @@ integral over it, divided by gain and length: it vanishes as the stretch grows, 
 The gain is 1 / (images that the factor rests on), at least `_LEAST_GAIN`. That number starts at
 `_PRIOR_IMAGES`, which is the calibration's weight, and falls when a two-sided cumulative sum of the errors
 (Page, *Continuous Inspection Schemes*, Biometrika 1954) says that the traffic has changed: the factor is then
-set by the mean error since the change began, and rests on these images.
+set by the mean error since the change began, and rests on these images. The first such jump supposes that
+cost is in proportion to the planned budget, as it is on the calibration. On other traffic it can be far
+steeper, and the jump goes too far. So the next one follows the secant through the mean errors before and
+after it, of a slope of 1 to `_MOST_SLOPE`.
 
 An image is answered some time after its thresholds were frozen, and the factor may have moved in between.
-Its cost is then scaled by the ratio of the budget planned now to the one planned then, as if cost followed
-the planned budget (Smith, *Closer Control of Loops with Dead Time*, 1957): a past correction is not made
-twice, however many images are under way. Images count in the order in which they were admitted
+Its cost is then scaled by the ratio of the budget planned now to the one planned then, to the power of that
+slope (Smith, *Closer Control of Loops with Dead Time*, 1957): a past correction is not made twice, however
+many images are under way. Images count in the order in which they were admitted
 (`serving.monitoring.reorder`), since of many at once the cheap ones are answered first.
 
 Anti-windup: the integral is kept within what a budget of the class can be corrected to, between the cheapest
@@ -38,6 +41,11 @@ CLASS_WIDTH = 1.05
 
 _LEAST_GAIN = 1 / 2000
 _PRIOR_IMAGES = 2000.0
+_MOST_SLOPE = 10.0
+_RELATED_IMAGES = (
+    6000  # after so many without a jump, the last one says nothing of the traffic that changes now
+)
+_ADDED = frozenset(("slope", "jump_log_factor", "jump_error"))  # states of earlier releases lack them
 _TOLERANCE = 0.03  # errors that the cumulative sums forgive: half of the smallest change worth a jump
 _APART = 250_000  # images between false alarms for normal errors; skewed ones (low budgets) halve it
 _VARIANCE_MEMORY = 0.995
@@ -58,6 +66,9 @@ class ClassState:
         over_images, under_images: how many images ago each was last 0.
         variance: of the errors, running.
         late_error: the mean error of late.
+        slope: by how much the error changes with the integral, as far as is known.
+        jump_log_factor, jump_error: the integral before its last jump, and the mean error there; an error of
+            0 where there was none.
         reported_steps: the correction, in steps, that was last reported.
         reported_error: the mean error that was last reported.
     """
@@ -70,6 +81,9 @@ class ClassState:
     under_images: int = 0
     variance: float = 0.25
     late_error: float = 0.0
+    slope: float = 1.0
+    jump_log_factor: float = 0.0
+    jump_error: float = 0.0
     reported_steps: int = 0
     reported_error: float = 0.0
 
@@ -90,10 +104,20 @@ class ClassState:
             self._restart(-self.under / self.under_images - _TOLERANCE, self.under_images)
 
     def _restart(self, mean_error: float, images: int) -> None:
-        self.log_factor -= math.log1p(max(mean_error, -0.9))
+        self.slope = self._secant(mean_error)
+        self.jump_log_factor, self.jump_error = self.log_factor, mean_error
+        proportional = self.slope == 1
+        self.log_factor -= math.log1p(max(mean_error, -0.9)) if proportional else mean_error / self.slope
         self.images = float(images)
         self.over = self.under = 0.0
         self.over_images = self.under_images = 0
+
+    def _secant(self, mean_error: float) -> float:
+        """The slope between the last jump's start and now; 1 where cost may follow the planned budget."""
+        moved = self.log_factor - self.jump_log_factor
+        if not self.jump_error or not moved or self.images > _RELATED_IMAGES:
+            return 1.0
+        return min(max((mean_error - self.jump_error) / moved, 1.0), _MOST_SLOPE)
 
 
 def evidence(variance: float) -> float:
@@ -199,8 +223,8 @@ class BudgetController:
             for spent in flops:
                 now = 1.0
                 if planned_flops is not None:
-                    log_planned = min(max(state.log_factor, least), most)
-                    now = budget_flops * math.exp(log_planned) / planned_flops
+                    moved = math.log(budget_flops / planned_flops) + min(max(state.log_factor, least), most)
+                    now = math.exp(min(max(state.slope * moved, least - most), most - least))
                 state.learn(now * spent / budget_flops - 1, spent / budget_flops - 1)
                 state.log_factor = min(max(state.log_factor, least), most)
             steps, late_error = round(state.log_factor / _STEP), state.late_error
@@ -246,10 +270,10 @@ class BudgetController:
         """
         restored: OrderedDict[int, ClassState] = OrderedDict()
         for number, values in state.items():
-            if values.keys() != asdict(ClassState()).keys() or not all(map(math.isfinite, values.values())):
-                raise ValueError(
-                    f"expected the finite numbers {sorted(asdict(ClassState()))} of class {number}"
-                )
+            expected = asdict(ClassState())
+            fits = expected.keys() - _ADDED <= values.keys() <= expected.keys()
+            if not fits or not all(map(math.isfinite, values.values())):
+                raise ValueError(f"expected the finite numbers {sorted(expected)} of class {number}")
             known = ClassState(**values)  # type: ignore[arg-type]
             if not (0 <= int(number) <= self.budget_class(self._full) and self._plausible(known)):
                 raise ValueError(f"expected a budget class as learning leaves it, found {number}: {values}")
@@ -264,6 +288,7 @@ class BudgetController:
         sums = ((state.over, state.over_images), (state.under, state.under_images))
         return (
             abs(state.log_factor) <= math.log(self._full / self._cheapest) + 1e-9
+            and 1 <= state.slope <= _MOST_SLOPE
             and state.images > 0
             and state.variance >= 0
             and all(total >= 0 and images >= (total > 0) for total, images in sums)

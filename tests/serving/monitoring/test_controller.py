@@ -199,6 +199,17 @@ def test_what_was_learned_survives_json() -> None:
     assert two.effective(40.0) == one.effective(40.0)
 
 
+def test_a_state_of_an_earlier_release_is_taken() -> None:
+    one, two = BudgetController("m", EXIT_FLOPS), BudgetController("m", EXIT_FLOPS)
+    one.learn(40.0, [100] * 50)
+    state = one.state()
+    for values in state.values():
+        for added in ("slope", "jump_log_factor", "jump_error"):
+            del values[added]
+    two.restore(state)
+    assert two.effective(40.0) == one.effective(40.0)
+
+
 @pytest.mark.parametrize("state", [{"1": {}}, {"1": {"log_factor": 1.0}}, {"one": {}}])
 def test_a_foreign_state_is_refused_and_changes_nothing(state: dict[str, dict[str, float]]) -> None:
     controller = BudgetController("m", EXIT_FLOPS)
@@ -219,7 +230,15 @@ def test_a_state_with_a_number_that_is_not_finite_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"log_factor": 1000.0}, {"over": 1e9, "over_images": 0}, {"images": 0.0}, {"variance": -1.0}]
+    "change",
+    [
+        {"log_factor": 1000.0},
+        {"over": 1e9, "over_images": 0},
+        {"images": 0.0},
+        {"variance": -1.0},
+        {"slope": 0.5},
+        {"slope": 1e9},
+    ],
 )
 def test_a_state_that_learning_could_not_leave_is_refused(change: dict[str, float]) -> None:
     controller = BudgetController("m", EXIT_FLOPS)
@@ -252,6 +271,28 @@ def test_bursts_whose_cheap_images_are_answered_first_do_not_look_like_changing_
             listen(RequestDone("m", (0,), flops, 40.0, 0.1, planned_flops=planned, number=number))
         # The mean costs what is planned for: there is nothing to correct but chance.
         assert controller.effective(40.0) == pytest.approx(40.0, rel=0.12)
+
+
+def test_traffic_whose_cost_is_steep_in_the_planned_budget_is_corrected_without_swinging() -> None:
+    """All images go to the full depth at a tenth above 37, none at a tenth below; 64 are always under way."""
+
+    def chance(planned: float) -> float:
+        """Of going to the full depth."""
+        return 1 / (1 + (37.0 / planned) ** 50)
+
+    errors = []
+    for seed in range(3):
+        random, waiting = np.random.default_rng(seed), deque[tuple[int, float]]()
+        controller = BudgetController("m", EXIT_FLOPS)
+        for image in range(6000):
+            planned = controller.effective(BUDGET)
+            waiting.append((100 if random.random() < chance(planned) else 10, planned))
+            if len(waiting) > 64:
+                cost, frozen = waiting.popleft()
+                controller.learn(BUDGET, [cost], frozen)
+            if image >= 3000 and not image % 500:
+                errors.append((10 + 90 * chance(controller.effective(BUDGET))) / BUDGET - 1)
+    assert np.abs(errors).mean() < 0.15
 
 
 def test_what_was_corrected_already_is_not_corrected_again_while_answers_are_under_way() -> None:
