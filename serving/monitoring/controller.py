@@ -45,7 +45,9 @@ _MOST_SLOPE = 10.0
 _RELATED_IMAGES = (
     6000  # after so many without a jump, the last one says nothing of the traffic that changes now
 )
-_ADDED = frozenset(("slope", "jump_log_factor", "jump_error"))  # states of earlier releases lack them
+_TRANSIENT = frozenset(
+    ("slope", "jump_log_factor", "jump_error")
+)  # of use for some thousand images, and not kept
 _TOLERANCE = 0.03  # errors that the cumulative sums forgive: half of the smallest change worth a jump
 _APART = 250_000  # images between false alarms for normal errors; skewed ones (low budgets) halve it
 _VARIANCE_MEMORY = 0.995
@@ -260,7 +262,7 @@ class BudgetController:
     def state(self) -> dict[str, dict[str, float]]:
         """All that has been learned, as plain numbers for JSON, the class used longest ago first."""
         with self._lock:
-            return {str(number): asdict(state) for number, state in self._classes.items()}
+            return {str(number): _kept(state) for number, state in self._classes.items()}
 
     def restore(self, state: dict[str, dict[str, float]]) -> None:
         """Go on from what `state` returned.
@@ -270,9 +272,8 @@ class BudgetController:
         """
         restored: OrderedDict[int, ClassState] = OrderedDict()
         for number, values in state.items():
-            expected = asdict(ClassState())
-            fits = expected.keys() - _ADDED <= values.keys() <= expected.keys()
-            if not fits or not all(map(math.isfinite, values.values())):
+            expected = _kept(ClassState())
+            if values.keys() != expected.keys() or not all(map(math.isfinite, values.values())):
                 raise ValueError(f"expected the finite numbers {sorted(expected)} of class {number}")
             known = ClassState(**values)  # type: ignore[arg-type]
             if not (0 <= int(number) <= self.budget_class(self._full) and self._plausible(known)):
@@ -288,8 +289,12 @@ class BudgetController:
         sums = ((state.over, state.over_images), (state.under, state.under_images))
         return (
             abs(state.log_factor) <= math.log(self._full / self._cheapest) + 1e-9
-            and 1 <= state.slope <= _MOST_SLOPE
             and state.images > 0
             and state.variance >= 0
             and all(total >= 0 and images >= (total > 0) for total, images in sums)
         )
+
+
+def _kept(state: ClassState) -> dict[str, float]:
+    """What of a state is kept over a restart."""
+    return {name: value for name, value in asdict(state).items() if name not in _TRANSIENT}

@@ -62,12 +62,14 @@ def test_a_body_that_is_too_slow_for_the_server_is_so_whatever_its_deadline() ->
     assert response.status_code == 408
 
 
-def test_without_threads_to_decode_a_small_image_waits_for_none() -> None:
-    service, _ = fake_service(decode_threads=0)
+@pytest.mark.parametrize("threads", [0, "auto"])
+def test_a_small_image_waits_for_no_thread(threads: int | str) -> None:
+    service, _ = fake_service(decode_threads=threads)
     release = threading.Event()
 
     async def scenario() -> tuple[int, int]:
-        service.pool.start(once(release.wait))  # keeps the one thread for all else busy
+        for _ in range(service.pool.threads):
+            service.pool.start(once(release.wait))  # keeps the threads for all else busy
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(service)), base_url="http://test"
         ) as client:
@@ -266,7 +268,7 @@ def test_a_request_cancelled_while_draining_is_answered_503() -> None:
 
 
 def test_too_many_waiting_to_be_decoded_is_overload() -> None:
-    service, _ = fake_service(max_queue_rows=1)
+    service, _ = fake_service(max_queue_rows=1, decode_threads=1)
     service.pool._waiting = 1
     assert post(service, "/classify").status_code == 429
 

@@ -1,12 +1,14 @@
 """Bodies read step by step: JSON by its form, images one at a time, and limits before anything costs."""
 
 import base64
+import io
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from serving.errors import ImageError, ImageSizeError, OfframpError, RequestError
 from serving.images.preprocessing import Preprocessing
@@ -125,9 +127,17 @@ def quick(body: bytes, content_type: str = "image/png", side: int = 8) -> bool:
 def test_one_small_image_is_quick_and_all_else_is_not() -> None:
     assert quick(IMAGE)
     assert quick(IMAGE, "application/octet-stream")
-    assert not quick(encoded(np.zeros((97, 96, 3), np.uint8)))  # its header says so, however few its bytes
-    assert not quick(IMAGE, side=97)  # it is scaled to what the model takes
+    assert not quick(encoded(np.zeros((49, 48, 3), np.uint8)))  # its header says so, however few its bytes
+    assert not quick(IMAGE, side=49)  # it is scaled to what the model takes
     assert not quick(IMAGE + bytes(QUICK_BYTES))
     assert not quick(listed(IMAGE), "application/json")
     with pytest.raises(ImageError):
         quick(b"no image")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_an_image_with_metadata_is_not_quick_since_they_may_inflate(kind: str) -> None:
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 8)).save(stream, kind, exif=exif)
+    assert not quick(stream.getvalue(), f"image/{kind.lower()}")
