@@ -1,7 +1,7 @@
 """One process against several on one port: requests a second, and processor time of a request.
 
     M=exported_models
-    python -m benchmarks.speed.several_processes $M/cifar10-msdnet $M/cifar10-msdnet-int8
+    python -m benchmarks.speed.several_processes $M/cifar10-ladder-int8 $M/cifar10-msdnet-int8
 
 All servers are started first and loaded in turn, with 64 connections of wrk, for `--rounds` rounds: what
 drifts on the machine drifts for all. Processor time is that of the server's process and its children; noise
