@@ -11,6 +11,7 @@ so.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from serving.bundle import read_bundle
 from serving.bundle.manifest import Precision
 from serving.engine.providers import nvidia_gpus
 from serving.engine.sessions import available_providers
+from serving.errors import OfframpError
 
 from .bundles import Cuts, given, written
 from .here import CHAINS, absence, gpu_names
@@ -38,9 +40,18 @@ PRECISIONS: dict[str, Precision] = {"float32": "float32", "fp16": "float16"}
 _STARTED = time.monotonic()
 
 
-def main() -> None:
+def main() -> int:
     """Measure, and write the page."""
     asked = _arguments()
+    try:
+        _measure(asked)
+    except OfframpError as error:  # of a bundle that was named
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def _measure(asked: argparse.Namespace) -> None:
     gpus, available = nvidia_gpus(), available_providers()
     providers = {name: absence(name, available, gpus) for name in asked.providers}
     settings = Settings(asked.budget, asked.batch, asked.threads)
@@ -103,4 +114,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
