@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from serving.engine.backends.interface import Session
+from serving.engine.fatal_optimizers import fatal_optimizers
 from serving.engine.providers import OPTIONS
 from serving.errors import EngineError
 from serving.system.resources import resources
@@ -51,12 +52,13 @@ def open_session(model: bytes, threads: int, providers: Sequence[str]) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # The sessions take turns: one whose threads go on spinning after its run steals the next one's cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    disabled = fatal_optimizers(model)
     for first in range(len(providers)):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a fallback; `missing` and `strict` say it better
                 # Its own fallback prints a block of errors and then drops all providers but the CPU.
-                return _session(model, options, providers[first:])
+                return _session(model, options, providers[first:], disabled)
         except Exception as error:  # ONNX Runtime's own classes are not public; all mean the same here
             problem = error
     raise EngineError(f"ONNX Runtime {onnxruntime.__version__} cannot load it ({problem})") from problem
@@ -121,9 +123,11 @@ def _session_options(threads: int) -> Any:
     return options
 
 
-def _session(model: bytes, options: Any, providers: Sequence[str]) -> Any:
+def _session(model: bytes, options: Any, providers: Sequence[str], disabled: Sequence[str] = ()) -> Any:
     chosen = [(name, OPTIONS.get(name, {})) for name in providers]
-    session = onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+    session = onnxruntime.InferenceSession(
+        model, options, providers=chosen, enable_fallback=0, disabled_optimizers=list(disabled)
+    )
     # Kept for a fallback that is off: the weights a second time ("this is bad", its own comment says).
     session._model_bytes = None
     return session

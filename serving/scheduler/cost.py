@@ -98,6 +98,7 @@ Result = TypeVar("Result")
 _MEMORY = 7 / 8
 _DEVIATION_MEMORY = 3 / 4
 _DEVIATIONS = 2.0
+_FORGETTING = 1 / 1024
 _STEP_SECONDS = 3e-4  # a step of the scheduler beside the run itself: what small batches cost on top
 _WARM_UP_SECONDS = 5.0  # after which larger sizes are left to be learned
 
@@ -110,6 +111,10 @@ class CostModel:
     answered: what to expect, which is the mean, and what will hardly be exceeded, which is 2 deviations more.
     TCP adds 4: a stage that was not started costs a caller depth, not a retransmission.
 
+    A size that was slow when it ran last, as on a machine that was busy while the server started, would never
+    run again. So while smaller batches run, what is expected of it moves towards their cost per row, until it
+    is tried. What it will hardly exceed does not move.
+
     Args:
         stages: how many there are; a run of all of them at once is one more.
     """
@@ -118,6 +123,7 @@ class CostModel:
         self._lock = threading.Lock()
         self._known: list[dict[int, tuple[float, float]]] = [{} for _ in range(stages + 1)]
         self._quickest: list[dict[int, float]] = [{} for _ in range(stages + 1)]
+        self._means: list[dict[int, float]] = [{} for _ in range(stages + 1)]
         self._expected = [BatchCostCurve({}) for _ in range(stages + 1)]
         self._bounds = [BatchCostCurve({}) for _ in range(stages + 1)]
         self._compute: list[dict[int, float]] = [{} for _ in range(stages + 1)]
@@ -146,7 +152,17 @@ class CostModel:
                 known[size] = (_MEMORY * mean + (1 - _MEMORY) * scaled, deviation)
             else:
                 known[size] = (scaled, 0.0)
+            self._expect(stage, size, scaled)
             self._refresh(stage)
+
+    def _expect(self, stage: int, size: int, seconds: float) -> None:
+        """Learn the mean of a size, and believe a little less in larger ones that cost more per row."""
+        means = self._means[stage]
+        means[size] = mean = _MEMORY * means.get(size, seconds) + (1 - _MEMORY) * seconds
+        for larger in means:
+            excess = means[larger] - mean * larger / size
+            if larger > size and excess > 0:
+                means[larger] -= _FORGETTING * excess
 
     def note_compute(self, stage: int, rows: int, seconds: float) -> None:
         """Take in what a stage computed at its best, without what it waited for a core.
@@ -169,8 +185,9 @@ class CostModel:
         """
         with self._lock:
             for size, (mean, deviation) in self._known[stage].items():
-                believed = _MEMORY * mean + (1 - _MEMORY) * self._quickest[stage][size]
-                self._known[stage][size] = (believed, _DEVIATION_MEMORY * deviation)
+                quickest = (1 - _MEMORY) * self._quickest[stage][size]
+                self._known[stage][size] = (_MEMORY * mean + quickest, _DEVIATION_MEMORY * deviation)
+                self._means[stage][size] = _MEMORY * self._means[stage][size] + quickest
             self._refresh(stage)
 
     def expected(self, stage: int) -> BatchCostCurve:
@@ -190,7 +207,7 @@ class CostModel:
     def _refresh(self, stage: int) -> None:
         known = self._known[stage]
         self._expected[stage] = BatchCostCurve(
-            {size: mean + _STEP_SECONDS for size, (mean, _) in known.items()}
+            {size: mean + _STEP_SECONDS for size, mean in self._means[stage].items()}
         )
         self._bounds[stage] = BatchCostCurve(
             {size: mean + _DEVIATIONS * far for size, (mean, far) in known.items()}

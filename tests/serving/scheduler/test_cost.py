@@ -50,6 +50,32 @@ def test_it_moves_towards_what_it_sees_and_is_careful_while_that_varies() -> Non
     assert model.most_seconds(1, 4) == pytest.approx(0.3, rel=1e-4)
 
 
+def run_chosen(model: CostModel, truth: dict[int, float], times: int) -> list[int]:
+    """Run a stage that 32 rows always wait for; return the sizes that were chosen."""
+    chosen = []
+    for _ in range(times):
+        chosen.append(model.expected(1).cheapest_rows(32))
+        model.learn(1, chosen[-1], truth[chosen[-1]])
+    return chosen
+
+
+def test_a_size_that_a_busy_machine_made_look_slow_is_tried_again() -> None:
+    truth = {1: 0.002, 8: 0.010, 32: 0.030}
+    model = learned((1, truth[1]), (8, truth[8]), (32, 3 * truth[32]))
+    assert model.expected(1).efficient_rows == 8
+    assert run_chosen(model, truth, 3000)[-1] == 32
+    for rows in (8, 32) * 50:  # both are run now
+        model.learn(1, rows, truth[rows])
+    assert model.expected(1).efficient_rows == 32
+    assert model.most_seconds(1, 32) == pytest.approx(truth[32], rel=0.05)
+
+
+def test_a_size_that_is_slow_indeed_is_tried_seldom() -> None:
+    truth = {1: 0.002, 8: 0.010, 32: 0.080}
+    chosen = run_chosen(learned(*truth.items()), truth, 10_000)
+    assert 0 < chosen.count(32) < 100
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 64), st.floats(1e-4, 1)), min_size=1, max_size=20), st.integers(1, 300)
 )
