@@ -32,7 +32,9 @@ def page(results: dict[str, Any]) -> str:
         f"Exits cost {', '.join(map(str, machine['exit_mflops']))} MFLOPs. The load comes from "
         "the same cores: wrk, one thread, 64 connections, 32×32 PNGs. *Raw* is ONNX Runtime alone on decoded "
         "images, each stage in batches of 32 on exactly the rows that reach it. Full-depth servers run the "
-        f"whole net as one graph. The budget is {results['budget']} where no other is named. "
+        "whole net as one graph. *Best of ours* is the better of one process, as the command starts, and "
+        "those of `--processes auto`, as the container image starts. "
+        f"The budget is {results['budget']} where no other is named. "
         f"{results['rounds']} rounds of {results['seconds']:g} s.",
         "",
         "## Targets",

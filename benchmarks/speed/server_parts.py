@@ -10,6 +10,9 @@ from .processes import Running
 from .ratios import Spread, ratios
 from .state import Bench, load_tool
 
+OURS = {"offramp": (), "offramp, --processes auto": ("--processes", "auto")}
+"""As the command starts it, and as the container image does; flags by name."""
+
 
 def http(bench: Bench) -> None:
     """Servers under 64 connections, beside what ONNX Runtime alone makes of the same images."""
@@ -36,13 +39,16 @@ def http(bench: Bench) -> None:
                     bench.note(f"{name}: {seen.requests} requests, {seen.failed} failed (round {number + 1})")
             bench.say(f"http: round {number + 1} of {bench.rounds}")
     bench.numbers["requests/s"] = rates
-    best = {f"full {precision}": rates.get(_best(rates, precision) or "", []) for precision in bench.bundles}
+    best: dict[str, list[float]] = {}
+    for precision in bench.bundles:
+        best[f"full {precision}"] = _best(rates, precision, ours=False)
+        best[f"ours {precision}"] = _best(rates, precision, ours=True)
     compared = {
         "server_over_raw": ("offramp float32", "raw float32"),
-        "server_over_full": ("offramp float32", "full float32"),
+        "server_over_full": ("ours float32", "full float32"),
         "int8_server": ("offramp int8", "offramp float32"),
-        "int8_over_full": ("offramp int8", "full float32"),
-        "int8_over_full_int8": ("offramp int8", "full int8"),
+        "int8_over_full": ("ours int8", "full float32"),
+        "int8_over_full_int8": ("ours int8", "full int8"),
         "int8_server_over_raw": ("offramp int8", "raw int8"),
     }
     known = {**rates, **best}
@@ -55,9 +61,10 @@ def _start_all(bench: Bench, stack: ExitStack) -> dict[str, str]:
     """Start our server and its rivals in every precision; return where each is posted to."""
     servers: dict[str, str] = {}
     for precision in bench.bundles:
-        ours = stack.enter_context(bench.serve(precision))
-        wait_for_answer(ours.port, request_bytes(bench.query, bench.pngs[0]))
-        servers[f"offramp {precision}"] = ours.url(bench.query)
+        for name, flags in OURS.items():
+            ours = stack.enter_context(bench.serve(precision, *flags))
+            wait_for_answer(ours.port, request_bytes(bench.query, bench.pngs[0]))
+            servers[f"{name} {precision}"] = ours.url(bench.query)
         for rival in rivals():
             if running := _start(bench, stack, rival, precision):
                 servers[f"{rival.name} {precision}"] = running.url(path_of(rival))
@@ -74,11 +81,11 @@ def _start(bench: Bench, stack: ExitStack, rival: Peer, precision: str) -> Runni
     return running
 
 
-def _best(rates: dict[str, list[float]], precision: str) -> str | None:
-    """The full-depth server with the highest median."""
-    medians = {
-        name: Spread.of(values).median
+def _best(rates: dict[str, list[float]], precision: str, *, ours: bool) -> list[float]:
+    """The rates of the server with the highest median, of ours or of the full-depth ones."""
+    found = [
+        values
         for name, values in rates.items()
-        if name.endswith(precision) and not name.startswith(("offramp", "raw"))
-    }
-    return max(medians, key=lambda name: medians[name]) if medians else None
+        if name.endswith(precision) and name.startswith("offramp") == ours and not name.startswith("raw")
+    ]
+    return max(found, key=lambda values: Spread.of(values).median, default=[])

@@ -63,10 +63,10 @@ class Bench:
         self.notes.append(text)
         self.say(f"note: {text}")
 
-    def serve(self, precision: str) -> Any:
+    def serve(self, precision: str, *flags: str) -> Any:
         """Run our server over one of the nets, with the loop open: images take the exits of the floors."""
-        log = self.work / f"offramp-{precision}.log"
-        return offramp(self.assets.nets[precision].bundle, log, "--controller", "off")
+        log = self.work / f"offramp-{precision}{''.join(flags)}.log"
+        return offramp(self.assets.nets[precision].bundle, log, "--controller", "off", *flags)
 
 
 def load_tool(bench: Bench, what: str) -> str | None:
