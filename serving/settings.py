@@ -245,7 +245,7 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """Threads that compute, for each model of each process; 0 takes one for each core that it has."""
     decode_threads: int | Literal["auto"] = Field(default="auto", title="THREADS")
-    """Threads that decode images, but for small ones with `auto` and 0; `auto`: by what decoding takes."""
+    """Threads that decode images; `auto`: by what decoding takes; 0 decodes small ones in the event loop."""
     runtime: AskedRuntime = "auto"
     """What runs networks on the CPU; `auto` times ONNX Runtime and OpenVINO where both are installed."""
     inference_precision: Annotated[

@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed.decode_place
 
-Microseconds of processor time of the whole process. Images of up to `QUICK_PIXELS`
+Microseconds of processor time of the whole process. With `--decode-threads 0` images of up to `QUICK_PIXELS`
 (`serving.web.reading.images`) are decoded in the event loop, which is kept for so long; the others are handed
 over. A quarter of a minute.
 """

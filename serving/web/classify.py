@@ -110,7 +110,7 @@ class Classify:
                     received_at,
                     state.get("priority"),
                     state.get("request_id"),
-                    here=service.decodes_here and reader.quick,
+                    here=not service.settings.decode_threads and reader.quick,
                 )
             finally:
                 if isinstance(waiting, WatchedConnection):

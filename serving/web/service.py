@@ -84,11 +84,6 @@ class Service:
         return DecodePool(max(1, threads), most)
 
     @property
-    def decodes_here(self) -> bool:
-        """Whether the event loop decodes an image that takes no longer than the hand-over to a thread."""
-        return self.settings.decode_threads in ("auto", 0)
-
-    @property
     def notes(self) -> AnswerNotes | None:
         """What takes answers down that labels may come for; None where none may."""
         return self.noted_elsewhere if self.labels is None else self.labels.store

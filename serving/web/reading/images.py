@@ -25,9 +25,9 @@ _FORM = '{"images": ["<base64>", ...]}'
 _SHOWN_CHARACTERS = 60
 _STRINGS_COUNTED = 1000
 
-QUICK_BYTES, QUICK_PIXELS = 8 * 1024, 48 * 48
-"""An image of no more bytes and pixels decodes in about the time of two hand-overs to a thread, whatever its
-format (`benchmarks.speed.decode_place` measures both): an event loop may be kept for so long."""
+QUICK_BYTES, QUICK_PIXELS = 32 * 1024, 96 * 96
+"""An image of no more bytes and pixels decodes in a quarter of a millisecond, whatever its format: an event
+loop may be kept for so long (`benchmarks.speed.decode_place` measures it)."""
 _METADATA = re.compile(rb"eXIf|Exif|EXIF|iTXt|zTXt|ns\.adobe\.com|XMP ")
 """They may be compressed, and far larger than they look."""
 _NO_STRING = re.compile(r"Expected `str`, got `(?P<found>\w+)` - at `\$\.images\[(?P<index>\d+)\]`")
