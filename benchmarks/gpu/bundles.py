@@ -22,7 +22,7 @@ from serving.bundle import (
 )
 from serving.bundle.manifest import Precision
 from serving.engine.device import FeaturesOn
-from training.calibration.collect import unknown_calibration
+from training.calibration.collect import rated, unknown_calibration
 from training.exporting.export import draft_segments
 from training.exporting.float16 import halve
 from training.exporting.graph import boundaries, export_whole, gathering, split_at_boundaries
@@ -78,15 +78,10 @@ def written(net: Network, precisions: Sequence[Precision], folder: Path) -> Cuts
         graph, ends = (whole, parts) if precision == "float32" else halve(whole, parts)
         for place in FEATURES:
             cut_at = gathering(ends) if place == "device" else ends
-            segments = tuple(
-                spec.model_copy(update={"validation_accuracy": share})
-                for spec, share in zip(draft_segments(cut_at, flops), calibration.accuracy, strict=True)
-            )
-            held_against = None if precision == "float32" else calibration.accuracy
             changes = {
-                "segments": segments,
+                "segments": rated(draft_segments(cut_at, flops), calibration.accuracy),
                 "precision": precision,
-                "float_validation_accuracy": held_against,
+                "float_validation_accuracy": None if precision == "float32" else calibration.accuracy,
             }
             target = folder / f"{net.name}-{precision}-{place}"
             write_bundle(

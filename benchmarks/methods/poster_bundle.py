@@ -38,6 +38,7 @@ from training.calibration.collect import (
     calibration_of,
     collect,
     engine_probabilities,
+    rated,
     unknown_calibration,
 )
 from training.exporting.export import draft_segments
@@ -113,10 +114,7 @@ def manifest(
         data_set=DataSet(name="noise"),
         classes=tuple(f"class_{number:02d}" for number in range(CLASSES)),
         preprocessing=Preprocessing(height=_SIDE, width=_SIDE),
-        segments=tuple(
-            spec.model_copy(update={"validation_accuracy": share})
-            for spec, share in zip(draft_segments(parts, segment_flops(model)), accuracy, strict=True)
-        ),
+        segments=rated(draft_segments(parts, segment_flops(model)), accuracy),
         precision="float32",
         calibration=CalibrationSpec(sha256=UNSEALED),
     )

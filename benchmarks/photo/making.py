@@ -23,7 +23,7 @@ from serving.bundle.manifest import Precision
 from training.adopting.assembling import Member, cascade
 from training.adopting.network.loading import exported
 from training.adopting.network.network import network
-from training.calibration.collect import unknown_calibration
+from training.calibration.collect import rated, unknown_calibration
 from training.data.normalising import normalisation
 from training.exporting.export import draft_segments
 from training.exporting.graph import Boundary, boundaries, export_whole, split_at_boundaries
@@ -119,10 +119,5 @@ def _write(
     )
     trial = write_bundle(folder, draft, segments, unknown_calibration(len(parts)), force=True)
     calibration = calibrate(trial, pixels)
-    rated = [
-        spec.model_copy(update={"validation_accuracy": share})
-        for spec, share in zip(draft.segments, calibration.accuracy, strict=True)
-    ]
-    return write_bundle(
-        folder, draft.model_copy(update={"segments": tuple(rated)}), segments, calibration, force=True
-    )
+    final = draft.model_copy(update={"segments": rated(draft.segments, calibration.accuracy)})
+    return write_bundle(folder, final, segments, calibration, force=True)

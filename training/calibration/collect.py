@@ -4,14 +4,14 @@ The confidences are those that will really be served: same graph, same engine, s
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle import Calibration
+from serving.bundle import Calibration, SegmentSpec
 from serving.engine.engine import Engine
 from serving.errors import EngineError
 from serving.policy.confidence import CONFIDENCE, MEASURES, SCALED, Scorer, confidence
@@ -147,4 +147,12 @@ def unknown_calibration(exits: int) -> Calibration:
         confidence={measure: np.ones((1, exits), np.float32) for measure in CONFIDENCE},
         temperature={measure: np.ones(exits) for measure in CONFIDENCE},
         certify=np.zeros(1, np.bool_),
+    )
+
+
+def rated(segments: Sequence[SegmentSpec], accuracy: Sequence[float]) -> tuple[SegmentSpec, ...]:
+    """Return segments with the accuracy of their exits on validation images, K of each."""
+    return tuple(
+        spec.model_copy(update={"validation_accuracy": share})
+        for spec, share in zip(segments, accuracy, strict=True)
     )

@@ -24,6 +24,7 @@ from training.calibration.collect import (
     calibration_of,
     collect,
     engine_probabilities,
+    rated,
 )
 from training.calibration.config import ENOUGH_LABELS, CalibrateConfig
 from training.calibration.seen import Seen, seen
@@ -246,13 +247,9 @@ def _manifest(
     old: Manifest, calibration: Calibration, source: str, truth: Truth, arithmetic: Arithmetic
 ) -> Manifest:
     own: Truth | None = "own" if truth == "own" else None
-    segments = tuple(
-        spec.model_copy(update={"validation_accuracy": accuracy})
-        for spec, accuracy in zip(old.segments, calibration.accuracy, strict=True)
-    )
     return old.model_copy(
         update={
-            "segments": segments,
+            "segments": rated(old.segments, calibration.accuracy),
             "calibration": old.calibration.model_copy(
                 update={
                     "source": source,

@@ -24,7 +24,7 @@ from serving.bundle import (
 from serving.bundle.manifest import Arithmetic
 from serving.system.processor import instruction_set
 from training.calibration.arithmetic import told
-from training.calibration.collect import Probabilities, calibration_of
+from training.calibration.collect import Probabilities, calibration_of, rated
 from training.data.batches import Data
 from training.data.feeds import Batch
 from training.data.split import counts_fingerprint
@@ -223,10 +223,6 @@ def write_trial(
     calibration = calibration_of(lowered.answers)
     draft = trial.draft(lowered.parts)
     selection = select(*lowered.answers.to_fit_on(MOST_IMAGES), draft.exit_flops)
-    measured = [
-        spec.model_copy(update={"validation_accuracy": accuracy})
-        for spec, accuracy in zip(draft.segments, calibration.accuracy, strict=True)
-    ]
     # Trials run on ONNX Runtime, in the precision of the graph.
     arithmetic = Arithmetic(
         runtime="onnxruntime", precision=settings.precision, instruction_set=instruction_set()
@@ -239,7 +235,7 @@ def write_trial(
     }
     manifest = draft.model_copy(
         update={
-            "segments": tuple(measured),
+            "segments": rated(draft.segments, calibration.accuracy),
             "calibration": draft.calibration.model_copy(update=chosen),
             "precision": settings.precision,
             "licence": settings.licence,
