@@ -42,12 +42,8 @@ CLASS_WIDTH = 1.05
 _LEAST_GAIN = 1 / 2000
 _PRIOR_IMAGES = 2000.0
 _MOST_SLOPE = 10.0
-_RELATED_IMAGES = (
-    6000  # after so many without a jump, the last one says nothing of the traffic that changes now
-)
-_TRANSIENT = frozenset(
-    ("slope", "jump_log_factor", "jump_error")
-)  # of use for some thousand images, and not kept
+_RELATED_IMAGES = 6000  # after so many without a jump, the last one says nothing of what changes now
+_TRANSIENT = ("slope", "jump_log_factor", "jump_error")  # of use for some thousand images, and not kept
 _TOLERANCE = 0.03  # errors that the cumulative sums forgive: half of the smallest change worth a jump
 _APART = 250_000  # images between false alarms for normal errors; skewed ones (low budgets) halve it
 _VARIANCE_MEMORY = 0.995
@@ -108,8 +104,7 @@ class ClassState:
     def _restart(self, mean_error: float, images: int) -> None:
         self.slope = self._secant(mean_error)
         self.jump_log_factor, self.jump_error = self.log_factor, mean_error
-        proportional = self.slope == 1
-        self.log_factor -= math.log1p(max(mean_error, -0.9)) if proportional else mean_error / self.slope
+        self.log_factor -= mean_error / self.slope if self.slope > 1 else math.log1p(max(mean_error, -0.9))
         self.images = float(images)
         self.over = self.under = 0.0
         self.over_images = self.under_images = 0

@@ -159,10 +159,8 @@ class CostModel:
         """Learn the mean of a size, and believe a little less in larger ones that cost more per row."""
         means = self._means[stage]
         means[size] = mean = _MEMORY * means.get(size, seconds) + (1 - _MEMORY) * seconds
-        for larger in means:
-            excess = means[larger] - mean * larger / size
-            if larger > size and excess > 0:
-                means[larger] -= _FORGETTING * excess
+        for larger in filter(lambda other: other > size, means):
+            means[larger] -= _FORGETTING * max(0.0, means[larger] - mean * larger / size)
 
     def note_compute(self, stage: int, rows: int, seconds: float) -> None:
         """Take in what a stage computed at its best, without what it waited for a core.

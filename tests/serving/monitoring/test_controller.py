@@ -219,13 +219,7 @@ def test_a_state_with_a_number_that_is_not_finite_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"log_factor": 1000.0},
-        {"over": 1e9, "over_images": 0},
-        {"images": 0.0},
-        {"variance": -1.0},
-    ],
+    "change", [{"log_factor": 1000.0}, {"over": 1e9, "over_images": 0}, {"images": 0.0}, {"variance": -1.0}]
 )
 def test_a_state_that_learning_could_not_leave_is_refused(change: dict[str, float]) -> None:
     controller = BudgetController("m", EXIT_FLOPS)

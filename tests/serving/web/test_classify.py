@@ -266,7 +266,7 @@ def test_a_request_cancelled_while_draining_is_answered_503() -> None:
 
 
 def test_too_many_waiting_to_be_decoded_is_overload() -> None:
-    service, _ = fake_service(max_queue_rows=1, decode_threads=1)
+    service, _ = fake_service(max_queue_rows=1)
     service.pool._waiting = 1
     assert post(service, "/classify").status_code == 429
 
